@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from machines_mcp.permissions.clock import CLOCK_SLACK_SECONDS
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -29,17 +31,23 @@ class LimitExceeded(Exception):
 def refuse_during_cooldown(db: sqlite3.Connection, call_request: CallRequest, now: float) -> None:
     """Refuse to ask for 15 minutes after three refusals within ten, so that repeated requests don't tire a person.
 
+    Never pauses a call that only protects.
+
     Raises:
         LimitExceeded: This user's calls of this tool and class are in cooldown.
     """
+    if call_request.protective:
+        return
     rows = db.execute(
         "SELECT decided_at FROM approvals WHERE user_id = ? AND tool = ? AND action_class = ?"
-        " AND state = 'refused' AND decided_at > ? ORDER BY decided_at DESC",
+        " AND state = 'refused' AND decided_at > ? AND decided_at <= ? ORDER BY decided_at DESC",
         (
             call_request.user_id,
             call_request.tool,
             call_request.action_class.value,
             now - COOLDOWN_SECONDS - REFUSALS_WITHIN_SECONDS,
+            # Later ones are from a clock that was ahead.
+            now + CLOCK_SLACK_SECONDS,
         ),
     )
     times = [float(row[0]) for row in rows]

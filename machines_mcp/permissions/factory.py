@@ -12,6 +12,7 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, CallReque
 from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.authorizer import Authorizer
 from machines_mcp.permissions.channels import ApprovalChannels
+from machines_mcp.permissions.clock import ClockCheck
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.permissions.freezes import Freezes
@@ -47,6 +48,7 @@ class Guard:
     approvals: ApprovalStore
     channels: ApprovalChannels
     freezes: Freezes
+    clock_check: ClockCheck
     authorizer: Authorizer
     pending: PendingWorkReader
 
@@ -100,6 +102,19 @@ def build_guard(
     freezes = Freezes(store, audit.append_in, channels, principal, clock)
     authorizer = Authorizer(policy, approvals, channels, freezes, audit, standing_yes=standing_yes)
     pending = PendingWorkReader(store, principal, left, clock)
+    clock_check = ClockCheck(store, audit.append_in, clock)
     return Guard(
-        policy, principal, store, audit, passphrase, locks, journal, approvals, channels, freezes, authorizer, pending
+        policy,
+        principal,
+        store,
+        audit,
+        passphrase,
+        locks,
+        journal,
+        approvals,
+        channels,
+        freezes,
+        clock_check,
+        authorizer,
+        pending,
     )

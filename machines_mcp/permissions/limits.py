@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.permissions.clock import CLOCK_SET_BACK, is_set_back
 from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 from machines_mcp.storage.withdrawals import Destination
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.policy import Limits, Policy
 
 DAY_SECONDS = 24 * 60 * 60
-CLOCK_SLACK_SECONDS = 5 * 60
-CLOCK_SET_BACK = "clock.set_back"
-"""Not a policy path: the clock is over five minutes behind the newest row, so daily totals are unknown."""
-
 PER_PAYMENT = "perAuthorization"
 
 # Counts calls that may still happen and calls that began, unless known to have failed. Expired and refused calls don't
@@ -46,10 +43,6 @@ _ASKS = (
 _MUTATIONS = (
     "SELECT count(*) FROM audit WHERE at > :now - 3600 AND verdict = 'executing' AND action_class <> 'read'"  # noqa: S608
     f" AND {OF_PRINCIPAL}"
-)
-_NEWEST = (
-    "SELECT max(coalesce((SELECT max(created_at) FROM approvals), 0),"
-    " coalesce((SELECT max(started_at) FROM approvals), 0), coalesce((SELECT max(at) FROM audit), 0))"
 )
 
 
@@ -80,7 +73,8 @@ def exceeded_limit(
     """
     if call_request.action_class is ActionClass.READ:
         return None
-    if _set_back(db, now):
+    # Closing a card can't be undone, but it protects: a clock must not prevent it.
+    if call_request.action_class is not ActionClass.DESTROY and is_set_back(db, now):
         return CLOCK_SET_BACK
     limits = policy.limits
     return (
@@ -118,11 +112,6 @@ def budgets(
 
 def _left(limit: str, most: int, used: int | None) -> Budget:
     return Budget(limit, most, None if used is None else max(0, most - used))
-
-
-def _set_back(db: sqlite3.Connection, now: float) -> bool:
-    """Return whether the clock went back, which would let a day's total or an expired approval be used again."""
-    return now < float(db.execute(_NEWEST).fetchone()[0]) - CLOCK_SLACK_SECONDS
 
 
 def _card_limit(limits: Limits, details: ApprovalDetails) -> str | None:

@@ -9,8 +9,8 @@ from typing import NoReturn
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.permissions.authorizer import Authorization
+from machines_mcp.permissions.clock import CLOCK_SET_BACK
 from machines_mcp.permissions.cooldown import LimitExceeded
-from machines_mcp.permissions.limits import CLOCK_SET_BACK
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
@@ -89,7 +89,9 @@ def policy_denied(policy: Policy, request: CallRequest) -> ToolError:
 def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
     """Return the error for an exceeded limit (named by its path) or a cooldown (with its end)."""
     if exceeded.code == CLOCK_SET_BACK:
-        message = "The server's clock was set back, so limits can't be enforced. Tell the operator."
+        message = (
+            "The server's clock was set back, so limits can't be enforced. Tell the operator (machines-mcp doctor)."
+        )
         return ToolError(Code.POLICY_DENIED, message=message, details={"limit": exceeded.code})
     if exceeded.until is None:
         message = (

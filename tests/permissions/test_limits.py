@@ -18,9 +18,10 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.approvals import OPEN_SECONDS
+from machines_mcp.permissions.clock import CLOCK_SET_BACK
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.factory import Guard, build_guard
-from machines_mcp.permissions.limits import CLOCK_SET_BACK, DAY_SECONDS, Budget, budgets
+from machines_mcp.permissions.limits import DAY_SECONDS, Budget, budgets
 from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import Store
@@ -313,16 +314,17 @@ def test_unlisted_sink_reveals_nothing() -> None:
 # The clock
 
 
-def test_clock_set_back_over_five_minutes_blocks_all_but_reads() -> None:
+def test_clock_set_back_over_five_minutes_blocks_all_but_reads_and_closing() -> None:
     book = Book(Limits(per_day_cents=100))
     assert book.run(_out(100)) is None
     book.clock.now -= 300
     book.opened(_card(1, "allTime"))
     book.clock.now -= 1
-    for action_class in [found for found in ActionClass if found is not ActionClass.READ]:
+    for action_class in [found for found in ActionClass if found not in (ActionClass.READ, ActionClass.DESTROY)]:
         assert book.open(ApprovalDetails("?"), action_class=action_class) == CLOCK_SET_BACK
         assert book.admit(action_class) == CLOCK_SET_BACK
     assert book.admit(ActionClass.READ) is None
+    assert isinstance(book.open(ApprovalDetails("?"), action_class=ActionClass.DESTROY), Approval)
 
 
 def test_audit_rows_also_detect_a_clock_set_back() -> None:

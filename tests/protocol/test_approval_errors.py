@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from machines_mcp.permissions.clock import CLOCK_SET_BACK
 from machines_mcp.permissions.cooldown import LimitExceeded
-from machines_mcp.permissions.limits import CLOCK_SET_BACK
 from machines_mcp.protocol.approval_errors import limit_exceeded
 from machines_mcp.protocol.errors import Code
 

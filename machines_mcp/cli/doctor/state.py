@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from machines_mcp.cli.audit import Unverifiable, read_checkpoint, verification_message
+from machines_mcp.cli.clock import describe
 from machines_mcp.cli.doctor.file_permissions import describe_access, has_access, is_private, user_name
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.freeze import describe_freezes
@@ -40,8 +41,9 @@ class _Rollback(Exception):
 
 async def check_safeguards(app: App) -> list[Finding]:
     """Run these checks. The state folder must be usable."""
-    findings = [_policy(app), _passphrase(app), *await _wrong_passphrases(app), await _freeze(app), await _audit(app)]
-    return [*findings, *_files(app), await _desk(app), *await _unresolved(app)]
+    findings = [_policy(app), _passphrase(app), *await _wrong_passphrases(app), await _freeze(app), await _clock(app)]
+    findings += [await _audit(app), *_files(app), await _desk(app)]
+    return [*findings, *await _unresolved(app)]
 
 
 def _policy(app: App) -> Finding:
@@ -79,6 +81,14 @@ async def _freeze(app: App) -> Finding:
     if not found:
         return Finding(True, "freeze", "changes are not frozen")
     return Finding(False, "freeze", describe_freezes(found))
+
+
+async def _clock(app: App) -> Finding:
+    until = await app.guard.clock_check.held_until()
+    if until is None:
+        return Finding(True, "clock", "not behind the stored rows")
+    fix = "Correct the clock. If it is right now, run machines-mcp state rebase-clock."
+    return Finding(False, "clock", f"{describe(until)} {fix}")
 
 
 async def _audit(app: App) -> Finding:

@@ -78,7 +78,7 @@ async def test_a_new_embedded_state_folder_passes(home: Path) -> None:
         await made.store.read(lambda db: None)
         findings = await check_safeguards(made)
     assert [finding.check for finding in findings] == [
-        *("policy", "passphrase", "freeze", "audit", "files", "caller", "desk", "unresolved")
+        *("policy", "passphrase", "freeze", "clock", "audit", "files", "caller", "desk", "unresolved")
     ]
     assert [finding.message for finding in findings if not finding.ok] == []
 
