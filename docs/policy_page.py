@@ -9,7 +9,7 @@ from typing import Any
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
-from machines_mcp.permissions.policy_schema import Classes, DestinationSection, Periods, PolicyFile, Section
+from machines_mcp.permissions.policy_schema import Classes, DestinationSection, Periods, PolicyFile, Section, TotalRates
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "policy.md"
@@ -23,6 +23,7 @@ _TABLES: tuple[tuple[str, type[Section]], ...] = (
         if name not in ("classes", "tools")
     ),
     ("cards.max_limit_cents", Periods),
+    ("rates.total", TotalRates),
     ("withdrawals.destinations", DestinationSection),
 )
 

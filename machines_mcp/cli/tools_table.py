@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from machines_mcp.permissions.limits import Budget
+from machines_mcp.permissions.budgets import Budget
 from machines_mcp.permissions.passphrase import APPROVALS_DISABLED
 from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.redaction.display import moment

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from machines_mcp.desk.routing import PageRenderer, Route, SessionRequest
 from machines_mcp.desk.spend_chart import build_chart
 from machines_mcp.permissions.daily_totals import daily_totals
-from machines_mcp.permissions.limits import DAY_SECONDS
+from machines_mcp.permissions.usage import DAY_SECONDS
 from machines_mcp.redaction.display import utc_day
 from machines_mcp.storage.audit_log import Kind
 

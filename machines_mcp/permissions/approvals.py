@@ -16,10 +16,10 @@ from machines_mcp.permissions.approval import Approval, admission_entry, audit_e
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
 from machines_mcp.permissions.cooldown import refuse_during_cooldown
 from machines_mcp.permissions.executions import Executions
+from machines_mcp.permissions.limits import Stage
 from machines_mcp.permissions.sealed_identity import SealedIdentity
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 from machines_mcp.storage.failpoints import failpoint
-from machines_mcp.storage.freeze import refuse_if_frozen
 from machines_mcp.storage.principal import Principal
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from machines_mcp.storage.database import Store
 
-    CheckLimits: TypeAlias = Callable[[sqlite3.Connection, CallRequest, ApprovalDetails, float, str | None], None]
+    CheckLimits: TypeAlias = Callable[
+        [sqlite3.Connection, Stage, CallRequest, ApprovalDetails, float, str | None], None
+    ]
 
 T = TypeVar("T")
 
@@ -107,7 +109,7 @@ class ApprovalStore:
     def _insert(
         self, db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float
     ) -> Approval:
-        self._check_limits(db, call_request, details, now, None)
+        self._check_limits(db, "ask", call_request, details, now, None)
         expires_at, seal = now + OPEN_SECONDS, self.identity.seal
         return approval_rows.insert(db, call_request, details, self._policy_digest, now, expires_at, seal)
 
@@ -120,7 +122,7 @@ class ApprovalStore:
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> None:
-            self._check_limits(db, call_request, ApprovalDetails(question=""), now, None)
+            self._check_limits(db, "ask", call_request, ApprovalDetails(question=""), now, None)
             self._record(db, admission_entry(call_request))
 
         await self._store.run(work)
@@ -143,6 +145,7 @@ class ApprovalStore:
 
         Raises:
             Frozen: The changes of this user are frozen. The approval goes on waiting.
+            LimitExceeded: A limit that held when the person was asked would be exceeded now. It goes on waiting.
         """
         return await self._run("approval.granted", lambda db: self._grant(db, approval_id, by))
 
@@ -213,8 +216,8 @@ class ApprovalStore:
         granted = approval_rows.set_granted(db, self._principal, approval_id, by, now, now + GRANT_SECONDS)
         approval = approval_rows.find(db, self._principal, approval_id) if granted else None
         if approval is not None:
-            if not approval.details.protective:
-                refuse_if_frozen(db, approval.user_id)  # raising rolls back the transaction
+            # Raising rolls back the transaction.
+            self._check_limits(db, "grant", approval.request, approval.details, now, approval_id)
             self._record(db, audit_entry("decision", approval, "granted"))
         return granted
 
@@ -223,7 +226,7 @@ class ApprovalStore:
         taken = approval_rows.set_executing(db, approval, self._policy_digest, owner, now)
         if taken:
             # Raising rolls back the transaction.
-            self._check_limits(db, approval.request, approval.details, now, approval.id)
+            self._check_limits(db, "use", approval.request, approval.details, now, approval.id)
             self.executions.mark_started(approval.id)
             self._record_change(db, "call", approval.id, "executing")
         return taken

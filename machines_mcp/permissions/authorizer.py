@@ -17,7 +17,6 @@ from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.freezes import Freezes
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
-from machines_mcp.storage.freeze import Frozen
 
 Verdict = Literal[
     "run",
@@ -172,9 +171,10 @@ class Authorizer:
         if not yes:
             await self._channels.refuse(approval.id, "dialog")
             return Authorization("refused", approval)
-        decision = await self._channels.grant(approval.id, "dialog")
-        if decision == "frozen":
-            raise Frozen
+        try:
+            decision = await self._channels.grant_or_raise(approval.id, "dialog")
+        except LimitExceeded as exceeded:
+            return Authorization("limit_exceeded", approval, exceeded)
         if decision == "granted":
             return await self._consume(approval)
         return await self.reevaluate(approval)

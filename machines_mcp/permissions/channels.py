@@ -54,18 +54,27 @@ class ApprovalChannels:
 
     async def grant(self, approval_id: str, channel: Channel, passphrase: Secret | None = None) -> Decision:
         """Record a yes. The call may then run once within 5 minutes."""
+        try:
+            return await self.grant_or_raise(approval_id, channel, passphrase)
+        except LimitExceeded:
+            return "limit_exceeded"
+        except Frozen:
+            return "frozen"
+
+    async def grant_or_raise(self, approval_id: str, channel: Channel, passphrase: Secret | None = None) -> Decision:
+        """Like `grant`, but say what stands against it.
+
+        Raises:
+            LimitExceeded: A limit would be exceeded. The approval goes on waiting, as after `Frozen`.
+            Frozen: The changes of this user are frozen.
+        """
         approval = await self.get(approval_id)
         if approval is None:
             return "gone"
         if approval.details.only is not None or not self._allowed(approval, channel):
             return "not_allowed"
         missing = await self._missing(channel, passphrase) if self._needs_passphrase else None
-        if missing is not None:
-            return missing
-        try:
-            return "granted" if await self._approvals.grant(approval_id, channel) else "gone"
-        except Frozen:
-            return "frozen"
+        return missing or ("granted" if await self._approvals.grant(approval_id, channel) else "gone")
 
     async def refuse(
         self, approval_id: str, channel: Channel, passphrase: Secret | None = None, *, signed_in: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.limits import DAY_SECONDS
+from machines_mcp.permissions.usage import DAY_SECONDS
 from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.authorizer import Authorizer
+from machines_mcp.permissions.budgets import Budget, budgets
 from machines_mcp.permissions.channels import ApprovalChannels
 from machines_mcp.permissions.clock import ClockCheck
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.permissions.freezes import Freezes
-from machines_mcp.permissions.limits import Budget, budgets, exceeded_limit
+from machines_mcp.permissions.limits import Stage, exceeded_limit
 from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.passphrase_tries import PassphraseTries
 from machines_mcp.permissions.pending import PendingWorkReader
@@ -71,18 +72,24 @@ def build_guard(
     passphrase = Passphrase(store, audit.append_in, PassphraseTries(store, audit.append_in, clock), clock)
 
     def check_limits(
-        db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float, own: str | None
+        db: sqlite3.Connection,
+        stage: Stage,
+        call_request: CallRequest,
+        details: ApprovalDetails,
+        now: float,
+        own: str | None,
     ) -> None:
         if not call_request.protective:
             refuse_if_frozen(db, call_request.user_id)
-        broken = exceeded_limit(db, policy, call_request, details, now, own)
+        recorded_user = audit.recorded_user(call_request.user_id)
+        broken = exceeded_limit(db, stage, policy, call_request, details, now, own, recorded_user)
         if broken is not None:
             raise LimitExceeded(broken)
 
     recorded = cache(lambda: audit.recorded(principal))
 
     def left(db: sqlite3.Connection) -> tuple[Budget, ...]:
-        return budgets(db, policy, principal, recorded(), clock())
+        return budgets(db, policy.limits, principal, recorded(), clock())
 
     locks = ProcessLocks(store.folder)
     journal = Journal(store, state_key(store.folder, "journal"), locks, principal, clock=clock)

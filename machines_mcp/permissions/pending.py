@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_rows import executing_approvals, others_waiting, waiting_approvals
-from machines_mcp.permissions.limits import Budget
+from machines_mcp.permissions.budgets import Budget
 from machines_mcp.storage.freeze import Freeze, freezes
 from machines_mcp.storage.journal_entry import selected
 from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON

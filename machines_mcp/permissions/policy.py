@@ -65,6 +65,8 @@ class Limits:
     asks_per_minute: int | None = None
     mutations_per_hour: int | None = None
     reveals_per_card_per_day: int | None = None
+    total_asks_per_minute: int | None = None
+    total_mutations_per_hour: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_limit_cents is not None:

@@ -19,11 +19,20 @@ from machines_mcp.permissions.policy import (
     default_dialog,
 )
 from machines_mcp.permissions.policy_schema import Classes, DestinationSection, PolicyFile, fault
-from machines_mcp.permissions.policy_validation import KeyFault, Tools, class_rules, contradictions, rules_of
+from machines_mcp.permissions.policy_validation import (
+    KeyFault,
+    Tools,
+    class_rules,
+    contradictions,
+    rates_of_each_user,
+    rules_of,
+)
 from machines_mcp.storage.trusted_file import NotOwned, read_owned
 from machines_mcp.storage.withdrawals import Destination
 
 MAX_BYTES = 64 * 1024
+TOTAL_OF_USERS = 10
+"""The default of a total rate, as a multiple of each user's: one user can't use it up, and the folder stays bounded."""
 
 
 def load_policy(
@@ -132,7 +141,7 @@ def _sinks(file: PolicyFile) -> frozenset[str]:
 
 def _limits(file: PolicyFile) -> Limits:
     """Return the limits. In `production`, a missing limit defaults to zero, to nothing allowed or to a low rate."""
-    out, rates, real = file.withdrawals, file.rates, file.environment == "production"
+    out, real = file.withdrawals, file.environment == "production"
     periods = None if file.cards.max_limit_cents is None else file.cards.max_limit_cents.model_dump(exclude_none=True)
     places: frozenset[Destination] | None = frozenset() if real else None
     if out.destinations is not None:
@@ -141,6 +150,7 @@ def _limits(file: PolicyFile) -> Limits:
     def careful(said: int | None, otherwise: int) -> int | None:
         return otherwise if said is None and real else said
 
+    of_each, total = rates_of_each_user(file), file.rates.total
     return Limits(
         unbounded_cards=file.cards.unbounded,
         max_limit_cents={} if periods is None and real else periods,
@@ -148,10 +158,16 @@ def _limits(file: PolicyFile) -> Limits:
         per_day_cents=careful(out.per_day_cents, 0),
         per_user_day_cents=out.per_user_day_cents,
         destinations=places,
-        asks_per_minute=careful(rates.asks_per_minute, 5),
-        mutations_per_hour=careful(rates.mutations_per_hour, 20),
-        reveals_per_card_per_day=careful(rates.reveals_per_card_per_day, 3),
+        asks_per_minute=of_each["asks_per_minute"],
+        mutations_per_hour=of_each["mutations_per_hour"],
+        reveals_per_card_per_day=of_each["reveals_per_card_per_day"],
+        total_asks_per_minute=_total(total.asks_per_minute, of_each["asks_per_minute"]),
+        total_mutations_per_hour=_total(total.mutations_per_hour, of_each["mutations_per_hour"]),
     )
+
+
+def _total(said: int | None, of_each: int | None) -> int | None:
+    return said if said is not None or of_each is None else TOTAL_OF_USERS * of_each
 
 
 def _destination(place: DestinationSection) -> Destination:

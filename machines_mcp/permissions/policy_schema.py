@@ -111,12 +111,20 @@ class Withdrawals(Section):
     ) = Field(None, description="allowed destinations, see below")
 
 
+class TotalRates(Section):
+    """Rate limits for all users together. Default: ten times the limit of each user. They can't be lower than that."""
+
+    asks_per_minute: Times | None = Field(None, description="approval requests per minute")
+    mutations_per_hour: Times | None = Field(None, description="calls per hour that change anything")
+
+
 class Rates(Section):
-    """Rate limits. Default: unlimited, in `production` 5, 20 and 3."""
+    """Rate limits of each user. Default: unlimited, in `production` 5, 20 and 3."""
 
     asks_per_minute: Times | None = Field(None, description="approval requests per minute")
     mutations_per_hour: Times | None = Field(None, description="calls per hour that change anything")
     reveals_per_card_per_day: Times | None = Field(None, description="reveals of one card per day")
+    total: TotalRates = Field(TotalRates(), description="limits for all users together, see below")
 
 
 class Reveal(Section):
@@ -236,7 +244,7 @@ def _keys_beside(loc: Sequence[int | str]) -> list[str]:
         for name, field in PolicyFile.model_fields.items()
         if isinstance(field.default, Section)
     }
-    tables |= {"destinations": DestinationSection, "max_limit_cents": Periods}
+    tables |= {"destinations": DestinationSection, "max_limit_cents": Periods, "total": TotalRates}
     if not above:
         return list(PolicyFile.model_fields)
     return list((Classes if above[0] == "tools" else tables[above[-1]]).model_fields)

@@ -12,6 +12,8 @@ from machines_mcp.permissions.policy_schema import Classes, PolicyFile, nearest
 from machines_mcp.storage.trusted_file import NotOwned, read_owned
 
 MAX_KEY_BYTES = 16 * 1024
+PRODUCTION_RATES = {"asks_per_minute": 5, "mutations_per_hour": 20, "reveals_per_card_per_day": 3}
+"""The rate limits of each user in `production`, if the file sets none."""
 
 Tools = Mapping[str, Collection[ActionClass]]
 """Every tool's name with the classes its calls can have."""
@@ -31,6 +33,7 @@ def contradictions(
     yield from _wrong_sinks(file)
     if file.environment == "production" and set(file.approval.dialog or ()) - {"write"}:
         yield "approval.dialog may list only write in production, because a program can answer a client's dialog"
+    yield from _wrong_totals(file)
     yield from _wrong_paths(file, key_fault)
 
 
@@ -88,6 +91,20 @@ def _wrong_sinks(file: PolicyFile) -> Iterator[str]:
         yield "reveal.model is true, but reveal.sinks does not include model"
     if "sealed" in reveal.sinks and reveal.sealed_key is None:
         yield "reveal.sinks includes sealed, which needs reveal.sealed_key"
+
+
+def rates_of_each_user(file: PolicyFile) -> dict[str, int | None]:
+    """Return the rate limits of each user, including defaults."""
+    defaults = PRODUCTION_RATES if file.environment == "production" else {}
+    return {name: given if given is not None else defaults.get(name) for name, given in file.rates if name != "total"}
+
+
+def _wrong_totals(file: PolicyFile) -> Iterator[str]:
+    rates = rates_of_each_user(file)
+    for name, total in file.rates.total:
+        of_each = rates[name]
+        if total is not None and of_each is not None and total < of_each:
+            yield f"rates.total.{name} is lower than rates.{name}, which is the limit of each user"
 
 
 def _wrong_paths(file: PolicyFile, key_fault: KeyFault) -> Iterator[str]:

@@ -10,8 +10,8 @@ import pytest
 
 from machines_mcp.desk.spend_chart import build_chart
 from machines_mcp.permissions.daily_totals import DailyTotal
-from machines_mcp.permissions.limits import DAY_SECONDS
 from machines_mcp.permissions.policy import Limits, default_policy
+from machines_mcp.permissions.usage import DAY_SECONDS
 from machines_mcp.storage.audit_log import AuditEntry
 from tests.support.clock import Clock
 from tests.support.desks import FakeBrowser, RunningDesk, browser, running_desk, withdrawal

@@ -16,8 +16,10 @@ _FOR = {"principal", "recorded", "call_request", "user_id"}
 """The parameters (or attributes) that name the users a read is for."""
 
 WITHOUT = {
-    "permissions.limits._set_back": "returns only whether the clock is behind",
-    "permissions.limits._rate_table": "returns the queries, which its callers run for their users",
+    "permissions.approval_rows.is_sealed": "returns only whether a row has sealed data, which its decision erases",
+    "permissions.approval_rows.sealed_until": "returns only times, to erase sealed data in time",
+    "permissions.clock.ClockCheck.rebase": "stores the number of the newest row",
+    "permissions.clock.newest_time": "returns only the time of the newest row",
     "storage.audit_chain._rows": "reads for the verification, which returns no row",
     "storage.audit_checkpoint.holds": "reads for the verification, which returns no row",
     "storage.audit_checkpoint.newest": "returns a row's number, time and MAC",

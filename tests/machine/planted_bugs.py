@@ -94,7 +94,7 @@ def cap_before_reserve() -> Sequence[Swap]:
 
     async def opened(self: ApprovalStore, call_request: CallRequest, details: ApprovalDetails) -> Approval:
         now, check = self._clock(), vars(self).setdefault("checks_before", self._check_limits)
-        await self._store.read(lambda db: check(db, call_request, details, now, None))
+        await self._store.read(lambda db: check(db, "ask", call_request, details, now, None))
         self._check_limits = lambda *_: None
         return await whole(self, call_request, details)
 

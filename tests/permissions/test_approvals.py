@@ -264,6 +264,17 @@ async def test_other_tool_other_state_or_fewer_rejections_start_no_cooldown(
     await _open(approvals)
 
 
+async def test_rejections_start_a_cooldown_for_their_user_tool_and_class_only(
+    approvals: ApprovalStore, clock: Clock
+) -> None:
+    await _rejected(approvals, clock, 0, 0, 0)
+    refused = CallRequest("pay", ActionClass.MONEY, "user-1", "d9")
+    with pytest.raises(LimitExceeded):
+        await approvals.open(refused, ApprovalDetails("Pay?"))
+    for other in ({"user_id": "user-2"}, {"tool": "tip"}, {"action_class": ActionClass.WRITE}):
+        await approvals.open(replace(refused, **other), ApprovalDetails("Pay?"))
+
+
 async def test_spread_out_rejections_start_no_cooldown(approvals: ApprovalStore, clock: Clock) -> None:
     await _rejected(approvals, clock, 0, 301, 300, 301, 300)
     await _open(approvals)

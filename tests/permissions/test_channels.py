@@ -197,10 +197,22 @@ async def test_limit_reached_meanwhile_blocks_a_page_and_keeps_it_waiting(store:
     await store.run(lambda db: db.execute("UPDATE approvals SET card_id = 'card-2' WHERE id = ?", (first.id,)))
     second = await ask(guard, ActionClass.REVEAL, digest="d2", only="page", sink="page", card_id="card-1")
     await store.run(lambda db: db.execute("UPDATE approvals SET card_id = 'card-1' WHERE id = ?", (first.id,)))
+    assert await guard.channels.grant_and_consume(second.id, "page") == "granted"
     assert await guard.channels.grant_and_consume(first.id, "page") == "limit_exceeded"
     assert await state(guard, first) == "waiting"
-    await guard.approvals.refuse(second.id, "page")
+    await guard.approvals.finish(second.id, '{"code": "reveal.failed"}', ok=False, code="reveal.failed")
     assert await guard.channels.grant_and_consume(first.id, "page") == "granted"
+
+
+async def test_total_that_others_used_up_blocks_a_grant_and_keeps_it_waiting(store: Store, clock: Clock) -> None:
+    guard = await secured(store, clock, limits=Limits(per_day_cents=100))
+    first = await ask(guard, digest="d1", amount_cents=60)
+    other = CallRequest("pay", ActionClass.MONEY, "user-2", "d2")
+    second = await guard.approvals.open(other, ApprovalDetails("?", amount_cents=60))
+    assert await guard.channels.grant(second.id, "terminal", RIGHT) == "granted"
+    assert await guard.channels.grant(first.id, "terminal", RIGHT) == "limit_exceeded"
+    assert await state(guard, first) == "waiting"
+    assert [row.verdict for row in await guard.audit.rows(ANY_USER, kind="decision")] == ["granted"]
 
 
 async def test_policy_change_ends_waiting_approvals(store: Store, clock: Clock) -> None:

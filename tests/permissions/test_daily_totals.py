@@ -8,7 +8,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.daily_totals import DailyTotal, daily_totals
 from machines_mcp.permissions.factory import Guard
-from machines_mcp.permissions.limits import DAY_SECONDS
+from machines_mcp.permissions.usage import DAY_SECONDS
 from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 

@@ -18,11 +18,12 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.approvals import OPEN_SECONDS
+from machines_mcp.permissions.budgets import Budget, budgets
 from machines_mcp.permissions.clock import CLOCK_SET_BACK
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.factory import Guard, build_guard
-from machines_mcp.permissions.limits import DAY_SECONDS, Budget, budgets
 from machines_mcp.permissions.policy import Limits, Policy, Rule
+from machines_mcp.permissions.usage import DAY_SECONDS
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.principal import ANY_USER, Principal
@@ -97,10 +98,10 @@ class Book:
         self.end(approval, "ok")
         return broken
 
-    def admit(self, action_class: ActionClass) -> str | None:
+    def admit(self, action_class: ActionClass, user: str = "user-1") -> str | None:
         """Run a call that needs no approval; else what stands against it."""
         try:
-            finish(self.guard.approvals.admit(self.request(action_class=action_class)))
+            finish(self.guard.approvals.admit(self.request(user, action_class)))
         except LimitExceeded as limit:
             return limit.code
         return None
@@ -112,7 +113,7 @@ class Book:
 
     def budgets(self, principal: Principal = ANY_USER) -> tuple[Budget, ...]:
         recorded = self.guard.audit.recorded(principal)
-        return finish(self.store.read(lambda db: budgets(db, self.policy, principal, recorded, self.clock.now)))
+        return finish(self.store.read(lambda db: budgets(db, self.policy.limits, principal, recorded, self.clock.now)))
 
 
 def _end(guard: Guard, store: InlineStore, folder: tempfile.TemporaryDirectory[str]) -> None:
@@ -181,6 +182,38 @@ def test_each_user_has_a_daily_cap() -> None:
     assert book.run(_out(100), "ann") is None
     assert book.run(_out(1), "ann") == "withdrawals.per_user_day_cents"
     assert book.run(_out(100), "bob") is None
+
+
+def test_waiting_withdrawal_takes_nothing_from_other_users() -> None:
+    book = Book(Limits(per_day_cents=100))
+    anns = book.opened(_out(100), "ann")
+    assert book.open(_out(1), "ann") == "withdrawals.per_day_cents"
+    assert book.run(_out(60), "bob") is None
+    assert book.open(_out(41), "bob") == "withdrawals.per_day_cents"
+    # It fitted when it was asked for. The total has less left now, so a person can't grant it.
+    with pytest.raises(LimitExceeded, match=r"withdrawals\.per_day_cents"):
+        book.grant(anns)
+    assert book.state(anns) == "waiting"
+
+
+def test_granted_withdrawal_takes_from_the_total_of_all_users() -> None:
+    book = Book(Limits(per_day_cents=100))
+    anns, bobs = book.opened(_out(60), "ann"), book.opened(_out(60), "bob")
+    assert book.grant(anns)
+    assert book.open(_out(41), "carl") == "withdrawals.per_day_cents"
+    with pytest.raises(LimitExceeded, match=r"withdrawals\.per_day_cents"):
+        book.grant(bobs)
+    assert book.consume(anns) is None
+
+
+def test_own_waiting_withdrawals_do_not_block_each_others_grant() -> None:
+    book = Book(Limits(per_day_cents=100))
+    first, second = book.opened(_out(50), "ann"), book.opened(_out(50), "ann")
+    assert book.run(_out(40), "bob") is None
+    assert book.grant(second)
+    with pytest.raises(LimitExceeded):
+        book.grant(first)
+    assert book.consume(second) is None
 
 
 def test_waiting_approval_counts_until_rejected_or_expired() -> None:
@@ -272,6 +305,31 @@ def test_approval_requests_are_limited_per_minute() -> None:
     book.opened(_card(1, "allTime"))
 
 
+def test_approval_requests_of_one_user_leave_others_theirs_until_the_total() -> None:
+    book = Book(Limits(asks_per_minute=2, total_asks_per_minute=5))
+    for user in ("ann", "bob"):
+        for _ in range(2):
+            book.opened(_card(1, "allTime"), user)
+        assert book.open(_card(1, "allTime"), user) == "rates.asks_per_minute"
+    book.opened(_card(1, "allTime"), "carl")
+    assert book.open(_card(1, "allTime"), "carl") == "rates.total.asks_per_minute"
+    book.clock.now += 60
+    book.opened(_card(1, "allTime"), "carl")
+
+
+@pytest.mark.parametrize(("ann", "bob"), [("ann", "bob"), ("ann and co", "bob and co"), ("", "bob")])
+def test_changes_of_one_user_leave_others_theirs_until_the_total(ann: str, bob: str) -> None:
+    book = Book(Limits(mutations_per_hour=2, total_mutations_per_hour=5))
+    for user in (ann, bob):
+        for _ in range(2):
+            assert book.admit(ActionClass.WRITE, user) is None
+        assert book.admit(ActionClass.WRITE, user) == "rates.mutations_per_hour"
+    assert book.admit(ActionClass.WRITE, "carl") is None
+    assert book.admit(ActionClass.WRITE, "carl") == "rates.total.mutations_per_hour"
+    book.clock.now += 3600
+    assert book.admit(ActionClass.WRITE, "carl") is None
+
+
 def test_allowed_calls_do_not_count_as_approval_requests() -> None:
     limits = Limits(asks_per_minute=1)
     book = Book(limits)
@@ -346,6 +404,8 @@ def test_budgets_show_the_remainder_of_each_limit() -> None:
         asks_per_minute=5,
         mutations_per_hour=7,
         reveals_per_card_per_day=3,
+        total_asks_per_minute=50,
+        total_mutations_per_hour=70,
     )
     book = Book(limits)
     assert book.run(_out(60), "ann") is None
@@ -357,16 +417,20 @@ def test_budgets_show_the_remainder_of_each_limit() -> None:
         ("rates.asks_per_minute", 5, 4),
         ("rates.mutations_per_hour", 7, 6),
         ("rates.reveals_per_card_per_day", 3, None),
+        ("rates.total.asks_per_minute", 50, 49),
+        ("rates.total.mutations_per_hour", 70, 69),
     ]
     of_any = {b.limit: b.left for b in book.budgets()}
-    assert (of_any["withdrawals.per_day_cents"], of_any["withdrawals.per_user_day_cents"]) == (40, None)
+    assert (of_any["withdrawals.per_day_cents"], of_any["rates.total.asks_per_minute"]) == (40, 49)
+    assert (of_any["withdrawals.per_user_day_cents"], of_any["rates.asks_per_minute"]) == (None, None)
 
 
 def test_budgets_do_not_count_the_usage_of_other_users() -> None:
-    book = Book(Limits(per_day_cents=100, asks_per_minute=5, mutations_per_hour=7))
+    book = Book(Limits(per_day_cents=100, mutations_per_hour=7, total_asks_per_minute=5, total_mutations_per_hour=9))
     assert book.run(_out(60), "ann and others") is None
-    assert [b.left for b in book.budgets(Principal.of("bob", None))] == [100, 5, 7]
-    assert [b.left for b in book.budgets(Principal.of(None, frozenset({"bob", "ann and others"})))] == [40, 4, 6]
+    assert [b.left for b in book.budgets(Principal.of("ann and others", None))] == [40, 6, 4, 8]
+    assert [b.left for b in book.budgets(Principal.of("bob", None))] == [100, 7, 5, 9]
+    assert [b.left for b in book.budgets(Principal.of(None, frozenset({"bob", "ann and others"})))] == [40, None, 4, 8]
 
 
 def test_without_limits_there_are_no_budgets() -> None:
@@ -396,16 +460,33 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(cents=st.integers(1, CAP), user=st.sampled_from(["ann", "bob", "cid"]))
     def opens(self, cents: int, user: str) -> None:
+        before = self._reserved_for(user)
         approval = self.book.open(_out(cents), user)
         if isinstance(approval, Approval):
             self.approvals.append(approval)
         else:
             assert approval in {"withdrawals.per_day_cents", "withdrawals.per_user_day_cents"}
+            assert approval == "withdrawals.per_user_day_cents" or before + cents > CAP
+
+    def _reserved_for(self, user: str) -> int:
+        """Return what stands against this user's next withdrawal: granted ones of all, waiting ones of their own."""
+        now = self.book.clock.now
+        query = (
+            "SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE"
+            " (state = 'waiting' AND expires_at > :now AND user_id = :user)"
+            " OR (state = 'granted' AND expires_at > :now)"
+            " OR (started_at >= :day AND (state IN ('executing', 'done') OR outcome LIKE '%unknown%'))"
+        )
+        given = {"now": now, "user": user, "day": now - now % DAY_SECONDS}
+        return int(finish(self.book.store.read(lambda db: db.execute(query, given).fetchone()[0])))
 
     @precondition(lambda self: self.approvals)
     @rule(index=st.integers(0, 30), to=st.sampled_from(["grant", "grant", "grant", "refuse"]))
     def decides(self, index: int, to: str) -> None:
-        (self.book.grant if to == "grant" else self.book.refuse)(self._pick(index))
+        try:
+            (self.book.grant if to == "grant" else self.book.refuse)(self._pick(index))
+        except LimitExceeded as limit:
+            assert limit.code == "withdrawals.per_day_cents"
 
     @precondition(lambda self: self.approvals)
     @rule(index=st.integers(0, 30))

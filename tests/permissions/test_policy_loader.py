@@ -95,6 +95,8 @@ def test_missing_entries_are_denied_in_production(path: Path) -> None:
         asks_per_minute=5,
         mutations_per_hour=20,
         reveals_per_card_per_day=3,
+        total_asks_per_minute=50,
+        total_mutations_per_hour=200,
     )
 
 
@@ -127,6 +129,7 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         asks_per_minute = 4
         mutations_per_hour = 5
         reveals_per_card_per_day = 6
+        total = {{ asks_per_minute = 7, mutations_per_hour = 8 }}
         [reveal]
         sinks = ["model", "sealed"]
         model = true
@@ -158,6 +161,8 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         4,
         5,
         6,
+        7,
+        8,
     )
     assert policy.sinks == {"none", "model", "sealed"}
     assert (policy.reveal_model, policy.reveal_model_cvc, policy.sealed_key) == (True, True, key)
@@ -269,6 +274,10 @@ def test_rule_for_a_tool_and_class_wins_in_both_directions(path: Path) -> None:
             "withdrawals.destinations[0].address must not begin or end with a space",
         ),
         ("[rates]\nasks_per_minute = 1e3", "rates.asks_per_minute must be a whole number"),
+        (
+            "[rates]\ntotal.mutations = 5",
+            "rates.total.mutations is not a policy key; the nearest is mutations_per_hour",
+        ),
         ('[reveal]\nsinks = ["screen"]', "reveal.sinks[0] must be 'none', 'page', 'sealed' or 'model'"),
         ('[reveal]\nsinks = ["page", "page"]', "reveal.sinks must not repeat a value"),
         ('[reveal]\nsinks = ["model"]', "reveal.sinks includes model, which needs reveal.model = true"),
@@ -413,6 +422,28 @@ def test_dialog_approves_only_writes_in_production(path: Path) -> None:
     text = '[approval]\ndialog = ["write", "money"]\n'
     assert "approval.dialog may list only write" in _refused(path, text, "production")
     assert _load(path, text, "sandbox").channels(ActionClass.MONEY) == {"dialog", "desk", "terminal"}
+
+
+# Totals
+
+
+def test_total_rate_is_ten_times_the_rate_of_each_user_unless_set(path: Path) -> None:
+    limits = _load(path, "[rates]\nasks_per_minute = 4\nmutations_per_hour = 5\ntotal.mutations_per_hour = 5\n").limits
+    assert (limits.total_asks_per_minute, limits.total_mutations_per_hour) == (40, 5)
+    limits = _load(path, "[rates]\ntotal.asks_per_minute = 9\n").limits
+    assert (limits.asks_per_minute, limits.total_asks_per_minute, limits.total_mutations_per_hour) == (None, 9, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "environment"),
+    [
+        ("[rates]\nasks_per_minute = 9\ntotal.asks_per_minute = 8", "embedded"),
+        ("[rates.total]\nasks_per_minute = 4", "production"),
+    ],
+)
+def test_total_rate_below_that_of_each_user_is_refused(path: Path, text: str, environment: str) -> None:
+    says = "rates.total.asks_per_minute is lower than rates.asks_per_minute, which is the limit of each user"
+    assert says in _refused(path, text, environment)
 
 
 # Users

@@ -79,6 +79,7 @@ async def test_status_shows_policy_exceptions_and_budgets(tmp_path: Path) -> Non
             {"limit": "withdrawals.per_day_cents", "most": 900, "left": 900},
             {"limit": "cards.max_limit_cents.per30DayPeriod", "most": 5000},
             {"limit": "rates.asks_per_minute", "most": 100, "left": 100},
+            {"limit": "rates.total.asks_per_minute", "most": 1000, "left": 1000},
         ]
         await c.call("submit_kyc")
         await c.approved()

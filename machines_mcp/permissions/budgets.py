@@ -1,0 +1,75 @@
+"""Say what is left of each limit of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from machines_mcp.permissions.usage import ASKS, MUTATIONS, SPENT, used
+from machines_mcp.storage.principal import Principal
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.permissions.policy import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One limit by its path in the policy: the maximum (cents or count), and what is left of it.
+
+    `left` is None if the limit applies per call or card, or per user and the server acts for several.
+    """
+
+    limit: str
+    most: int
+    left: int | None = None
+
+
+def budgets(
+    db: sqlite3.Connection, limits: Limits, principal: Principal, recorded: Principal, now: float
+) -> tuple[Budget, ...]:
+    """Return what the principal's users left of each limit that is set. `recorded` is the principal in the audit log.
+
+    The usage of other users is not counted, because it would describe them. So a total may have less left.
+    """
+    return tuple(_budgets(db, limits, principal, recorded, now))
+
+
+def _budgets(
+    db: sqlite3.Connection, limits: Limits, principal: Principal, recorded: Principal, now: float
+) -> Iterator[Budget]:
+    yield from _fixed("withdrawals.per_call_cents", limits.per_call_cents)
+    yield from _total(db, "withdrawals.per_day_cents", limits.per_day_cents, SPENT, principal, now)
+    yield from _of_user(db, "withdrawals.per_user_day_cents", limits.per_user_day_cents, SPENT, principal, now)
+    for period, most in (limits.max_limit_cents or {}).items():
+        yield from _fixed(f"cards.max_limit_cents.{period}", most)
+    yield from _of_user(db, "rates.asks_per_minute", limits.asks_per_minute, ASKS, principal, now)
+    yield from _of_user(db, "rates.mutations_per_hour", limits.mutations_per_hour, MUTATIONS, recorded, now)
+    yield from _fixed("rates.reveals_per_card_per_day", limits.reveals_per_card_per_day)
+    yield from _total(db, "rates.total.asks_per_minute", limits.total_asks_per_minute, ASKS, principal, now)
+    yield from _total(db, "rates.total.mutations_per_hour", limits.total_mutations_per_hour, MUTATIONS, recorded, now)
+
+
+def _fixed(limit: str, most: int | None) -> Iterator[Budget]:
+    if most is not None:
+        yield Budget(limit, most)
+
+
+def _total(
+    db: sqlite3.Connection, limit: str, most: int | None, query: str, principal: Principal, now: float
+) -> Iterator[Budget]:
+    if most is not None:
+        yield Budget(limit, most, max(0, most - used(db, query, now, whose=principal)))
+
+
+def _of_user(
+    db: sqlite3.Connection, limit: str, most: int | None, query: str, principal: Principal, now: float
+) -> Iterator[Budget]:
+    if most is None:
+        return
+    if principal.pinned is None:
+        yield Budget(limit, most)
+    else:
+        yield Budget(limit, most, max(0, most - used(db, query, now, user_id=principal.pinned)))

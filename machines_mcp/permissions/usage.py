@@ -1,0 +1,60 @@
+"""Count what calls have used of the limits: money, reveals, approval requests and changes. Days are UTC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from machines_mcp.storage.principal import ANY_USER, OF_PRINCIPAL, Principal
+
+if TYPE_CHECKING:
+    import sqlite3
+
+DAY_SECONDS = 24 * 60 * 60
+
+_WHOSE = f"{OF_PRINCIPAL} AND (:user IS NULL OR coalesce(user_id, '') = :user)"
+# Expired and refused calls don't count. A granted call counts for everybody, because a person has approved it. A
+# waiting one counts only when calls of its own user are asked for. A call counts for the day it began, because a grant
+# given before midnight may be used after it. A failed one counts if its outcome is unknown.
+_COUNTS = (
+    "id IS NOT :own AND ("
+    "(state = 'waiting' AND expires_at > :now AND :waiting AND (:asker IS NULL OR user_id = :asker))"
+    " OR (state = 'granted' AND expires_at > :now)"
+    " OR (started_at >= :day AND (state IN ('executing', 'done')"
+    " OR (state = 'failed' AND coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') = 'outcome.unknown'))))"
+)
+SPENT = (
+    "SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE amount_cents IS NOT NULL"  # noqa: S608 - constants only
+    f" AND {_WHOSE} AND {_COUNTS}"
+)
+REVEALS = (
+    "SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card"  # noqa: S608 - constants only
+    f" AND {_WHOSE} AND {_COUNTS}"
+)
+ASKS = (
+    "SELECT count(*) FROM approvals WHERE created_at > :now - 60 AND decided_by IS NOT 'policy'"  # noqa: S608
+    f" AND {_WHOSE}"
+)
+MUTATIONS = (
+    "SELECT count(*) FROM audit WHERE at > :now - 3600 AND verdict = 'executing' AND action_class <> 'read'"  # noqa: S608
+    f" AND {_WHOSE}"
+)
+
+
+def used(
+    db: sqlite3.Connection,
+    query: str,
+    now: float,
+    *,
+    whose: Principal = ANY_USER,
+    user_id: str | None = None,
+    card_id: str | None = None,
+    waiting: bool = True,
+    asker: str | None = None,
+    own: str | None = None,
+) -> int:
+    """Return the sum or number of one of the queries above, for one user or else for the principal `whose`.
+
+    `waiting` approvals count only if they are the `asker`'s (None: anybody's). The approval `own` doesn't count.
+    """
+    given = {"user": user_id, "card": card_id, "waiting": waiting, "asker": asker, "own": own, **whose.bound}
+    return int(db.execute(query, given | {"now": now, "day": now - now % DAY_SECONDS}).fetchone()[0])
