@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,8 +37,13 @@ def listen_on_loopback(backlog: int) -> socket.socket:
 
 
 def build_uvicorn(app: Application, *, max_connections: int, handle_signals: bool) -> uvicorn.Server:
-    """Return a server for `app`. Without `handle_signals`, SIGINT and SIGTERM are left to the caller."""
+    """Return a server for `app`. Without `handle_signals`, SIGINT and SIGTERM are left to the caller.
+
+    Of more than `max_connections` connections, those without a request make room.
+    """
     import uvicorn
+
+    from machines_mcp.web.connection_places import ConnectionPlaces, PlacedProtocol
 
     class ServerWithoutSignals(uvicorn.Server):
         @contextmanager
@@ -46,7 +52,7 @@ def build_uvicorn(app: Application, *, max_connections: int, handle_signals: boo
 
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=partial(PlacedProtocol, ConnectionPlaces(max_connections)),  # type: ignore[arg-type]
         ws="none",
         loop="none",
         lifespan="off",
@@ -55,7 +61,6 @@ def build_uvicorn(app: Application, *, max_connections: int, handle_signals: boo
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        limit_concurrency=max_connections,
         h11_max_incomplete_event_size=16 * 1024,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=1,

@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH, make_challenge
 from machines_mcp.desk.server import ADDRESS_FILE
 from machines_mcp.permissions.policy import Limits, default_policy
-from tests.support.desks import RunningDesk, running_desk
+from tests.support.desks import RunningDesk, browser, running_desk
 from tests.support.loopback import accepted_socket, serve_connections
 from tests.support.waiting import PATIENCE
 
@@ -142,6 +142,17 @@ async def test_the_desk_proves_itself_only_to_a_server_of_its_folder(desk: Runni
         assert (answer.status_code, answer.text) == (404, "There is no page at this address.\n")
         one, two = [(await http.get(proof, headers={CHALLENGE: make_challenge(b"k", port)})).text for _ in range(2)]
     assert len(one) == len(two) == 64 and one != two
+
+
+async def test_idle_connections_of_another_program_keep_nobody_out(desk: RunningDesk) -> None:
+    port = urlsplit(desk.address).port or 0
+    async with AsyncExitStack() as stack, browser(desk, signed_in=False) as person:
+        for number in range(200):
+            stream = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
+            if number % 2:
+                await stream.send(b"POST /sign-in HTTP/1.1\r\nContent-Length: 99\r\n")
+        assert (await person.sign_in()).status_code == 303
+        assert (await person.get()).status_code == 200
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="looks for the socket among this process's descriptors")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from html import unescape
 
 import anyio
@@ -348,3 +348,11 @@ async def test_a_disconnect_before_the_fetch_prevents_it(api: Simulator, card: O
         # Submissions are queued: this one is checked afterwards and finds the page unchanged.
         assert (await page.press("wrong")).status_code == 403
         assert (tap.posts, page.notes.asked) == (0, 0)
+
+
+@pytest.mark.check
+async def test_idle_connections_do_not_keep_the_person_out(api: Simulator, card: OpenedCard) -> None:
+    async with open_page_in_vault(page_request(api.base_url, api.partner_key, card)) as page, AsyncExitStack() as stack:
+        for _ in range(100):
+            await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", page.notes.port))
+        assert _shown(await page.press()) == _displayed_fields(card)
