@@ -45,7 +45,7 @@ class PartnerClient:
         base_url: https, or http on loopback, including `/partner/v1`.
         partner_key: Value of `X-Partner-Key`; visible ASCII. A plain string is wrapped in a `Secret`.
         proxy: An http or https proxy URL, unused if the API is on loopback. Proxy environment variables are ignored.
-        ca_file: PEM certificates to trust in addition to the system's.
+        ca_certificates: PEM text of certificates to trust in addition to the system's.
         deadline: Seconds per call, including session minting, retries and reading the response.
         max_bytes: Maximum size of a response body.
         card_secrets: Whether sessions with `cards.secrets.read` may be minted. If not, `ScopeRefused` is raised.
@@ -70,7 +70,7 @@ class PartnerClient:
         partner_key: Secret | str,
         *,
         proxy: str | None = None,
-        ca_file: str | None = None,
+        ca_certificates: str | None = None,
         deadline: float = DEADLINE_SECONDS,
         max_bytes: int = MAX_BYTES,
         card_secrets: bool = False,
@@ -86,7 +86,7 @@ class PartnerClient:
         if not is_header_safe(key):
             raise ValueError("the partner key must be visible ASCII without spaces")
         partner = Credential("X-Partner-Key", key)
-        endpoint = Endpoint(base_url, proxy=proxy, ca_file=ca_file)
+        endpoint = Endpoint(base_url, proxy=proxy, ca_certificates=ca_certificates)
         self._transport = Transport(
             endpoint,
             max_bytes=max_bytes,

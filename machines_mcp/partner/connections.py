@@ -47,7 +47,7 @@ class Connections:
         response to this request.
 
         Raises:
-            Unreachable: The CA file can't be read or is invalid.
+            Unreachable: The CA certificates are invalid.
         """
         if self._for_reads is None or self._for_mutations is None:
             async with self._building:
@@ -62,7 +62,7 @@ class Connections:
     def _build(self) -> None:
         try:
             tls = self._endpoint.tls()
-        except OSError:
+        except (OSError, ValueError):
             return
         self._for_mutations = _client(self._injected or self._http_transport(tls, idle=0))
         self._for_reads = _client(self._injected or self._http_transport(tls, idle=TOTAL))

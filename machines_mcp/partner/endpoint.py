@@ -15,14 +15,14 @@ _PROXY = re.compile(r"https?://[\x21-\x7e]+")
 
 
 class Endpoint:
-    """A validated base URL with its proxy and CA file.
+    """A validated base URL with its proxy and CA certificates.
 
     Raises:
         ValueError: `base_url` is neither https nor loopback, or has more than host, port and path. Or `proxy` is not
             an http or https URL.
     """
 
-    def __init__(self, base_url: str, *, proxy: str | None = None, ca_file: str | None = None) -> None:
+    def __init__(self, base_url: str, *, proxy: str | None = None, ca_certificates: str | None = None) -> None:
         found = _BASE_URL.fullmatch(base_url)
         if found is None or int(found[3] or 0) > 65535 or (found[1] == "http" and not _is_loopback(found[2])):
             raise ValueError("the base URL must be https://host[:port]/path, or http:// on loopback")
@@ -32,13 +32,15 @@ class Endpoint:
         self.secure = found[1] == "https"
         # A proxy would resolve loopback to its own machine, and over plain HTTP it could read the partner key.
         self.proxy = None if _is_loopback(found[2]) else proxy
-        self._ca_file = ca_file
+        self._ca_certificates = ca_certificates
 
     def tls(self) -> ssl.SSLContext:
-        """Create a context that trusts the system's store and the CA file. For plain HTTP it is empty, to save time.
+        """Create a context that trusts the system's store and the CA certificates. For plain HTTP it is empty, to save
+        time.
 
         Raises:
-            OSError: The CA file can't be read or is invalid.
+            OSError: The CA certificates are invalid.
+            ValueError: There are none in the text.
         """
         import ssl
 
@@ -47,8 +49,8 @@ class Endpoint:
         import truststore
 
         context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if self._ca_file is not None:
-            context.load_verify_locations(cafile=self._ca_file)
+        if self._ca_certificates is not None:
+            context.load_verify_locations(cadata=self._ca_certificates)
         return context
 
 

@@ -83,6 +83,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class SealingKey:
+    """The public key that cards are sealed to, as it was when the policy was read: a JWK and its thumbprint."""
+
+    jwk: bytes
+    thumbprint: str
+    """RFC 7638, SHA-256, base64url."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The operator's rules. No tool can read or change this object; tools only show its decisions."""
 
@@ -99,7 +108,7 @@ class Policy:
     sinks: frozenset[str] = frozenset({"none"})
     reveal_model: bool = False
     reveal_model_cvc: bool = False
-    sealed_key: Path | None = None
+    sealed_key: SealingKey | None = None
     identity_through_model: bool = False
     dialog: frozenset[ActionClass] = frozenset()
     """The classes that the client's dialog may approve."""
@@ -153,7 +162,7 @@ class Policy:
             "tools": {name: {e.value: r.value for e, r in rules.items()} for name, rules in self.tools.items()},
             "users": None if self.users is None else sorted(self.users),
             "sinks": sorted(self.sinks),
-            "reveal": [self.reveal_model, self.reveal_model_cvc, self.sealed_key and str(self.sealed_key)],
+            "reveal": [self.reveal_model, self.reveal_model_cvc, self.sealed_key and self.sealed_key.thumbprint],
             "through_model": self.identity_through_model,
             "dialog": sorted(self.dialog),
             "limits": self.limits.describe(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from machines_mcp.permissions.policy import (
     Policy,
     PolicyError,
     Rule,
+    SealingKey,
     default_dialog,
 )
 from machines_mcp.permissions.policy_schema import Classes, DestinationSection, PolicyFile, fault
 from machines_mcp.permissions.policy_validation import (
-    KeyFault,
     Tools,
     class_rules,
     contradictions,
@@ -31,8 +32,12 @@ from machines_mcp.storage.trusted_file import NotOwned, read_owned
 from machines_mcp.storage.withdrawals import Destination
 
 MAX_BYTES = 64 * 1024
+MAX_KEY_BYTES = 16 * 1024
 TOTAL_OF_USERS = 10
 """The default of a total rate, as a multiple of each user's: one user can't use it up, and the folder stays bounded."""
+
+Thumbprint = Callable[[bytes], str]
+"""Returns a public key's thumbprint. Raises ValueError with the reason if the content is not a usable public key."""
 
 
 def load_policy(
@@ -41,7 +46,7 @@ def load_policy(
     *,
     read_only: bool,
     tools: Tools,
-    key_fault: KeyFault,
+    thumbprint: Thumbprint,
     user_id: str | None = None,
 ) -> Policy:
     """Return the policy in the file at `path`. `user_id` is the user that the server is pinned to, if any.
@@ -50,9 +55,10 @@ def load_policy(
         PolicyError: The file can't be read safely, is invalid, or contradicts itself or the environment.
     """
     file = _parsed(read_policy_file(path))
-    for broken in contradictions(file, environment, tools, user_id, key_fault):
+    for broken in contradictions(file, environment, tools, user_id):
         raise PolicyError(f"In the policy, {broken}.")
-    return _built(file, str(path), tools, read_only=read_only)
+    key = _sealing_key(file.reveal.sealed_key, thumbprint)
+    return _built(file, str(path), tools, key, read_only=read_only)
 
 
 def read_policy_file(path: Path) -> dict[str, Any]:
@@ -91,10 +97,23 @@ def _parsed(raw: dict[str, Any]) -> PolicyFile:
     raise PolicyError(f"In the policy, {fault(first)}.")
 
 
+def _sealing_key(path: str | None, thumbprint: Thumbprint) -> SealingKey | None:
+    """Read the key once: nobody can exchange it between a person's yes and the reveal."""
+    if path is None:
+        return None
+    try:
+        jwk = read_owned(Path(path), MAX_KEY_BYTES)
+        return SealingKey(jwk, thumbprint(jwk))
+    except NotOwned as error:
+        raise PolicyError(f"In the policy, reveal.sealed_key {error}.") from None
+    except ValueError as error:
+        raise PolicyError(f"In the policy, reveal.sealed_key is not a usable public key: {error}.") from None
+
+
 # Building the policy
 
 
-def _built(file: PolicyFile, source: str, tools: Tools, *, read_only: bool) -> Policy:
+def _built(file: PolicyFile, source: str, tools: Tools, key: SealingKey | None, *, read_only: bool) -> Policy:
     classes, own = class_rules(file), _tool_rules(file, tools)
     if read_only:
         classes = {ActionClass.READ: classes[ActionClass.READ]}
@@ -112,7 +131,7 @@ def _built(file: PolicyFile, source: str, tools: Tools, *, read_only: bool) -> P
         sinks=_sinks(file),
         reveal_model=file.reveal.model,
         reveal_model_cvc=file.reveal.model_cvc,
-        sealed_key=_path(file.reveal.sealed_key),
+        sealed_key=key,
         identity_through_model=not real if through is None else through,
         dialog=default_dialog(real) if dialog is None else frozenset(map(ActionClass, dialog)),
         limits=_limits(file),

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import SENSITIVE, STRICTER, Rule
 from machines_mcp.permissions.policy_schema import Classes, PolicyFile, nearest
-from machines_mcp.storage.trusted_file import NotOwned, read_owned
 
-MAX_KEY_BYTES = 16 * 1024
 PRODUCTION_RATES = {"asks_per_minute": 5, "mutations_per_hour": 20, "reveals_per_card_per_day": 3}
 """The rate limits of each user in `production`, if the file sets none."""
 
 Tools = Mapping[str, Collection[ActionClass]]
 """Every tool's name with the classes its calls can have."""
-KeyFault = Callable[[bytes], str | None]
-"""Returns why a file's content is not a usable public key; None if it is."""
 
 
-def contradictions(
-    file: PolicyFile, environment: str, tools: Tools, user_id: str | None, key_fault: KeyFault
-) -> Iterator[str]:
+def contradictions(file: PolicyFile, environment: str, tools: Tools, user_id: str | None) -> Iterator[str]:
     """Yield each error as a clause that begins with the path of the key, most serious first."""
     yield from _too_open(file, environment)
     if file.environment != environment:
@@ -34,7 +28,7 @@ def contradictions(
     if file.environment == "production" and set(file.approval.dialog or ()) - {"write"}:
         yield "approval.dialog may list only write in production, because a program can answer a client's dialog"
     yield from _wrong_totals(file)
-    yield from _wrong_paths(file, key_fault)
+    yield from _wrong_paths(file)
 
 
 def _too_open(file: PolicyFile, environment: str) -> Iterator[str]:
@@ -107,19 +101,10 @@ def _wrong_totals(file: PolicyFile) -> Iterator[str]:
             yield f"rates.total.{name} is lower than rates.{name}, which is the limit of each user"
 
 
-def _wrong_paths(file: PolicyFile, key_fault: KeyFault) -> Iterator[str]:
+def _wrong_paths(file: PolicyFile) -> Iterator[str]:
     for where, given in (("reveal.sealed_key", file.reveal.sealed_key), ("audit.head_file", file.audit.head_file)):
         if given is not None and not Path(given).is_absolute():
             yield f"{where} must be an absolute path"
-    if file.reveal.sealed_key is not None:
-        try:
-            key = read_owned(Path(file.reveal.sealed_key), MAX_KEY_BYTES)
-        except NotOwned as error:
-            yield f"reveal.sealed_key {error}"
-        else:
-            wrong = key_fault(key)
-            if wrong is not None:
-                yield f"reveal.sealed_key is not a usable public key: {wrong}"
     if file.audit.head_file is not None and not Path(file.audit.head_file).parent.is_dir():
         yield "audit.head_file is in a folder that does not exist"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,12 +17,13 @@ from machines_mcp.server.reveal_page import RevealPage, record_reveal, to_reveal
 from machines_mcp.storage.slots import Slots, SlotsTaken
 from machines_mcp.tools.services import Outcome, Revealed
 from machines_mcp.vault import client
-from machines_mcp.vault.public_key import Recipient, RecipientError, read_recipient
+from machines_mcp.vault.public_key import Recipient, read_recipient
 from machines_mcp.vault.request import PageOptions, VaultRequest, Verifier
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
     from machines_mcp.permissions.factory import Guard
+    from machines_mcp.permissions.policy import SealingKey
     from machines_mcp.redaction.secret import Secret
     from machines_mcp.server.settings import Settings
 
@@ -65,12 +65,12 @@ class CardReveals:
         """Reveal one card to any sink except `page`. The vault process has ended when this returns.
 
         Raises:
-            ToolError: The operator's public key can't be used, or too many reveals wait.
+            ToolError: The policy has no key to seal to, or too many reveals wait.
             Frozen: The changes of this user are frozen.
         """
         needs: dict[str, Any] = {"deadline_seconds": REVEAL_SECONDS}
         if sink == "sealed":
-            needs["recipient"] = await anyio.to_thread.run_sync(_recipient, self._guard.policy.sealed_key)
+            needs["recipient"] = _recipient(self._guard.policy.sealed_key)
         if sink == "model":
             needs["with_code"] = self._guard.policy.reveal_model_cvc
         try:
@@ -157,7 +157,7 @@ class CardReveals:
             last4=last4,
             sink=sink,
             proxy=self._settings.proxy,
-            ca_file=path_text(self._settings.ca_file),
+            ca_certificates=self._settings.ca_certificates,
             trace=path_text(self._settings.trace),
             **needs,
         )
@@ -167,14 +167,7 @@ def _busy(message: str) -> ToolError:
     return ToolError(Code.RATE_LIMITED, message=message, details={"retry_after_seconds": RETRY_SECONDS})
 
 
-def _recipient(path: Path | None) -> Recipient:
-    try:
-        if path is None:
-            raise RecipientError("it is not set")
-        return read_recipient(path.read_bytes())
-    except OSError:
-        reason = "the file can't be read"
-    except RecipientError as error:
-        reason = str(error)
-    message = f"The operator's reveal.sealed_key can't be used: {reason}. Nothing was fetched."
-    raise ToolError(Code.REVEAL_FAILED, message=message, details={"reason": "recipient.unusable"})
+def _recipient(key: SealingKey | None) -> Recipient:
+    if key is None:
+        raise ToolError(Code.REVEAL_FAILED, details={"reason": "recipient.unusable"})
+    return read_recipient(key.jwk)

@@ -85,7 +85,7 @@ class PartnerConnection:
             url,
             key,
             proxy=self._settings.proxy,
-            ca_file=path_text(self._settings.ca_file),
+            ca_certificates=self._settings.ca_certificates,
             http_transport=None if self._embedded is None else self._embedded.http_transport,
             trace=path_text(self._settings.trace),
             on_secret=self._output_filter.add_secret,

@@ -31,7 +31,8 @@ class Settings:
     toolsets: frozenset[str]
     read_only: bool
     proxy: str | None = field(repr=False)  # it can hold a password
-    ca_file: Path | None
+    ca_certificates: str | None = field(repr=False)
+    """The text of MACHINES_CA_FILE, as it was at the start."""
     log_level: str
     trace: Path | None
     partner_key_file: Path | None = None

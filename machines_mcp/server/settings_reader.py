@@ -41,6 +41,8 @@ VARIABLES = frozenset(
 """Every setting. Any other variable that begins with MACHINES_ is refused."""
 
 
+MAX_CA_BYTES = 1024 * 1024
+
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -83,7 +85,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         toolsets=_parse_toolsets(values.get("MACHINES_TOOLSETS")),
         read_only=parse_flag("MACHINES_READ_ONLY", values.get("MACHINES_READ_ONLY")),
         proxy=_parse_proxy(values.get("MACHINES_PROXY")),
-        ca_file=_parse_ca_file(values.get("MACHINES_CA_FILE")),
+        ca_certificates=_read_ca_file(values.get("MACHINES_CA_FILE")),
         log_level=_parse_log_level(values.get("MACHINES_LOG_LEVEL", "WARNING")),
         trace=_parse_trace_path(values.get("MACHINES_TRACE")),
         partner_key_file=found.file if found else None,
@@ -208,13 +210,17 @@ def _parse_proxy(value: str | None) -> str | None:
     return value
 
 
-def _parse_ca_file(value: str | None) -> Path | None:
+def _read_ca_file(value: str | None) -> str | None:
+    """Read the certificates once, so that nobody can exchange them while the server runs."""
     if value is None:
         return None
-    path = Path(value)
-    if not path.is_file():
-        raise SettingsError("MACHINES_CA_FILE must be a file of PEM certificates.")
-    return path
+    from machines_mcp.storage.trusted_file import NotOwned, read_owned
+
+    try:
+        # Certificates are ASCII. A comment beside them may not be.
+        return read_owned(Path(value), MAX_CA_BYTES).decode("ascii", "ignore")
+    except NotOwned as error:
+        raise SettingsError(f"MACHINES_CA_FILE must be a file of PEM certificates, but it {error}.") from None
 
 
 def _parse_log_level(value: str) -> str:

@@ -43,18 +43,14 @@ def load_policy_file(path: Path, environment: str, *, read_only: bool, user_id: 
     from machines_mcp.tools.catalog import ACTION_CLASSES
 
     return load_policy(
-        path, environment, read_only=read_only, tools=ACTION_CLASSES, key_fault=_sealing_key_error, user_id=user_id
+        path, environment, read_only=read_only, tools=ACTION_CLASSES, thumbprint=_thumbprint, user_id=user_id
     )
 
 
-def _sealing_key_error(key: bytes) -> str | None:
-    from machines_mcp.vault.public_key import RecipientError, read_recipient
+def _thumbprint(key: bytes) -> str:
+    from machines_mcp.vault.public_key import thumbprint
 
-    try:
-        read_recipient(key)
-    except RecipientError as error:
-        return str(error)
-    return None
+    return thumbprint(key)
 
 
 @asynccontextmanager

@@ -97,9 +97,11 @@ async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalD
     _require_sink(call, args)
     card, rows = await card_rows(call, args)
     last4 = clean(card.last4, 4)
-    where = _WHO_SEES_IT[args.sink]
+    where, key = _WHO_SEES_IT[args.sink], call.services.state.policy.sealed_key
     if args.sink == "model":
         where += ", including the CVC" if call.services.state.policy.reveal_model_cvc else ", without the CVC"
+    if args.sink == "sealed" and key is not None:
+        where += f", whose public key has the thumbprint {key.thumbprint}"
     ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
     return ApprovalDetails(
         question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? If you approve: {where}.",

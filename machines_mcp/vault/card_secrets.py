@@ -61,7 +61,7 @@ async def _fetch(request: VaultRequest) -> tuple[Secret, CardSecrets]:
         request.base_url,
         request.partner_key,
         proxy=request.proxy,
-        ca_file=request.ca_file,
+        ca_certificates=request.ca_certificates,
         card_secrets=True,
         trace=request.trace,
     ) as client:

@@ -1,5 +1,7 @@
 """Parse the public key that cards are sealed to: a JWK (RFC 7517) with only public fields."""
 
+import base64
+import hashlib
 import json
 from typing import Annotated, Any, Literal
 
@@ -13,7 +15,7 @@ _NOTES = ("kid", "use", "alg", "key_ops")
 _PRIVATE = ("d", "k", "p", "q", "dp", "dq", "qi", "oth")
 
 
-class RecipientError(Exception):
+class RecipientError(ValueError):
     """The file is not a public key to seal to. The text says why, without any value from the file."""
 
 
@@ -39,6 +41,16 @@ class MontgomeryKey(_Key):
 
 
 Recipient = Annotated[EllipticKey | MontgomeryKey, Field(discriminator="kty")]
+
+
+def thumbprint(text: bytes | str) -> str:
+    """Return the thumbprint of the public key in a JWK: RFC 7638 with SHA-256, base64url.
+
+    Raises:
+        RecipientError: As for `read_recipient`.
+    """
+    required = json.dumps(read_recipient(text).model_dump(), sort_keys=True, separators=(",", ":"))
+    return base64.urlsafe_b64encode(hashlib.sha256(required.encode()).digest()).rstrip(b"=").decode()
 
 
 def read_recipient(text: bytes | str) -> EllipticKey | MontgomeryKey:

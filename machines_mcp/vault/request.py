@@ -11,7 +11,8 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.vault.public_key import Recipient
 
-MAX_REQUEST_BYTES = 16 * 1024
+MAX_CERTIFICATES = 1024 * 1024
+MAX_REQUEST_BYTES = 2 * MAX_CERTIFICATES
 MAX_DEADLINE_SECONDS = 120.0
 
 # Not \d, which matches the digits of every script.
@@ -73,7 +74,7 @@ class VaultRequest(Message):
     recipient: Recipient | None = None
     with_code: bool = False
     proxy: str | None = Field(default=None, max_length=2048)
-    ca_file: str | None = Field(default=None, max_length=4096)
+    ca_certificates: str | None = Field(default=None, max_length=MAX_CERTIFICATES, repr=False)
     trace: str | None = Field(default=None, max_length=4096)
     deadline_seconds: float = Field(gt=0, le=MAX_DEADLINE_SECONDS)
 

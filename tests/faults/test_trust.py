@@ -46,8 +46,8 @@ def without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "_PAUSES", (0.0,) * (retries.ATTEMPTS - 1))
 
 
-def client_of(base_url: str, ca_file: Path) -> PartnerClient:
-    return PartnerClient(base_url, Secret(PARTNER_KEY), ca_file=str(ca_file), deadline=PATIENCE)
+def client_of(base_url: str, certificates: str) -> PartnerClient:
+    return PartnerClient(base_url, Secret(PARTNER_KEY), ca_certificates=certificates, deadline=PATIENCE)
 
 
 @asynccontextmanager
@@ -67,7 +67,7 @@ async def recording_port() -> AsyncIterator[tuple[int, bytearray]]:
 async def test_expired_or_future_certificate_gets_no_key(tmp_path: Path, since: timedelta, until: timedelta) -> None:
     authority = Authority(tmp_path)
     async with upstream(authority.server(HOST, since=since, until=until)) as api:
-        async with client_of(api.base_url, authority.ca_file) as client:
+        async with client_of(api.base_url, authority.certificates) as client:
             with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable) as caught:
                 await client.cards.create(USER)
         assert caught.value.outcome_known
@@ -77,7 +77,7 @@ async def test_expired_or_future_certificate_gets_no_key(tmp_path: Path, since: 
 async def test_certificate_that_becomes_invalid_between_calls_gets_no_token(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     async with upstream(authority.server(HOST)) as api, upstream(authority.server("example.com")) as other:
-        async with client_of(api.base_url, authority.ca_file) as client:
+        async with client_of(api.base_url, authority.certificates) as client:
             await client.sessions.open(USER, ["cards.write"])
             # The address now leads elsewhere, like a hijacked name.
             client._transport._endpoint.url = other.base_url
@@ -91,7 +91,7 @@ async def test_server_without_tls_gets_no_request(tmp_path: Path, monkeypatch: p
     authority = Authority(tmp_path)
     async with (
         recording_port() as (port, heard),
-        client_of(f"https://{HOST}:{port}/partner/v1", authority.ca_file) as client,
+        client_of(f"https://{HOST}:{port}/partner/v1", authority.certificates) as client,
     ):
         # It waits for the rest of a handshake that never comes.
         with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable):
@@ -107,7 +107,7 @@ async def test_server_with_an_obsolete_tls_version_gets_no_key(tmp_path: Path) -
         old.minimum_version = ssl.TLSVersion.TLSv1
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")
-    async with upstream(old) as api, client_of(api.base_url, authority.ca_file) as client:
+    async with upstream(old) as api, client_of(api.base_url, authority.certificates) as client:
         with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable):
             await client.sessions.open(USER, ["cards.read"])
         assert api.seen == []
@@ -118,7 +118,7 @@ async def test_server_with_an_obsolete_tls_version_gets_no_key(tmp_path: Path) -
 async def test_redirect_out_of_tls_gets_no_credentials(tmp_path: Path, status: int, scheme: str) -> None:
     authority = Authority(tmp_path)
     async with recording_port() as (port, heard), upstream(authority.server(HOST)) as api:
-        async with client_of(api.base_url, authority.ca_file) as client:
+        async with client_of(api.base_url, authority.certificates) as client:
             await client.sessions.open(USER, ["cards.read", "cards.write"])
             there = {"Location": f"{scheme}://{HOST}:{port}/partner/v1/cards"}
             for method in ("GET", "POST"):

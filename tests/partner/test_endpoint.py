@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import anyio
 import pytest
@@ -125,9 +124,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-async def ask(url: str, *, proxy: str | None = None, ca_file: Path | None = None) -> int:
-    ca = None if ca_file is None else str(ca_file)
-    async with PartnerClient(url, Secret(PARTNER_KEY), proxy=proxy, ca_file=ca, deadline=PATIENCE) as client:
+async def ask(url: str, *, proxy: str | None = None, ca: str | None = None) -> int:
+    async with PartnerClient(url, Secret(PARTNER_KEY), proxy=proxy, ca_certificates=ca, deadline=PATIENCE) as client:
         with anyio.fail_after(PATIENCE):
             return (await client.balances.get("user-1")).spending_power
 
@@ -136,7 +134,7 @@ async def ask(url: str, *, proxy: str | None = None, ca_file: Path | None = None
 async def test_certificate_of_the_configured_authority_is_trusted(authority: Authority) -> None:
     async with upstream(authority.server("127.0.0.1")) as api:
         api.on("GET", "/balances", good({"balances": BALANCES}))
-        assert await ask(api.base_url, ca_file=authority.ca_file) == 1
+        assert await ask(api.base_url, ca=authority.certificates) == 1
 
 
 @pytest.mark.anyio
@@ -147,18 +145,15 @@ async def test_untrusted_or_mismatched_certificate_gets_no_key(
     monkeypatch.setattr(retries, "_PAUSES", (0.0,) * (retries.ATTEMPTS - 1))
     async with upstream(authority.server(host)) as api:
         with pytest.raises(errors.Unreachable):
-            await ask(api.base_url, ca_file=authority.ca_file if trusted else None)
+            await ask(api.base_url, ca=authority.certificates if trusted else None)
         assert api.seen == []
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("content", [None, "", "not a certificate"])
-async def test_unusable_ca_file_is_reported_before_sending(tmp_path: Path, content: str | None) -> None:
-    ca_file = tmp_path / "ca.pem"
-    if content is not None:
-        ca_file.write_text(content, encoding="utf-8")
+@pytest.mark.parametrize("content", ["", "not a certificate"])
+async def test_unusable_certificates_are_reported_before_sending(content: str) -> None:
     with pytest.raises(errors.Unreachable) as caught:
-        await ask("https://partner.test/partner/v1", ca_file=ca_file)
+        await ask("https://partner.test/partner/v1", ca=content)
     assert caught.value.code == "ca_file"
     assert caught.value.__context__ is None
 
@@ -199,7 +194,7 @@ async def test_proxy_carries_encrypted_traffic(authority: Authority) -> None:
         proxy = Proxy(api)
         async with serve_connections(proxy.serve) as port:
             url = f"http://127.0.0.1:{port}"
-            answer = await ask(f"https://{HOST}/partner/v1", proxy=url, ca_file=authority.ca_file)
+            answer = await ask(f"https://{HOST}/partner/v1", proxy=url, ca=authority.certificates)
     assert answer == 1
     assert {head.split(b"\r\n")[0] for head in proxy.heads} == {b"CONNECT partner.test:443 HTTP/1.1"}
     assert PARTNER_KEY.encode() not in b"".join(proxy.heads) + proxy.carried

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.policy import SENSITIVE, Limits, Policy, PolicyError, Rule, default_policy
+from machines_mcp.permissions.policy import SENSITIVE, Limits, Policy, PolicyError, Rule, SealingKey, default_policy
 from machines_mcp.permissions.policy_loader import load_policy
 from machines_mcp.storage.withdrawals import Destination
 
@@ -38,12 +38,14 @@ def _load(path: Path, text: str = "", environment: str = "embedded", **options: 
 
 
 def _read(path: Path, environment: str, **options: Any) -> Policy:
-    given: dict[str, Any] = {"read_only": False, "tools": TOOLS, "key_fault": _key_fault} | options
+    given: dict[str, Any] = {"read_only": False, "tools": TOOLS, "thumbprint": _thumbprint} | options
     return load_policy(path, environment, **given)
 
 
-def _key_fault(key: bytes) -> str | None:
-    return "it is a private key" if b'"d"' in key else None
+def _thumbprint(key: bytes) -> str:
+    if b'"d"' in key:
+        raise ValueError("it is a private key")
+    return f"thumbprint of {len(key)} bytes"
 
 
 def _refused(path: Path, text: str = "", environment: str = "embedded", **options: Any) -> str:
@@ -165,7 +167,11 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         8,
     )
     assert policy.sinks == {"none", "model", "sealed"}
-    assert (policy.reveal_model, policy.reveal_model_cvc, policy.sealed_key) == (True, True, key)
+    assert (policy.reveal_model, policy.reveal_model_cvc, policy.sealed_key) == (
+        True,
+        True,
+        SealingKey(key.read_bytes(), _thumbprint(key.read_bytes())),
+    )
     assert policy.identity_through_model is False
     assert policy.dialog == {ActionClass.WRITE, ActionClass.MONEY}
     assert policy.head_file == tmp_path / "head"
@@ -475,6 +481,18 @@ def test_unusable_sealed_key_is_rejected(path: Path, tmp_path: Path) -> None:
     key.chmod(0o600)
     said = _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
     assert said == "In the policy, reveal.sealed_key is not a usable public key: it is a private key."
+
+
+def test_the_sealed_key_is_read_once_and_is_part_of_the_digest(path: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text('{"kty": "EC"}', encoding="ascii")
+    key.chmod(0o600)
+    first = _load(path, f'[reveal]\nsealed_key = "{key}"\n')
+    key.write_text('{"kty": "EC", "x": "another"}', encoding="ascii")
+    assert first.sealed_key == SealingKey(b'{"kty": "EC"}', "thumbprint of 13 bytes")
+    second = _load(path, f'[reveal]\nsealed_key = "{key}"\n')
+    assert second.sealed_key == SealingKey(key.read_bytes(), "thumbprint of 29 bytes")
+    assert first.digest != second.digest
 
 
 @posix_only

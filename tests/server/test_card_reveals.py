@@ -26,6 +26,7 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.testing import decide, set_passphrase
 from machines_mcp.vault.keypair import make_key_pair, unseal
+from machines_mcp.vault.public_key import thumbprint
 from tests.support.approver import FakeApprover
 from tests.support.stdio_client import ERAS, Era, ToolError, agent
 from tests.support.vault_simulator import OpenedCard, Simulator, Wiretap, simulator, wiretap
@@ -341,8 +342,18 @@ async def test_a_sealed_card_opens_with_the_operators_key_and_is_given_once(
     async with open_session(api, card, tmp_path, policy=policy) as session:
         asked = await session.reveal("sealed")
         assert (asked["code"], session.secret_requests) == ("approval.required", 0)
+        (waiting,) = await session.app.guard.channels.waiting()
+        assert thumbprint(public.read_bytes()) in waiting.question
+        # A process that finds another key in the file can't decide what this server asked.
+        key, another = public.read_bytes(), make_key_pair(tmp_path / "other").read_bytes()
+        public.write_bytes(another)
+        assert await decide(session.settings, asked["approval_id"], passphrase=PASSPHRASE) == "gone"
+        public.write_bytes(key)
         assert await decide(session.settings, asked["approval_id"], passphrase="wrong one") == "wrong"
+        await end_delays(session.app.guard)
         assert await decide(session.settings, asked["approval_id"], passphrase=PASSPHRASE) == "granted"
+        # This server read the key when it started.
+        public.write_bytes(another)
         told = await session.reveal("sealed", asked["approval_id"])
         assert (told["status"], told["shown"], session.secret_requests) == ("sealed", "nowhere", 1)
         opened = unseal(tmp_path / "key", told["jwe"])

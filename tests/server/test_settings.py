@@ -336,7 +336,7 @@ def test_a_flag_takes_the_usual_spellings(value: str, flag: bool) -> None:
 
 def test_toolsets_log_level_proxy_and_certificates_are_read(tmp_path: Path) -> None:
     certificates = tmp_path / "ca.pem"
-    certificates.write_text("", encoding="ascii")
+    certificates.write_text("# from the café\nPEM", encoding="utf-8")
     settings = read_settings(
         {
             "MACHINES_TOOLSETS": " cards, observe ,",
@@ -348,7 +348,9 @@ def test_toolsets_log_level_proxy_and_certificates_are_read(tmp_path: Path) -> N
     assert settings.toolsets == {"cards", "observe"}
     assert settings.log_level == "DEBUG"
     assert settings.proxy == "http://user:word@proxy.example:3128"
-    assert settings.ca_file == certificates
+    # Read once: another file under the name changes nothing.
+    certificates.write_text("others", encoding="ascii")
+    assert settings.ca_certificates == "# from the caf\nPEM"
 
 
 def test_the_repr_hides_the_key_and_the_proxy_password() -> None:

@@ -16,13 +16,12 @@ MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(days=1)
 
 
 class Authority:
-    """Issues certificates. Clients must trust `ca_file` to accept them."""
+    """Issues certificates. Clients must trust `certificates` (PEM) to accept them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of a test")])
-        self.ca_file = folder / "ca.pem"
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         certificate = (
             self._builder(self._name, self._key.public_key())
@@ -30,7 +29,7 @@ class Authority:
             .add_extension(usage, critical=True)
             .sign(self._key, hashes.SHA256())
         )
-        self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self.certificates = certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
     def server(self, host: str, *, since: timedelta = -MINUTES, until: timedelta = HOUR) -> ssl.SSLContext:
         """Return a server TLS context for `host`, a name or an address. `since` and `until` are relative to now."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OKPKey
 
-from machines_mcp.vault.public_key import RecipientError, read_recipient
+from machines_mcp.vault.public_key import RecipientError, read_recipient, thumbprint
 
 PRIVATE = dict(ECKey.generate_key("P-256", private=True).as_dict(private=True))
 PUBLIC = {name: value for name, value in PRIVATE.items() if name != "d"}
@@ -25,6 +25,16 @@ PUBLIC = {name: value for name, value in PRIVATE.items() if name != "d"}
 def test_a_public_key_is_read_without_its_metadata(key: dict[str, Any]) -> None:
     found = read_recipient(json.dumps(key | {"kid": "one", "use": "enc", "alg": "ECDH-ES+A256KW"}))
     assert found.model_dump() == {name: key[name] for name in ("kty", "crv", "x", "y") if name in key}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [*(ECKey.generate_key(curve) for curve in ("P-256", "P-384", "P-521")), OKPKey.generate_key("X25519")],
+    ids=("P-256", "P-384", "P-521", "X25519"),
+)
+def test_the_thumbprint_is_that_of_rfc_7638(key: ECKey | OKPKey) -> None:
+    public = key.as_dict(private=False)
+    assert thumbprint(json.dumps(public | {"kid": "one"})) == key.thumbprint()
 
 
 @pytest.mark.parametrize(

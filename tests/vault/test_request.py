@@ -16,7 +16,7 @@ REQUEST = {
     "last4": "0421",
     "sink": "none",
     "proxy": None,
-    "ca_file": None,
+    "ca_certificates": None,
     "deadline_seconds": 20.0,
 }
 VERIFIED = {
@@ -80,7 +80,7 @@ def test_a_request_that_violates_the_schema_is_refused_without_values(change: di
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize("field", [name for name in REQUEST if name not in ("proxy", "ca_file")])
+@pytest.mark.parametrize("field", [name for name in REQUEST if name not in ("proxy", "ca_certificates")])
 def test_a_request_with_a_missing_field_is_refused(field: str) -> None:
     with pytest.raises(VaultError):
         parse_request(_line({name: value for name, value in REQUEST.items() if name != field}))
