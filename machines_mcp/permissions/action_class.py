@@ -15,3 +15,7 @@ class ActionClass(StrEnum):
     CONSENT = "consent"
     DESTROY = "destroy"
     REVEAL = "reveal"
+
+
+PLAIN = frozenset({ActionClass.READ, ActionClass.WRITE})
+"""The classes whose calls need no approval by default. Others let more be spent, seen or done, or can't be undone."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 
-from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.action_class import PLAIN, ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.permissions.cooldown import LimitExceeded
@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 Context = ServerRequestContext[Any, Any]
 ToolAnswer = dict[str, Any] | types.InputRequiredResult
-# Reads and writes that the policy allows need no approval. Every other call gets one, so that limits count it.
-_PLAIN = (ActionClass.READ, ActionClass.WRITE)
 
 
 async def _no_page(approval_id: str) -> None:
@@ -82,7 +80,8 @@ class Dispatcher:
                 self._authorizer.record(call.request, Code.POLICY_DENIED.value)
                 raise policy_denied(self._policy, call.request)
             await self._refuse_if_frozen(call)
-            if call.rule is Rule.ALLOW and call.request.action_class in _PLAIN:
+            # Every other call gets an approval even if the policy allows it, so that limits count it.
+            if call.rule is Rule.ALLOW and call.request.action_class in PLAIN:
                 return self._responses.result(call.request_id, await self._run_plain(call))
             authorization = await self._approvals.authorize(call)
             if isinstance(authorization, types.InputRequiredResult):

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import mcp_types as types
 
-from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.action_class import PLAIN
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.schema import input_schema, output_schema
 from machines_mcp.protocol.tool import Tool
@@ -33,11 +33,7 @@ class Registry:
         """Whether the tool takes an `approval_id`: some of its calls need approval, or are allowed but must not execute
         twice."""
         rules = {action_class: self.policy.rule(action_class, tool.name) for action_class in tool.action_classes}
-        acts = any(
-            rule is not Rule.DENY
-            for action_class, rule in rules.items()
-            if action_class not in (ActionClass.READ, ActionClass.WRITE)
-        )
+        acts = any(rule is not Rule.DENY for action_class, rule in rules.items() if action_class not in PLAIN)
         return acts or Rule.ASK in rules.values()
 
     def is_usable(self, tool: Tool) -> bool:
@@ -86,8 +82,9 @@ class Registry:
             output_schema=output_schema(tool),
             annotations=types.ToolAnnotations(
                 read_only_hint=tool.read_only,
-                destructive_hint=tool.destructive or ActionClass.DESTROY in tool.action_classes,
+                destructive_hint=not PLAIN.issuperset(tool.action_classes),
                 idempotent_hint=tool.idempotent,
-                open_world_hint=tool.open_world,
+                # Only `status` calls nothing outside.
+                open_world_hint=tool.toolset != "always",
             ),
         )

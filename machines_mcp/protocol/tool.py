@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.action_class import PLAIN, ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy
@@ -148,9 +148,8 @@ class Tool:
     approval_page: Callable[[ToolContext[Any], Any, Approval], Awaitable[str | None]] | None
     reconcile: Reconcile | None
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]]
-    destructive: bool
     idempotent: bool
-    open_world: bool
+    """Whether repeating a call changes nothing more."""
     read_only: bool
     """Whether every call only reads."""
     per_user: bool
@@ -173,6 +172,7 @@ def tool(
     title: str,
     toolset: Toolset,
     action_class: ActionClass | tuple[ActionClass, ...],
+    idempotent: bool,
     steps: tuple[int, ...] = (),
     action_class_of: Callable[[In], ActionClass] | None = None,
     protective: Callable[[In], bool] = lambda _: False,
@@ -181,14 +181,12 @@ def tool(
     approval_page: Callable[[ToolContext[S], In, Approval], Awaitable[str | None]] | None = None,
     reconcile: Reconcile | None = None,
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
-    destructive: bool = False,
-    idempotent: bool = True,
-    open_world: bool = True,
 ) -> Callable[[Callable[[ToolContext[S], In], Awaitable[Out]]], Tool]:
     """Make a `Tool` from `async def name(call, args) -> Output`. Its docstring is the description the model reads.
 
     `action_class`: every action class its calls can have. With more than one, `action_class_of` computes it from the
     arguments.
+    `idempotent`: whether repeating a call with the same arguments changes nothing more.
     `protective`: whether a call only protects the user, as locking a card does. Freezes and shared limits spare it.
     `approval_details`: returns the approval details and the amounts that limits count, and refuses calls that would
     fail anyway. The person also sees every argument that is not `described` in it.
@@ -202,7 +200,7 @@ def tool(
         raise TypeError("a tool must declare an action class")
     if (len(action_classes) > 1) != (action_class_of is not None):
         raise TypeError("action_class_of is required with, and only with, several action classes")
-    if any(e not in (ActionClass.READ, ActionClass.WRITE) for e in action_classes) and approval_details is None:
+    if not PLAIN.issuperset(action_classes) and approval_details is None:
         raise TypeError("a tool that can require approval needs approval details")
 
     def register(function: Callable[[ToolContext[S], In], Awaitable[Out]]) -> Tool:
@@ -225,9 +223,7 @@ def tool(
             approval_page=approval_page,
             reconcile=reconcile,
             allowed_values=allowed_values,
-            destructive=destructive,
             idempotent=idempotent,
-            open_world=open_world,
             read_only=action_classes == (ActionClass.READ,),
             per_user=issubclass(hints[parameters[1]], UserInput),
         )

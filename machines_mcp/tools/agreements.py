@@ -94,7 +94,7 @@ def _texts(agreement: Agreement) -> Iterator[str]:
         yield from (link.label, link.url)
 
 
-@tool(title="Get agreements", toolset="onboarding", steps=(7,), action_class=ActionClass.READ)
+@tool(title="Get agreements", toolset="onboarding", steps=(7,), action_class=ActionClass.READ, idempotent=True)
 async def get_agreements(call: ServiceContext, args: GetAgreements) -> AgreementsOutput:
     """Get the agreements and whether the user accepted them; requires an approved identity check. Show the user the
     texts and links before accepting. Next: accept_agreements, or funding if already accepted."""
@@ -130,6 +130,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     approval_details=_approval_details,
     described=("user_id",),
     reconcile=_reconcile,
+    idempotent=True,
 )
 async def accept_agreements(call: ServiceContext, args: GetAgreements) -> AgreementsOutput:
     """Accept all agreements for the user, after they have read them; single ones can't be accepted. Requires approval.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from machines_mcp.partner.errors import PartnerError
-from machines_mcp.protocol.tool import Output, OutputPart
+from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.tools.services import ServiceContext, next_step
@@ -60,10 +60,20 @@ def created_result(call: ServiceContext, card: Card, label: str | None) -> CardR
 def updated_result(call: ServiceContext, card: Card, label: str | None) -> CardResult:
     """Build the result of `update_card`."""
     if card.status == "active":
-        step = next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)
+        steps = [next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
     else:
-        step = next_step(call, "list_transactions", "See what was spent with this card.", card_id=card.card_id)
-    return CardResult(**card_fields(card, label), next_steps=[step])
+        steps = [next_step(call, "list_transactions", "See what was spent with this card.", card_id=card.card_id)]
+    if card.status == "locked":
+        steps.extend(locked_steps(call, card.card_id))
+    return CardResult(**card_fields(card, label), next_steps=steps)
+
+
+def locked_steps(call: ServiceContext, card_id: Verbatim) -> list[NextStepOutput]:
+    """Return what can be done about a locked card. The user must choose, so the first step is no complete call."""
+    return [
+        next_step(call, "update_card", "Ask the user: unlock it with status active if it was found.", card_id=card_id),
+        next_step(call, "close_card", "Close it if it is lost. That can't be undone.", card_id=card_id),
+    ]
 
 
 def closed_result(call: ServiceContext, card_id: Verbatim, status: str) -> CardClosed:

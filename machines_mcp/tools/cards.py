@@ -28,6 +28,7 @@ from machines_mcp.tools.card_output import (
     closed_result,
     created_result,
     decrypted_label,
+    locked_steps,
     updated_result,
 )
 from machines_mcp.tools.reconcile_cards import reconcile_close, reconcile_create, reconcile_update
@@ -64,6 +65,7 @@ class CardListOutput(Output):
     approval_details=create_details,
     described=("user_id", "limit_amount_cents", "limit_frequency", "label"),
     reconcile=reconcile_create,
+    idempotent=False,
 )
 async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
     """Issue a virtual card with a spending limit the user chose and an optional label. Requires approval and accepted
@@ -76,7 +78,7 @@ async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
     return created_result(call, card, clean(args.label, 60) if args.label else None)
 
 
-@tool(title="List cards", toolset="cards", action_class=ActionClass.READ)
+@tool(title="List cards", toolset="cards", action_class=ActionClass.READ, idempotent=True)
 async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
     """List the user's cards with label, last four digits, status and limit."""
     client = await call.services.partner.client(call.logged_as)
@@ -106,7 +108,7 @@ async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
     )
 
 
-@tool(title="Get a card", toolset="cards", action_class=ActionClass.READ)
+@tool(title="Get a card", toolset="cards", action_class=ActionClass.READ, idempotent=True)
 async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     """Get one card: label, last four digits, expiry, status and limit, never the number. For the number, use
     reveal_card."""
@@ -116,7 +118,7 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     if card.status == "active":
         steps.append(next_step(call, "reveal_card", "Check or show its details.", card_id=args.card_id))
     elif card.status == "locked":
-        steps.append(next_step(call, "update_card", "Unlock the card.", card_id=args.card_id, status="active"))
+        steps.extend(locked_steps(call, card.card_id))
     elif card.status == "canceled":
         steps.append(next_step(call, "list_cards", "This card is closed for good; see the others."))
     return CardResult(**card_fields(card, await decrypted_label(client, call.user_id, card)), next_steps=steps)
@@ -131,6 +133,7 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     approval_details=update_details,
     described=("user_id", "status", "limit_amount_cents", "limit_frequency", "label"),
     reconcile=reconcile_update,
+    idempotent=True,
 )
 async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
     """Lock, unlock, relabel or set the limit of a card. Use it to lock a lost card. Locking and relabelling happen at
@@ -150,7 +153,7 @@ async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
     approval_details=close_details,
     described=("user_id",),
     reconcile=reconcile_close,
-    destructive=True,
+    idempotent=True,
 )
 async def close_card(call: ServiceContext, args: CardInput) -> CardClosed:
     """Permanently close a card; this can't be undone. To block it temporarily, lock it with update_card instead.

@@ -70,7 +70,7 @@ class ListDeposits(UserInput):
     scope: DepositScope = "active"
 
 
-@tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ)
+@tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ, idempotent=True)
 async def list_deposit_assets(call: ServiceContext, args: ListAssets) -> AssetListOutput:
     """List the currencies and networks that can fund the account. Next: quote_deposit."""
     client = await call.services.partner.client(call.logged_as)
@@ -81,7 +81,7 @@ async def list_deposit_assets(call: ServiceContext, args: ListAssets) -> AssetLi
     return AssetListOutput(assets=assets, next_steps=[follow] if assets else [])
 
 
-@tool(title="Quote a deposit", toolset="funding", steps=(8,), action_class=ActionClass.READ)
+@tool(title="Quote a deposit", toolset="funding", steps=(8,), action_class=ActionClass.READ, idempotent=True)
 async def quote_deposit(call: ServiceContext, args: QuoteDeposit) -> DepositQuote:
     """Get the allowed range for a deposit and an estimate of what would arrive, in currency units (not cents). Changes
     nothing and locks no rate. Next: create_deposit."""
@@ -150,7 +150,7 @@ async def create_deposit(call: ServiceContext, args: CreateDeposit) -> DepositRe
     return deposit_result(call, deposit, waited=False)
 
 
-@tool(title="Get a deposit", toolset="funding", steps=(9,), action_class=ActionClass.READ)
+@tool(title="Get a deposit", toolset="funding", steps=(9,), action_class=ActionClass.READ, idempotent=True)
 async def get_deposit(call: ServiceContext, args: GetDeposit) -> DepositResult:
     """Get one deposit. wait_seconds waits until it arrives or ends. Next: get_balances once completed; the balance
     updates within minutes."""
@@ -165,7 +165,7 @@ async def get_deposit(call: ServiceContext, args: GetDeposit) -> DepositResult:
     return deposit_result(call, deposit, waited=args.wait_seconds > 0)
 
 
-@tool(title="List deposits", toolset="funding", steps=(9,), action_class=ActionClass.READ)
+@tool(title="List deposits", toolset="funding", steps=(9,), action_class=ActionClass.READ, idempotent=True)
 async def list_deposits(call: ServiceContext, args: ListDeposits) -> DepositListOutput:
     """List the user's deposits: the recent active ones, or all. To wait for one, use get_deposit."""
     client = await call.services.partner.client(call.logged_as)

@@ -125,7 +125,7 @@ def _hidden_arguments(policy: Policy) -> dict[str, dict[str, str]]:
     return {} if policy.identity_through_model else {name: {} for name in IDENTITY}
 
 
-@tool(title="Get KYC requirements", toolset="onboarding", steps=(3,), action_class=ActionClass.READ)
+@tool(title="Get KYC requirements", toolset="onboarding", steps=(3,), action_class=ActionClass.READ, idempotent=True)
 async def get_kyc_requirements(call: ServiceContext, args: GetKycRequirements) -> KycRequirements:
     """List the identity data that submit_kyc needs and its rules, and search for occupation codes. Shows requirements
     only, never stored values. Next: submit_kyc."""
@@ -174,7 +174,7 @@ async def submit_kyc(call: ServiceContext, args: SubmitKyc) -> KycSubmitted:
         return _submitted(call, (await client.kyc.submit(call.user_id, filled)).status)
 
 
-@tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ)
+@tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ, idempotent=True)
 async def get_kyc_status(call: ServiceContext, args: GetKycStatus) -> KycStatusOutput:
     """Get the identity check's status. If there is a verification_link, give it to the user: only they can act on that
     page. wait_seconds waits for a change. Next: get_agreements once approved."""

@@ -137,6 +137,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     approval_page=_page_url,
     reconcile=_reconcile,
     allowed_values=lambda policy: {"sink": _allowed_sinks(policy)},
+    idempotent=True,
 )
 async def reveal_card(call: ServiceContext, args: RevealCard) -> CardRevealed:
     """Have a separate process fetch, decrypt and verify a card's number and CVC; sink page shows them to the user. You

@@ -48,7 +48,12 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
 
 
 @tool(
-    title="Create a session", toolset="onboarding", steps=(1, 10), action_class=ActionClass.WRITE, reconcile=_reconcile
+    title="Create a session",
+    toolset="onboarding",
+    steps=(1, 10),
+    action_class=ActionClass.WRITE,
+    reconcile=_reconcile,
+    idempotent=True,
 )
 async def create_session(call: ServiceContext, args: CreateSession) -> SessionCreated:
     """Open a Machines session for a user (user_id is your own id for them) and a purpose. Start the journey with

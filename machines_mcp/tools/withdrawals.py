@@ -92,7 +92,7 @@ class CreateWithdrawal(UserInput):
     )
 
 
-@tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ)
+@tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ, idempotent=True)
 async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> AssetListOutput:
     """List the currencies and networks available for withdrawals. Next: quote_withdrawal."""
     client = await call.services.partner.client(call.logged_as)
@@ -101,7 +101,7 @@ async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> Asse
     return AssetListOutput(assets=assets, next_steps=[follow] if assets else [])
 
 
-@tool(title="Quote a withdrawal", toolset="withdrawals", idempotent=False, action_class=ActionClass.READ)
+@tool(title="Quote a withdrawal", toolset="withdrawals", action_class=ActionClass.READ, idempotent=False)
 async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> WithdrawalQuote:
     """Quote a withdrawal to a destination the user gave. Valid for 10 minutes and these exact terms; the amount that
     arrives is an estimate. Moves no money. Next: create_withdrawal with quote_id."""
@@ -177,7 +177,6 @@ async def _first_use_warning(call: ServiceContext, to: Destination) -> str | Non
     approval_details=_approval_details,
     described=("user_id", "quote_id"),
     reconcile=reconcile_withdrawal,
-    destructive=True,
     idempotent=True,
 )
 async def create_withdrawal(call: ServiceContext, args: CreateWithdrawal) -> WithdrawalCreated:

@@ -44,19 +44,19 @@ class TextOutput(Output):
     id: Verbatim | None = None
 
 
-@tool(title="Say", toolset="always", action_class=ActionClass.READ)
+@tool(title="Say", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def say(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a text field."""
     return TextOutput(text=f"it is {LEAK}.")
 
 
-@tool(title="Show", toolset="always", action_class=ActionClass.READ)
+@tool(title="Show", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def show(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a field for ids, as upstream might by mistake, and in the field next to it."""
     return TextOutput(text=LEAK, id=Verbatim(f"id-{LEAK}"))
 
 
-@tool(title="Suggest", toolset="always", action_class=ActionClass.READ)
+@tool(title="Suggest", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def suggest(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a next step."""
     return TextOutput(
@@ -64,14 +64,14 @@ async def suggest(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     )
 
 
-@tool(title="Tell", toolset="always", action_class=ActionClass.READ)
+@tool(title="Tell", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def tell(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a progress notification."""
     await call.progress(0.5, f"half of {LEAK}")
     return TextOutput(text="told")
 
 
-@tool(title="Fail", toolset="always", action_class=ActionClass.READ)
+@tool(title="Fail", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def fail(call: ToolContext[Any], args: FailureInput) -> TextOutput:
     """Leak it in each kind of error."""
     match args.how:
@@ -93,13 +93,15 @@ async def _approval_details(call: ToolContext[Any], args: NoArguments) -> Approv
     return ApprovalDetails(question=f"Is it {LEAK}?", items=(Detail("It", LEAK, note=LEAK),))
 
 
-@tool(title="Ask", toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)
+@tool(
+    title="Ask", toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details, idempotent=False
+)
 async def ask(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a question."""
     return TextOutput(text="asked")
 
 
-@tool(title="Noise", toolset="always", action_class=ActionClass.READ)
+@tool(title="Noise", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def noise(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it on standard error, in every way that a library might."""
     for name in ("some_library", "httpx", "mcp.server", "uvicorn.access", "asyncio"):

@@ -48,19 +48,19 @@ class Data(Output):
     data: str
 
 
-@tool(title="Simple text", toolset="always", action_class=ActionClass.READ)
+@tool(title="Simple text", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def test_simple_text(call: AnyCall, args: NoArguments) -> Text:
     """Return a text."""
     return Text(text="This is a simple text response for testing.")
 
 
-@tool(title="Error handling", toolset="always", action_class=ActionClass.READ)
+@tool(title="Error handling", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def test_error_handling(call: AnyCall, args: NoArguments) -> Text:
     """Fail as tools do."""
     raise ToolError(Code.NOT_FOUND)
 
 
-@tool(title="Progress", toolset="always", action_class=ActionClass.READ)
+@tool(title="Progress", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def test_tool_with_progress(call: AnyCall, args: NoArguments) -> Text:
     """Report progress."""
     for fraction in (0.0, 0.5, 1.0):
@@ -68,7 +68,7 @@ async def test_tool_with_progress(call: AnyCall, args: NoArguments) -> Text:
     return Text(text="There.")
 
 
-@tool(title="Data", toolset="always", action_class=ActionClass.READ)
+@tool(title="Data", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def test_data(call: AnyCall, args: Place) -> Data:
     """Read a resource with a parameter in its address."""
     return Data(id=args.id, template_test=True, data=f"Data for ID: {args.id}")
@@ -78,7 +78,13 @@ async def _approval_details(call: AnyCall, args: Any) -> ApprovalDetails:
     return ApprovalDetails(question=args.message if isinstance(args, MessageArgument) else "Please confirm.")
 
 
-@tool(title="Elicitation", toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)
+@tool(
+    title="Elicitation",
+    toolset="always",
+    action_class=ActionClass.MONEY,
+    approval_details=_approval_details,
+    idempotent=False,
+)
 async def test_elicitation(call: AnyCall, args: MessageArgument) -> Text:
     """Ask a person."""
     return Text(text="User response: accept")
@@ -90,9 +96,13 @@ async def _agreed(call: AnyCall, args: NoArguments) -> Text:
 
 
 def _asking(name: str) -> Tool:
-    made = tool(title=name, toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)(
-        _agreed
-    )
+    made = tool(
+        title=name,
+        toolset="always",
+        idempotent=False,
+        action_class=ActionClass.MONEY,
+        approval_details=_approval_details,
+    )(_agreed)
     return replace(made, name=f"test_input_required_result_{name}")
 
 

@@ -39,6 +39,7 @@ async def _present(call: ToolContext[FakeUpstream], args: UserInput, approval: A
     action_class=ActionClass.REVEAL,
     approval_details=_approval_details,
     approval_page=_present,
+    idempotent=False,
 )
 async def show(call: ToolContext[FakeUpstream], args: UserInput) -> Shown:
     """Show something on a page."""

@@ -43,14 +43,14 @@ class Assets(Output):
     assets: list[Asset]
 
 
-@tool(title="Cards", toolset="cards", action_class=ActionClass.READ)
+@tool(title="Cards", toolset="cards", action_class=ActionClass.READ, idempotent=True)
 async def list_cards(call: ToolContext[FakeUpstream], args: Page) -> Cards:
     """List cards."""
     await call.services.before()
     return Cards(cards=[CardOf(card_id=f"{call.user_id}-card{n:03}") for n in range(150)])
 
 
-@tool(title="Assets", toolset="funding", action_class=ActionClass.READ)
+@tool(title="Assets", toolset="funding", action_class=ActionClass.READ, idempotent=True)
 async def list_deposit_assets(call: ToolContext[FakeUpstream], args: Page) -> Assets:
     """List assets."""
     return Assets(

@@ -96,7 +96,14 @@ class BuyTool:
                 raise found
             return found
 
-        @tool(title="Buy", toolset="cards", action_class=ActionClass.MONEY, approval_details=details, reconcile=settle)
+        @tool(
+            title="Buy",
+            toolset="cards",
+            action_class=ActionClass.MONEY,
+            approval_details=details,
+            reconcile=settle,
+            idempotent=False,
+        )
         async def buy(call: ToolContext[FakeUpstream], args: Order) -> Bought:
             """Buy it."""
             buy_tool.runs += 1

@@ -62,4 +62,5 @@ def test_annotations_follow_from_the_classes() -> None:
     assert note_hints is not None
     assert (look_hints.read_only_hint, look_hints.destructive_hint, look_hints.open_world_hint) == (True, False, False)
     assert (pay_hints.read_only_hint, pay_hints.destructive_hint) == (False, True)
-    assert (note_hints.idempotent_hint, pay_hints.idempotent_hint) == (False, True)
+    assert (note_hints.destructive_hint, note_hints.open_world_hint) == (False, True)
+    assert (note_hints.idempotent_hint, pay_hints.idempotent_hint, look_hints.idempotent_hint) == (False, False, True)

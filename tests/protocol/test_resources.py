@@ -30,7 +30,7 @@ class ThingShown(Output):
     thing: str
 
 
-@tool(title="Thing", toolset="cards", action_class=ActionClass.READ)
+@tool(title="Thing", toolset="cards", action_class=ActionClass.READ, idempotent=True)
 async def thing(call: ToolContext[FakeUpstream], args: Thing) -> ThingShown:
     """Show a thing."""
     await call.services.before()

@@ -47,7 +47,7 @@ class PaidShown(Output):
     paid: int
 
 
-@tool(title="Paid", toolset="always", action_class=ActionClass.READ)
+@tool(title="Paid", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def paid(call: ToolContext[FakeUpstream], args: PaidOf) -> PaidShown:
     """Count what a user paid."""
     await call.services.before()
@@ -58,7 +58,7 @@ class AwaitedOf(UserInput):
     wait_seconds: int = Field(0, ge=0, le=50)
 
 
-@tool(title="Await", toolset="always", action_class=ActionClass.READ)
+@tool(title="Await", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def awaited(call: ToolContext[FakeUpstream], args: AwaitedOf) -> PaidShown:
     """Count what a user paid, after a wait."""
     return PaidShown(paid=args.wait_seconds)

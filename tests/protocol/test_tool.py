@@ -24,7 +24,7 @@ def by_arguments(args: UserInput) -> ActionClass:
 
 
 def test_a_tool_takes_its_name_and_description_from_its_function() -> None:
-    made = tool(title="Act", toolset="cards", action_class=ActionClass.WRITE)(act)
+    made = tool(title="Act", toolset="cards", idempotent=True, action_class=ActionClass.WRITE)(act)
     assert (made.name, made.description) == ("act", "First line and its second.")
     assert (made.input_model, made.output_model) == (UserInput, Output)
     assert made.per_user
@@ -35,34 +35,49 @@ def test_a_tool_without_a_user_needs_no_user_id() -> None:
     async def look(call: ToolContext[Any], args: Input) -> Output:
         return Output()
 
-    made = tool(title="Look", toolset="always", action_class=ActionClass.READ)(look)
+    made = tool(title="Look", toolset="always", idempotent=True, action_class=ActionClass.READ)(look)
     assert not made.per_user
     assert made.read_only
 
 
+def test_a_tool_that_does_not_say_whether_it_is_idempotent_is_refused() -> None:
+    with pytest.raises(TypeError, match="idempotent"):
+        tool(title="Act", toolset="cards", action_class=ActionClass.WRITE)  # type: ignore[call-arg]
+
+
 def test_a_tool_without_a_class_is_refused() -> None:
     with pytest.raises(TypeError, match="action_class"):
-        tool(title="Act", toolset="cards")  # type: ignore[call-arg]
+        tool(title="Act", toolset="cards", idempotent=True)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="action class"):
-        tool(title="Act", toolset="cards", action_class=())
+        tool(title="Act", toolset="cards", idempotent=True, action_class=())
 
 
 @pytest.mark.parametrize("action_class", sorted(set(ActionClass) - {ActionClass.READ, ActionClass.WRITE}))
 def test_a_tool_that_can_ask_needs_approval_details(action_class: ActionClass) -> None:
     with pytest.raises(TypeError, match="approval details"):
-        tool(title="Act", toolset="cards", action_class=action_class)
+        tool(title="Act", toolset="cards", idempotent=True, action_class=action_class)
     assert (
-        tool(title="Act", toolset="cards", action_class=action_class, approval_details=ask)(act).approval_details is ask
+        tool(title="Act", toolset="cards", idempotent=True, action_class=action_class, approval_details=ask)(
+            act
+        ).approval_details
+        is ask
     )
 
 
 def test_several_classes_need_a_classifier_and_one_class_takes_none() -> None:
     with pytest.raises(TypeError, match="action_class_of"):
-        tool(title="Act", toolset="cards", action_class=(ActionClass.WRITE, ActionClass.MONEY), approval_details=ask)
+        tool(
+            title="Act",
+            toolset="cards",
+            idempotent=True,
+            action_class=(ActionClass.WRITE, ActionClass.MONEY),
+            approval_details=ask,
+        )
     with pytest.raises(TypeError, match="action_class_of"):
         tool(
             title="Act",
             toolset="cards",
+            idempotent=True,
             action_class=ActionClass.MONEY,
             action_class_of=by_arguments,
             approval_details=ask,
@@ -73,6 +88,7 @@ def test_a_tool_with_a_class_besides_reading_is_not_read_only() -> None:
     made = tool(
         title="Act",
         toolset="cards",
+        idempotent=True,
         action_class=(ActionClass.READ, ActionClass.MONEY),
         action_class_of=by_arguments,
         approval_details=ask,

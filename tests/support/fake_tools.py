@@ -99,7 +99,7 @@ async def _pay(call: FakeUpstreamCall, args: Pay) -> Paid:
 
 
 @tool(
-    title="Pay", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, destructive=True
+    title="Pay", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, idempotent=False
 )
 async def pay(call: FakeUpstreamCall, args: Pay) -> Paid:
     """Pay somebody."""
@@ -107,14 +107,19 @@ async def pay(call: FakeUpstreamCall, args: Pay) -> Paid:
 
 
 @tool(
-    title="Tip", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, destructive=True
+    title="Tip", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, idempotent=False
 )
 async def tip(call: FakeUpstreamCall, args: Pay) -> Paid:
     """Pay somebody too, by another name."""
     return await _pay(call, args)
 
 
-@tool(title="Note", toolset="observe", action_class=ActionClass.WRITE, idempotent=False)
+@tool(
+    title="Note",
+    toolset="observe",
+    action_class=ActionClass.WRITE,
+    idempotent=False,
+)
 async def note(call: FakeUpstreamCall, args: Pay) -> Paid:
     """Write down a payment; nobody is asked."""
     return await _pay(call, args)
@@ -143,7 +148,7 @@ class Looked(Output):
     first: LookedLine | None = None
 
 
-@tool(title="Look", toolset="always", action_class=ActionClass.READ, open_world=False)
+@tool(title="Look", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def look(call: FakeUpstreamCall, args: Nested) -> Looked:
     """Look around."""
     await call.services.before()
@@ -170,6 +175,7 @@ async def _change_details(call: FakeUpstreamCall, args: Change) -> ApprovalDetai
     action_class=(ActionClass.WRITE, ActionClass.MONEY),
     action_class_of=_change_class,
     approval_details=_change_details,
+    idempotent=False,
 )
 async def change(call: FakeUpstreamCall, args: Change) -> Paid:
     """Asks a person or not, by its arguments."""

@@ -40,7 +40,7 @@ class Done(Output):
     text: str
 
 
-@tool(title="Chatter", toolset="always", action_class=ActionClass.READ)
+@tool(title="Chatter", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def chatter(call: ToolContext[Any], args: Nothing) -> Done:
     """Write to standard output in every way there is, and read standard input."""
     line = '{"jsonrpc":"2.0","id":1,"result":{"stray":true}}'
@@ -55,14 +55,14 @@ async def chatter(call: ToolContext[Any], args: Nothing) -> Done:
     return Done(text=f"{len(left)} bytes of standard input")
 
 
-@tool(title="Sleep", toolset="always", action_class=ActionClass.READ)
+@tool(title="Sleep", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def sleep(call: ToolContext[Any], args: Seconds) -> Done:
     """Answer after a while."""
     await anyio.sleep(args.seconds)
     return Done(text="slept")
 
 
-@tool(title="Hold", toolset="always", action_class=ActionClass.WRITE)
+@tool(title="Hold", toolset="always", action_class=ActionClass.WRITE, idempotent=False)
 async def hold(call: ToolContext[Any], args: Seconds) -> Done:
     """Let nothing end this for a while."""
     with anyio.CancelScope(shield=True):
@@ -70,13 +70,13 @@ async def hold(call: ToolContext[Any], args: Seconds) -> Done:
     return Done(text="held")
 
 
-@tool(title="Write", toolset="always", action_class=ActionClass.READ)
+@tool(title="Write", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def write(call: ToolContext[Any], args: Size) -> Done:
     """Answer with much."""
     return Done(text="x" * args.characters)
 
 
-@tool(title="Boom", toolset="always", action_class=ActionClass.READ)
+@tool(title="Boom", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def boom(call: ToolContext[Any], args: Nothing) -> Done:
     """Fail."""
     raise ValueError(CANARY)

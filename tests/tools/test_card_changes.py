@@ -186,3 +186,16 @@ async def test_closing_shows_status_limit_and_label(tmp_path: Path) -> None:
     (closing,) = holder.person.asked
     for row in ("Status: active", "Limit: $150.00 per 30 days", "Label: Food", f"Card id: {holder.card_id}"):
         assert f"{row}\n" in closing
+
+
+@both_eras
+async def test_a_locked_card_offers_to_unlock_or_close_it_and_no_complete_unlock(tmp_path: Path, era: Era) -> None:
+    async with card_holder(tmp_path, 5_000, era=era) as holder:
+        got = json.loads(object_text(await holder.client.call_tool("get_card", {"card_id": holder.card_id})))
+        locked = await holder.update(status="locked")
+    for answer in (got, locked):
+        offered = {step["tool"]: step for step in answer["next_steps"]}
+        assert "if it was found" in offered["update_card"]["why"]
+        assert "if it is lost" in offered["close_card"]["why"]
+        assert offered["close_card"]["arguments"] == offered["update_card"]["arguments"] == {"card_id": holder.card_id}
+    assert holder.person.asked == []
