@@ -28,6 +28,7 @@ _LIMIT_PATHS = {
     "asks_per_minute": "rates.asks_per_minute",
     "mutations_per_hour": "rates.mutations_per_hour",
     "reveals_per_card_per_day": "rates.reveals_per_card_per_day",
+    "locks_per_hour": "rates.locks_per_hour",
     "total_asks_per_minute": "rates.total.asks_per_minute",
     "total_mutations_per_hour": "rates.total.mutations_per_hour",
 }

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
+from machines_mcp.permissions.protective import PROTECTIVE
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 
 State = Literal["waiting", "granted", "executing", "done", "failed", "refused"]
@@ -93,11 +94,14 @@ def admission_entry(call_request: CallRequest) -> AuditEntry:
         action_class=call_request.action_class.value,
         user_id=call_request.user_id or None,
         verdict="executing",
+        code=PROTECTIVE if call_request.protective else None,
     )
 
 
 def audit_entry(kind: Kind, approval: Approval, verdict: str | None = None, code: str | None = None) -> AuditEntry:
     """Return the audit entry for a change to an approval."""
+    if kind == "call" and approval.details.protective:
+        code = PROTECTIVE
     return AuditEntry(
         kind=kind,
         tool=approval.tool,

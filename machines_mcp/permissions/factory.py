@@ -22,6 +22,7 @@ from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.passphrase_tries import PassphraseTries
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy
+from machines_mcp.permissions.protective import exceeded_rate
 from machines_mcp.permissions.sealed_identity import SealedIdentity
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import Store
@@ -79,10 +80,13 @@ def build_guard(
         now: float,
         own: str | None,
     ) -> None:
-        if not call_request.protective:
-            refuse_if_frozen(db, call_request.user_id)
-        recorded_user = audit.recorded_user(call_request.user_id)
-        broken = exceeded_limit(db, stage, policy, call_request, details, now, own, recorded_user)
+        user_id = call_request.user_id
+        recorded_user = audit.recorded_user(user_id)
+        if call_request.protective:
+            broken = exceeded_rate(db, policy.limits.locks_per_hour, user_id, recorded_user, now, own)
+        else:
+            refuse_if_frozen(db, user_id)
+            broken = exceeded_limit(db, stage, policy, call_request, details, now, own, recorded_user)
         if broken is not None:
             raise LimitExceeded(broken)
 

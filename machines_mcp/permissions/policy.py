@@ -24,6 +24,7 @@ from typing import Any
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Channel
+from machines_mcp.permissions.protective import LOCKS_PER_HOUR
 from machines_mcp.storage.withdrawals import Destination
 
 SENSITIVE = frozenset(
@@ -67,6 +68,7 @@ class Limits:
     reveals_per_card_per_day: int | None = None
     total_asks_per_minute: int | None = None
     total_mutations_per_hour: int | None = None
+    locks_per_hour: int = LOCKS_PER_HOUR
 
     def __post_init__(self) -> None:
         if self.max_limit_cents is not None:

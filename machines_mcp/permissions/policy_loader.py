@@ -20,7 +20,8 @@ from machines_mcp.permissions.policy import (
     SealingKey,
     default_dialog,
 )
-from machines_mcp.permissions.policy_schema import Classes, DestinationSection, PolicyFile, fault
+from machines_mcp.permissions.policy_fault import fault
+from machines_mcp.permissions.policy_schema import Classes, DestinationSection, PolicyFile
 from machines_mcp.permissions.policy_validation import (
     Tools,
     class_rules,
@@ -28,6 +29,7 @@ from machines_mcp.permissions.policy_validation import (
     rates_of_each_user,
     rules_of,
 )
+from machines_mcp.permissions.protective import LOCKS_PER_HOUR
 from machines_mcp.storage.trusted_file import NotOwned, read_owned
 from machines_mcp.storage.withdrawals import Destination
 
@@ -182,6 +184,7 @@ def _limits(file: PolicyFile) -> Limits:
         reveals_per_card_per_day=of_each["reveals_per_card_per_day"],
         total_asks_per_minute=_total(total.asks_per_minute, of_each["asks_per_minute"]),
         total_mutations_per_hour=_total(total.mutations_per_hour, of_each["mutations_per_hour"]),
+        locks_per_hour=LOCKS_PER_HOUR if file.rates.locks_per_hour is None else file.rates.locks_per_hour,
     )
 
 

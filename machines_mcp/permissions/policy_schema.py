@@ -1,17 +1,11 @@
-"""The schema of a policy file: its keys, their values, and the error message for each violation.
-
-Messages name a key by its dotted path and the rule that it breaks, never a value.
-"""
+"""The schema of a policy file: its keys and their values."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.redaction.characters import checked_text
@@ -124,6 +118,7 @@ class Rates(Section):
     asks_per_minute: Times | None = Field(None, description="approval requests per minute")
     mutations_per_hour: Times | None = Field(None, description="calls per hour that change anything")
     reveals_per_card_per_day: Times | None = Field(None, description="reveals of one card per day")
+    locks_per_hour: Times | None = Field(None, description="calls of a user per hour that lock a card; default: 30")
     total: TotalRates = Field(TotalRates(), description="limits for all users together, see below")
 
 
@@ -188,63 +183,3 @@ class PolicyFile(Section):
     identity: Identity = Field(Identity(), description="how identity data is submitted")
     approval: ApprovalSection = Field(ApprovalSection(), description="where a person may approve")
     audit: Audit = Field(Audit(), description="the audit log")
-
-
-_RULES = {
-    "missing": "is missing",
-    "literal_error": "must be {expected}",
-    "enum": "must be {expected}",
-    "int_type": "must be a whole number",
-    "bool_type": "must be true or false",
-    "string_type": "must be a string",
-    "list_type": "must be a list",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "string_too_short": "must not be empty",
-    "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must not be empty",
-    "too_long": "must have at most {max_length} entries",
-}
-
-
-def fault(error: ErrorDetails) -> str:
-    """Return the key at fault and the rule that it breaks: `withdrawals.per_day_cents must be a whole number`."""
-    where = dotted(error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{where} is not a policy key{nearest(str(error['loc'][-1]), _keys_beside(error['loc']))}"
-    if error["type"] == "machines_rule":
-        return f"{where} {error['msg']}"
-    return f"{where} {_RULES.get(error['type'], 'is not valid').format(**error.get('ctx', {}))}"
-
-
-def dotted(loc: Sequence[int | str]) -> str:
-    """Return a path such as `withdrawals.destinations[0].address`. Unusual keys are user input and are not repeated."""
-    path = ""
-    for part in loc:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif not part.startswith(":"):  # the tag of a union's arm
-            path += ("." if path else "") + (part if re.fullmatch(r"[A-Za-z0-9_]{1,40}", part) else "(an invalid name)")
-    return path
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a clause naming the closest known name, or an empty string."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; the nearest is {near[0]}" if near else ""
-
-
-def _keys_beside(loc: Sequence[int | str]) -> list[str]:
-    above = [part for part in loc[:-1] if isinstance(part, str) and not part.startswith(":")]
-    tables: dict[str, type[Section]] = {
-        name: type(field.default)
-        for name, field in PolicyFile.model_fields.items()
-        if isinstance(field.default, Section)
-    }
-    tables |= {"destinations": DestinationSection, "max_limit_cents": Periods, "total": TotalRates}
-    if not above:
-        return list(PolicyFile.model_fields)
-    return list((Classes if above[0] == "tools" else tables[above[-1]]).model_fields)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import SENSITIVE, STRICTER, Rule
-from machines_mcp.permissions.policy_schema import Classes, PolicyFile, nearest
+from machines_mcp.permissions.policy_fault import nearest
+from machines_mcp.permissions.policy_schema import Classes, PolicyFile
 
 PRODUCTION_RATES = {"asks_per_minute": 5, "mutations_per_hour": 20, "reveals_per_card_per_day": 3}
 """The rate limits of each user in `production`, if the file sets none."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from machines_mcp.permissions.clock import CLOCK_SLACK_SECONDS
+from machines_mcp.permissions.protective import PROTECTIVE
 from machines_mcp.storage.principal import ANY_USER, OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
@@ -30,12 +32,15 @@ REVEALS = (
     "SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card"  # noqa: S608 - constants only
     f" AND {_WHOSE} AND {_COUNTS}"
 )
+# Rows later than now are from a clock that was ahead. Calls that only protect have a rate of their own.
 ASKS = (
-    "SELECT count(*) FROM approvals WHERE created_at > :now - 60 AND decided_by IS NOT 'policy'"  # noqa: S608
+    "SELECT count(*) FROM approvals WHERE created_at > :now - 60 AND created_at <= :now + :slack"  # noqa: S608
+    " AND decided_by IS NOT 'policy' AND coalesce(json_extract(details, '$.protective'), 0) = 0"
     f" AND {_WHOSE}"
 )
 MUTATIONS = (
-    "SELECT count(*) FROM audit WHERE at > :now - 3600 AND verdict = 'executing' AND action_class <> 'read'"  # noqa: S608
+    "SELECT count(*) FROM audit WHERE at > :now - 3600 AND at <= :now + :slack"  # noqa: S608 - constants only
+    f" AND verdict = 'executing' AND action_class <> 'read' AND code IS NOT '{PROTECTIVE}'"
     f" AND {_WHOSE}"
 )
 
@@ -57,4 +62,5 @@ def used(
     `waiting` approvals count only if they are the `asker`'s (None: anybody's). The approval `own` doesn't count.
     """
     given = {"user": user_id, "card": card_id, "waiting": waiting, "asker": asker, "own": own, **whose.bound}
-    return int(db.execute(query, given | {"now": now, "day": now - now % DAY_SECONDS}).fetchone()[0])
+    given |= {"now": now, "day": now - now % DAY_SECONDS, "slack": CLOCK_SLACK_SECONDS}
+    return int(db.execute(query, given).fetchone()[0])

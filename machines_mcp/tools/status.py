@@ -68,7 +68,6 @@ class FrozenChanges(OutputPart):
 
     user_id: Verbatim | None = None
     since: datetime
-    frozen_by: str
 
 
 class Status(Output):
@@ -129,7 +128,7 @@ def _permissions(state: State, *, decidable: bool) -> list[Permission]:
 
 def _frozen(freeze: Freeze) -> FrozenChanges:
     user_id = Verbatim(freeze.user_id) if freeze.user_id else None
-    return FrozenChanges(user_id=user_id, since=_moment(freeze.since), frozen_by=freeze.by)
+    return FrozenChanges(user_id=user_id, since=_moment(freeze.since))
 
 
 def _waiting(approval: Approval) -> WaitingApproval:

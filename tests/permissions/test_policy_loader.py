@@ -131,6 +131,7 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         asks_per_minute = 4
         mutations_per_hour = 5
         reveals_per_card_per_day = 6
+        locks_per_hour = 9
         total = {{ asks_per_minute = 7, mutations_per_hour = 8 }}
         [reveal]
         sinks = ["model", "sealed"]
@@ -165,6 +166,7 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         6,
         7,
         8,
+        9,
     )
     assert policy.sinks == {"none", "model", "sealed"}
     assert (policy.reveal_model, policy.reveal_model_cvc, policy.sealed_key) == (
