@@ -86,7 +86,7 @@ def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:
     return hmac.new(key, canonical.encode(), hashlib.sha256).hexdigest()
 
 
-def admission_entry(call_request: CallRequest) -> AuditEntry:
+def admission_entry(call_request: CallRequest, details: ApprovalDetails) -> AuditEntry:
     """Return the audit entry for a call that needs no approval, from before it runs."""
     return AuditEntry(
         kind="call",
@@ -95,6 +95,8 @@ def admission_entry(call_request: CallRequest) -> AuditEntry:
         user_id=call_request.user_id or None,
         verdict="executing",
         code=PROTECTIVE if call_request.protective else None,
+        sink=details.sink,
+        card_id=details.card_id,
     )
 
 

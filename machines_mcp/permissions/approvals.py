@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NO_DETAILS = ApprovalDetails(question="")
 OPEN_SECONDS = 15 * 60
 GRANT_SECONDS = 5 * 60
 
@@ -113,7 +114,7 @@ class ApprovalStore:
         expires_at, seal = now + OPEN_SECONDS, self.identity.seal
         return approval_rows.insert(db, call_request, details, self._policy_digest, now, expires_at, seal)
 
-    async def admit(self, call_request: CallRequest) -> None:
+    async def admit(self, call_request: CallRequest, details: ApprovalDetails = NO_DETAILS) -> None:
         """Check the limits for a call that needs no approval, and record it before it runs.
 
         Raises:
@@ -122,8 +123,8 @@ class ApprovalStore:
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> None:
-            self._check_limits(db, "ask", call_request, ApprovalDetails(question=""), now, None)
-            self._record(db, admission_entry(call_request))
+            self._check_limits(db, "ask", call_request, details, now, None)
+            self._record(db, admission_entry(call_request, details))
 
         await self._store.run(work)
 

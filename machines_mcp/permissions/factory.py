@@ -80,13 +80,12 @@ def build_guard(
         now: float,
         own: str | None,
     ) -> None:
-        user_id = call_request.user_id
-        recorded_user = audit.recorded_user(user_id)
+        user_id, most = call_request.user_id, policy.limits.locks_per_hour
         if call_request.protective:
-            broken = exceeded_rate(db, policy.limits.locks_per_hour, user_id, recorded_user, now, own)
+            broken = exceeded_rate(db, most, user_id, audit.recorded_id(user_id), now, own)
         else:
             refuse_if_frozen(db, user_id)
-            broken = exceeded_limit(db, stage, policy, call_request, details, now, own, recorded_user)
+            broken = exceeded_limit(db, stage, policy, call_request, details, now, own, audit.recorded_id)
         if broken is not None:
             raise LimitExceeded(broken)
 

@@ -7,12 +7,13 @@ calls can't exceed a limit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.clock import CLOCK_SET_BACK, is_set_back
-from machines_mcp.permissions.usage import ASKS, MUTATIONS, REVEALS, SPENT, used
+from machines_mcp.permissions.usage import ASKS, MUTATIONS, REVEALS, SPENT, VERIFICATIONS, used
 from machines_mcp.storage.withdrawals import Destination
 
 if TYPE_CHECKING:
@@ -34,16 +35,16 @@ def exceeded_limit(
     details: ApprovalDetails,
     now: float,
     own: str | None,
-    recorded: str,
+    recorded: Callable[[str], str],
 ) -> str | None:
     """Return the policy path of the first limit the call would exceed, or `clock.set_back`; None if it may run.
 
     `now` is in seconds since the epoch. `own` is the id of the call's existing approval, which does not count against
-    itself. `recorded` is the user's id in the audit log. A call allowed without approval is checked once, just before
-    it runs, as at `ask`.
+    itself. `recorded` returns an id as the audit log has it. A call allowed without approval is checked once, just
+    before it runs, as at `ask`.
     """
     if call_request.action_class is ActionClass.READ:
-        return None
+        return _verification(db, policy, details, now, recorded) if details.sink == "none" else None
     if stage == "grant":
         return _sums(db, policy.limits, call_request, details, now, own)
     # Closing a card can't be undone, but it protects: a clock must not prevent it.
@@ -55,7 +56,7 @@ def exceeded_limit(
         or _destination(limits, details)
         or _sums(db, limits, call_request, details, now, own)
         or _reveal(db, policy, call_request, details, now, own)
-        or _rates(db, policy, call_request, now, own, recorded)
+        or _rates(db, policy, call_request, now, own, recorded(call_request.user_id))
     )
 
 
@@ -111,6 +112,16 @@ def _sums(
             spent = used(db, SPENT, now, user_id=whose, waiting=asked, asker=user_id, own=own)
             if spent + amount > most:
                 return limit
+    return None
+
+
+def _verification(
+    db: sqlite3.Connection, policy: Policy, details: ApprovalDetails, now: float, recorded: Callable[[str], str]
+) -> str | None:
+    # Counted apart from the reveals that show a card, so that a model can't use those up.
+    most = policy.limits.reveals_per_card_per_day
+    if most is not None and used(db, VERIFICATIONS, now, card_id=recorded(details.card_id or "")) >= most:
+        return "rates.reveals_per_card_per_day"
     return None
 
 

@@ -32,6 +32,9 @@ SENSITIVE = frozenset(
 )
 """The classes that only `embedded` may allow without approval."""
 
+PRODUCTION_RATES = {"asks_per_minute": 5, "mutations_per_hour": 20, "reveals_per_card_per_day": 3}
+"""The rates of each user in `production`, unless the policy sets others."""
+
 READ_ONLY = "this server is in read-only mode (MACHINES_READ_ONLY)"
 NO_POLICY = "production is read-only until the operator sets a policy (MACHINES_POLICY)"
 
@@ -184,6 +187,7 @@ def default_policy(environment: str, *, read_only: bool) -> Policy:
             READ_ONLY if read_only else NO_POLICY,
             environment,
             dialog=default_dialog(real),
+            limits=Limits(reveals_per_card_per_day=PRODUCTION_RATES["reveals_per_card_per_day"] if real else None),
         )
     return Policy(
         dict.fromkeys(ActionClass, Rule.ASK) | {ActionClass.READ: Rule.ALLOW, ActionClass.WRITE: Rule.ALLOW},

@@ -7,12 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.policy import SENSITIVE, STRICTER, Rule
+from machines_mcp.permissions.policy import PRODUCTION_RATES, SENSITIVE, STRICTER, Rule
 from machines_mcp.permissions.policy_fault import nearest
 from machines_mcp.permissions.policy_schema import Classes, PolicyFile
-
-PRODUCTION_RATES = {"asks_per_minute": 5, "mutations_per_hour": 20, "reveals_per_card_per_day": 3}
-"""The rate limits of each user in `production`, if the file sets none."""
 
 Tools = Mapping[str, Collection[ActionClass]]
 """Every tool's name with the classes its calls can have."""

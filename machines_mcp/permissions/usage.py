@@ -32,6 +32,10 @@ REVEALS = (
     "SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card"  # noqa: S608 - constants only
     f" AND {_WHOSE} AND {_COUNTS}"
 )
+VERIFICATIONS = (
+    "SELECT count(*) FROM audit WHERE at >= :day AND tool = 'reveal_card' AND verdict = 'executing'"
+    " AND sink = 'none' AND card_id = :card"
+)
 # Rows later than now are from a clock that was ahead. Calls that only protect have a rate of their own.
 ASKS = (
     "SELECT count(*) FROM approvals WHERE created_at > :now - 60 AND created_at <= :now + :slack"  # noqa: S608

@@ -67,12 +67,12 @@ class AuditLog:
 
     def recorded(self, principal: Principal) -> Principal:
         """Return the principal by the ids in the log, some of which are fingerprints."""
-        users = None if principal.users is None else frozenset(map(self.recorded_user, principal.users))
-        return Principal(users, None if principal.pinned is None else self.recorded_user(principal.pinned))
+        users = None if principal.users is None else frozenset(map(self.recorded_id, principal.users))
+        return Principal(users, None if principal.pinned is None else self.recorded_id(principal.pinned))
 
-    def recorded_user(self, user_id: str) -> str:
-        """Return the user's id in the log."""
-        return fingerprinted(self._key, user_id) or ""
+    def recorded_id(self, given: str) -> str:
+        """Return the id of a user or card in the log."""
+        return fingerprinted(self._key, given) or ""
 
     def append_in(self, db: sqlite3.Connection, entry: AuditEntry) -> None:
         """Write the queued rows and then this one, within the caller's transaction (`store.run`).

@@ -9,8 +9,10 @@ from pydantic import Field, PrivateAttr
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
+from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.policy import Policy
+from machines_mcp.protocol.approval_errors import limit_exceeded
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import NotExecuted, Output, Reconciliation, tool
 from machines_mcp.redaction.sink import Sink
@@ -146,9 +148,21 @@ async def reveal_card(call: ServiceContext, args: RevealCard) -> CardRevealed:
     if args.sink == "page":
         # The page itself runs an approved reveal, so this call can only be here if the page is gone.
         raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.gone"})
+    if args.sink == "none":
+        await _admit(call, args)
     return _result(
         call, args, await call.services.reveals.reveal(call.user_id, args.card_id, await _last4(call, args), args.sink)
     )
+
+
+async def _admit(call: ServiceContext, args: RevealCard) -> None:
+    """Count a reveal that shows the card to no one. Other reveals are counted by their approval."""
+    request = CallRequest("reveal_card", ActionClass.READ, call.user_id, "")
+    details = ApprovalDetails(question="", card_id=args.card_id, sink=args.sink)
+    try:
+        await call.services.state.guard.approvals.admit(request, details)
+    except LimitExceeded as exceeded:
+        raise limit_exceeded(exceeded) from None
 
 
 def _require_sink(call: ServiceContext, args: RevealCard) -> None:

@@ -369,6 +369,21 @@ def test_unlisted_sink_reveals_nothing() -> None:
     assert Book(Limits()).run(ApprovalDetails("?", sink="model"), action_class=ActionClass.REVEAL) == "reveal.sinks"
 
 
+def test_reveals_that_show_nothing_are_counted_apart_from_the_others() -> None:
+    book = Book(Limits(reveals_per_card_per_day=1))
+    request = CallRequest("reveal_card", ActionClass.READ, "user-1", "")
+    checks = [ApprovalDetails("", card_id=card, sink="none") for card in ("card-1", "4111 1111 1111 1111")]
+    for check in checks:
+        finish(book.guard.approvals.admit(request, check))
+        with pytest.raises(LimitExceeded, match=r"rates\.reveals_per_card_per_day"):
+            finish(book.guard.approvals.admit(request, check))
+        shown = ApprovalDetails("?", card_id=check.card_id, sink="page")
+        assert book.run(shown, action_class=ActionClass.REVEAL) is None
+        assert book.run(shown, action_class=ActionClass.REVEAL) == "rates.reveals_per_card_per_day"
+    book.clock.now += DAY_SECONDS
+    finish(book.guard.approvals.admit(request, checks[0]))
+
+
 # The clock
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from machines_mcp.permissions.policy import default_policy
 from machines_mcp.server import card_reveals
 from machines_mcp.vault import client
 from machines_mcp.vault.reply import VaultReply
@@ -89,3 +90,28 @@ async def test_a_reveal_that_waits_too_long_is_told_to_come_back(
         assert busy["next_steps"][0]["tool"] == "reveal_card"
         assert counted.total == 2
         assert (await c.call("status"))["unresolved"] == []
+
+
+async def test_reveals_that_show_nothing_have_a_rate_per_card(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        'version = 1\nenvironment = "embedded"\n[cards]\nunbounded = true\n[rates]\nreveals_per_card_per_day = 2\n'
+    )
+    policy.chmod(0o600)
+    async with caller(tmp_path / "state", policy=policy) as c:
+        cards = [await new_card(c), (await c.call("create_card"))["card_id"]]
+        async with caller(tmp_path / "state", policy=policy, sandbox=c.sandbox, read_only=True) as other:
+            with vaults() as counted:
+                counted.gate.set()
+                for server in (c, other):
+                    assert (await server.call("reveal_card", card_id=cards[0]))["status"] == "verified"
+                for server in (c, other):
+                    over = await server.call("reveal_card", card_id=cards[0])
+                    assert (over["code"], over["limit"]) == ("policy.denied", "rates.reveals_per_card_per_day")
+                assert (await c.call("reveal_card", card_id=cards[1]))["status"] == "verified"
+                assert counted.total == 3
+
+
+async def test_production_without_a_policy_bounds_reveals_that_show_nothing() -> None:
+    for read_only in (False, True):
+        assert default_policy("production", read_only=read_only).limits.reveals_per_card_per_day == 3
