@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from machines_mcp.desk.dependencies import DeskDependencies
-from machines_mcp.storage.files import private_folder, write_atomically
+from machines_mcp.storage.files import write_atomically
+from machines_mcp.storage.private_folder import private_folder
 from machines_mcp.web.loopback import HOST, build_uvicorn, listen_on_loopback
 
 if TYPE_CHECKING:

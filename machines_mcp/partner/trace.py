@@ -73,8 +73,14 @@ def open_trace(path: str) -> int:
         OSError: It can't be written to or is not a regular file.
     """
     # Opening a named pipe would block until it has a reader.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags, 0o600)
+    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        if os.name == "posix":
+            # Exactly this mode, under any umask.
+            os.fchmod(descriptor, 0o600)
+    except FileExistsError:
+        descriptor = os.open(path, flags)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

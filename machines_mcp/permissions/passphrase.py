@@ -19,7 +19,8 @@ from machines_mcp.redaction.scrypt import KEY_BYTES, N, derive_key, has_key
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import Store, StoreUnavailable
-from machines_mcp.storage.files import private_folder, write_atomically
+from machines_mcp.storage.files import write_atomically
+from machines_mcp.storage.private_folder import NotPrivate, check_private, private_folder
 
 if TYPE_CHECKING:
     import sqlite3
@@ -92,9 +93,12 @@ class Passphrase:
             StoreUnavailable: The file can't be read or is not a verifier.
         """
         try:
+            check_private(self.path)
             return _verifier(json.loads(self.path.read_text(encoding="ascii")))
         except FileNotFoundError:
             return None
+        except NotPrivate as error:
+            raise StoreUnavailable(f"The passphrase file can't be used. {error}") from None
         except (OSError, ValueError, TypeError, RecursionError):
             raise StoreUnavailable(
                 f"The passphrase file can't be read or is damaged: {self.path}. Nothing can be approved or refused."

@@ -133,10 +133,21 @@ class State:
 def _connect(file: Path | None) -> sqlite3.Connection:
     if file is not None:
         # Created here so that it never has a wider mode. SQLite gives its -wal and -shm files the same mode.
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        _make_private(file)
     database = sqlite3.connect(file or "", isolation_level=None, timeout=5.0)
     database.row_factory = sqlite3.Row
     return database
+
+
+def _make_private(file: Path) -> None:
+    """Create the file with mode 0600 under any umask, unless it exists."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    if os.name == "posix":
+        os.fchmod(descriptor, 0o600)
+    os.close(descriptor)
 
 
 def _is_new(database: sqlite3.Connection) -> bool:

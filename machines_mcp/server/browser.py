@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from machines_mcp.storage.files import write_atomically
+from machines_mcp.storage.files import make_file, write_atomically
 
 MIN_INTERVAL_SECONDS = 5 * 60
 _LAST_OPENED_FILE = "page-opened"
@@ -97,11 +97,11 @@ def _claim_opening(note: Path) -> bool:
         age = time.time() - note.stat().st_mtime
         if 0 <= age < MIN_INTERVAL_SECONDS:
             return False
-        note.touch(mode=0o600)
+        note.touch()
     except FileNotFoundError:
         try:
             # If two servers race, only one creates the file.
-            os.close(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(make_file(note, os.O_WRONLY))
         except OSError:
             return False
     except OSError:

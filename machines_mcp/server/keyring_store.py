@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.storage.files import write_atomically
+from machines_mcp.storage.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -65,7 +65,7 @@ def store_key(environment: str, key: Secret) -> str:
         key_file(environment).unlink(missing_ok=True)
         return "in the system's keyring"
     path = key_file(environment)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent, 0o700)
     write_atomically(path, key.expose().encode() + b"\n")
     return f"in {path}, which only you can read"
 

@@ -22,7 +22,8 @@ import anyio
 import anyio.to_thread
 
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.storage.files import private_folder, write_atomically
+from machines_mcp.storage.files import open_or_make, write_atomically
+from machines_mcp.storage.private_folder import check_private, private_folder
 
 if TYPE_CHECKING:
     from machines_mcp.partner.transport import HttpTransport
@@ -81,6 +82,8 @@ class SandboxProcess:
     async def _find_or_start(self) -> Endpoint:
         private_folder(self._folder)
         notes = self._folder / "sandbox.json"
+        for path in (notes, self._folder / "sandbox.db"):
+            check_private(path)
         async with _locked(self._folder / "sandbox.lock"):
             found = await self._join(notes)
             return found or await self._start(notes)
@@ -155,7 +158,7 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
 
 @asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = open_or_make(path, os.O_RDWR)
     try:
         if sys.platform != "win32":
             import fcntl

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from machines_mcp.storage.files import private_folder
+from machines_mcp.storage.files import open_or_make
+from machines_mcp.storage.private_folder import NotPrivate, check_private, private_folder
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BUSY_SECONDS = 5.0
+_FILES = ("state.db", "state.db-wal", "state.db-shm")
 
 
 class StoreUnavailable(Exception):
@@ -114,6 +116,8 @@ class Store:
             finally:
                 self._end(db, committed)
             return result
+        except NotPrivate as error:
+            raise StoreUnavailable(f"The state folder can't be used. {error}") from None
         except (sqlite3.Error, OSError):
             raise StoreUnavailable from None
 
@@ -131,7 +135,9 @@ class Store:
 
         private_folder(self.folder)
         path = self.folder / "state.db"
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        for name in _FILES:
+            check_private(self.folder / name)
+        os.close(open_or_make(path, os.O_RDWR))
         db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             db.row_factory = sqlite3.Row

@@ -1,26 +1,54 @@
-"""Private folders, and files that are written whole or not at all."""
+"""Make folders and files with their mode under any umask. Files are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def private_folder(folder: Path) -> None:
-    """Create `folder` and any missing parents, accessible only to this user.
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """Create `folder` and any missing parents. A umask can only take access of others away.
 
     Raises:
-        OSError: It can't be created, or other users have access and it can't be removed.
+        OSError: It can't be created.
     """
-    # `parents=True` would make the parents readable by everyone, and folder names identify keys.
-    for missing in [above for above in folder.parents if not above.exists()][::-1]:
-        missing.mkdir(mode=0o700, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if os.name == "posix" and folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)
+    # `parents=True` would make the parents with the mode 0777 and the umask.
+    for missing in [above for above in (folder, *folder.parents) if not above.exists()][::-1]:
+        missing.mkdir(mode=mode, exist_ok=True)
+        made = missing.stat().st_mode
+        if made & stat.S_IRWXU != stat.S_IRWXU:
+            missing.chmod(stat.S_IMODE(made) | stat.S_IRWXU)
+    if not folder.is_dir():
+        raise NotADirectoryError
+
+
+def make_file(path: Path | str, flags: int, mode: int = 0o600) -> int:
+    """Create a file with exactly this mode, and return its descriptor.
+
+    Raises:
+        FileExistsError: There is one.
+        OSError: It can't be created.
+    """
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    if os.name == "posix":
+        os.fchmod(descriptor, mode)
+    return descriptor
+
+
+def open_or_make(path: Path | str, flags: int) -> int:
+    """Open a file, or create it with mode 0600, and return its descriptor.
+
+    Raises:
+        OSError: It can't be opened or created.
+    """
+    try:
+        return make_file(path, flags)
+    except FileExistsError:
+        return os.open(path, flags | getattr(os, "O_BINARY", 0))
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -49,7 +77,7 @@ def create_atomically(path: Path, content: bytes) -> None:
 def _draft(path: Path, content: bytes) -> Iterator[Path]:
     """Write a draft beside `path`, and remove it at the end unless it was moved."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    descriptor = make_file(draft, os.O_WRONLY)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -14,7 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from machines_mcp.storage.files import private_folder
+from machines_mcp.storage.files import make_file
+from machines_mcp.storage.private_folder import private_folder
 
 UNOWNED = ""
 """The owner of a call that its process gave up."""
@@ -86,7 +87,7 @@ class ProcessLocks:
         private_folder(self._folder)
         owner = secrets.token_hex(16)
         path = self._folder / owner
-        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        held = make_file(path, os.O_RDWR)
         try:
             if try_lock(held) and path.exists() and os.path.samestat(os.fstat(held), path.stat()):
                 return owner, held

@@ -11,7 +11,8 @@ import anyio
 import anyio.to_thread
 
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.files import private_folder
+from machines_mcp.storage.files import open_or_make
+from machines_mcp.storage.private_folder import private_folder
 from machines_mcp.storage.process_locks import try_lock
 
 _POLL_SECONDS = 0.1
@@ -65,7 +66,7 @@ class Slots:
         try:
             private_folder(self._folder)
             for name in self._names:
-                descriptor = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+                descriptor = open_or_make(self._folder / name, os.O_RDWR)
                 if try_lock(descriptor):
                     return descriptor
                 os.close(descriptor)

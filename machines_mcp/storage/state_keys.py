@@ -6,7 +6,8 @@ import secrets
 from pathlib import Path
 
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.files import create_atomically, private_folder
+from machines_mcp.storage.files import create_atomically
+from machines_mcp.storage.private_folder import NotPrivate, check_private, private_folder
 
 KEY_BYTES = 32
 
@@ -18,14 +19,18 @@ def state_key(folder: Path, name: str) -> bytes:
         StoreUnavailable: The key can't be created or read, or the file is not a key.
     """
     try:
+        private_folder(folder)
         private_folder(folder / "keys")
         path = folder / "keys" / f"{name}.key"
+        check_private(path)
         try:
             return _read(path)
         except FileNotFoundError:
             # Servers that start together get the same key: only the first one is created.
             create_atomically(path, secrets.token_bytes(KEY_BYTES))
             return _read(path)
+    except NotPrivate as error:
+        raise StoreUnavailable(f"The state folder can't be used. {error}") from None
     except OSError:
         raise StoreUnavailable from None
 

@@ -103,6 +103,8 @@ def _write(path: Path, text: str, mode: int) -> None:
     except OSError:
         raise KeyPairError(f"{path.name} can't be written there.") from None
     with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+        if os.name == "posix":
+            os.fchmod(descriptor, mode)
         opened.write(text + "\n")
         opened.flush()
         os.fsync(opened.fileno())

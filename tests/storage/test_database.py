@@ -15,7 +15,7 @@ import pytest
 
 from machines_mcp.storage import database as module
 from machines_mcp.storage.database import Store, StoreUnavailable
-from machines_mcp.storage.files import private_folder
+from machines_mcp.storage.private_folder import private_folder
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from machines_mcp.cli.client_configs.errors import ConfigError
-from machines_mcp.storage.files import write_atomically
+from machines_mcp.storage.files import make_file, make_folder, write_atomically
 
 MAX_BYTES = 64 * 1024 * 1024
 _NEW_FILE_MODE = 0o600
@@ -45,7 +45,7 @@ class ConfigFile:
         """
         try:
             target = Path(os.path.realpath(self.path))
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             backup = None if self.content is None else _back_up(self.path, self.content)
             if read(self.path).content != self.content:
                 raise ConfigError(f"{self.path} was changed by another program in the meantime. Try again.")
@@ -85,7 +85,7 @@ def _back_up(path: Path, content: bytes) -> Path:
         more = f"-{number}" if number else ""
         copy = path.with_name(f"{path.name}.{day}{more}.bak")
         try:
-            descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+            descriptor = make_file(copy, os.O_WRONLY)
         except FileExistsError:
             continue
         with os.fdopen(descriptor, "wb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import site
 import sys
 from pathlib import Path
@@ -78,10 +77,9 @@ async def _state(app: App) -> Finding:
     try:
         waiting = len(await app.guard.channels.waiting())
         others = (await app.guard.pending.snapshot()).others_waiting
-    except StoreUnavailable:
-        return Finding(False, "state", f"{folder} can't be used; check its owner, mode (0700) and free space.")
-    if os.name == "posix" and folder.stat().st_uid != os.getuid():
-        return Finding(False, "state", f"{folder} belongs to another user; set MACHINES_STATE_DIR to a folder you own.")
+    except StoreUnavailable as error:
+        message = str(error) or f"{folder} can't be used; check its owner, mode (0700) and free space."
+        return Finding(False, "state", message)
     more = f"; {others_waiting(others)}" if others else ""
     return Finding(True, "state", f"{folder}, {waiting} waiting for approval{more}")
 
