@@ -72,6 +72,7 @@ def report(policy: Policy) -> dict[str, Any]:
         "sinks": {sink: sorted(policy.channels(ActionClass.REVEAL, sink)) for sink in sorted(policy.sinks - {"none"})},
         "reveal_model_cvc": policy.reveal_model_cvc,
         "identity_through_model": policy.identity_through_model,
+        "identity_link_to_model": policy.identity_link_to_model,
         "audit_head_file": policy.head_file is not None,
     }
 
@@ -103,7 +104,9 @@ def format_report(policy: Policy) -> str:
     lines += ["", "Limits:"]
     lines += [f"  {path:<36}{_format_limit(path, value)}" for path, value in content["limits"].items()]
     through = "through the model" if policy.identity_through_model else "through a form at the desk, not the model"
-    lines += ["", f"Identity data goes {through}. Allowed reveal sinks: {', '.join(sorted(policy.sinks))}."]
+    link = "the model and the desk" if policy.identity_link_to_model else "the desk only"
+    lines += ["", f"Identity data goes {through}. The link of the identity check goes to {link}."]
+    lines += [f"Allowed reveal sinks: {', '.join(sorted(policy.sinks))}."]
     return "\n".join(lines)
 
 

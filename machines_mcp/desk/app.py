@@ -9,6 +9,7 @@ from machines_mcp.desk.approvals_page import ApprovalsPage
 from machines_mcp.desk.audit_page import AuditPage
 from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.desk.freeze_page import FreezePage
+from machines_mcp.desk.identity_page import IdentityPage
 from machines_mcp.desk.kyc_page import KycPage
 from machines_mcp.desk.request_guard import RequestGuard
 from machines_mcp.desk.routing import PageRenderer, Router
@@ -48,6 +49,7 @@ def build_app(dependencies: DeskDependencies, port: int) -> SecretPath:
     routes = [
         *ApprovalsPage(renderer).routes(),
         *KycPage(renderer).routes(),
+        *IdentityPage(renderer).routes(),
         *AuditPage(renderer).routes(),
         *FreezePage(renderer).routes(),
         sign_out_route(renderer),

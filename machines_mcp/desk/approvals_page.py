@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from starlette.responses import Response
 
+from machines_mcp.desk.identity_page import identity_path
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import decide_with_passphrase, passphrase_fault
 from machines_mcp.permissions.approval_details import Detail
@@ -18,7 +19,7 @@ from machines_mcp.redaction.display import dollars, others_waiting
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
 
-MAX_DECIDED = 20
+MAX_DECIDED, MAX_CHECKS = 20, 10
 
 _BUDGET_LABELS = {
     "withdrawals.per_day_cents": "Payouts today",
@@ -76,11 +77,17 @@ class ApprovalsPage:
             waiting=[self._view(approval) for approval in waiting],
             others=others_waiting(pending.others_waiting) if pending.others_waiting else "",
             decided=[self._view(approval) for approval in recent[:MAX_DECIDED]],
+            checks=[(user, identity_path(user)) for user in self._checked_users([*waiting, *recent])],
             policy=self._guard.policy,
             budgets=[(_BUDGET_LABELS[one.limit], one) for one in pending.budgets if one.limit in _BUDGET_LABELS],
             passphrase_set_at=verifier.set_at if verifier else None,
             fault="",
         )
+
+    def _checked_users(self, approvals: list[Approval]) -> list[str]:
+        """Return the users whose identity check a person may look up: named by the operator, or in an approval."""
+        users = [*sorted(self._guard.principal.users or ()), *(approval.user_id for approval in approvals)]
+        return [user for user in dict.fromkeys(users) if user][:MAX_CHECKS]
 
     async def show(self, request: SessionRequest) -> Response:
         """Show one approval in any state."""

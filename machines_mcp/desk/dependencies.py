@@ -14,7 +14,7 @@ from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.factory import Guard
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import KycValues
+    from machines_mcp.partner import KycStatus, KycValues
 
 TakeDecision: TypeAlias = Callable[[], Awaitable[Decision]]
 
@@ -43,6 +43,10 @@ class DeskDependencies:
     """Tool titles for people, by tool name."""
     kyc_values: Callable[[str], Awaitable[KycValues]]
     """Fetch the identity form for a user: `GET /kyc/values`. Raises `PartnerError`."""
+    kyc_status: Callable[[str], Awaitable[KycStatus]]
+    """Fetch the status of a user's identity check: `GET /kyc/status`. Raises `PartnerError`."""
+    kyc_meaning: Callable[[str | None], str]
+    """Return what a status means, in a sentence."""
     submit_form: Callable[[str, Mapping[str, str], TakeDecision], Awaitable[FormResult]]
     """Run a waiting call with typed values: (approval id, values, callback that takes the decision)."""
     clock: Callable[[], float] = time.time

@@ -9,6 +9,7 @@ from typing import Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
+from machines_mcp.desk.identity_page import NAME
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest, read_form
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.passphrase_tries import Way
@@ -98,4 +99,5 @@ def sign_out_route(renderer: PageRenderer) -> Route:
 
 
 def _own_path(path: str) -> str:
-    return path if re.fullmatch(r"/(?:audit|freeze|(?:kyc|decisions)/[0-9a-f]{32})?", path) else "/"
+    own = rf"/(?:audit|freeze|(?:kyc|decisions)/[0-9a-f]{{32}}|identity/{NAME})?"
+    return path if re.fullmatch(own, path) else "/"

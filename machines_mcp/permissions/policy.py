@@ -115,6 +115,7 @@ class Policy:
     reveal_model_cvc: bool = False
     sealed_key: SealingKey | None = None
     identity_through_model: bool = False
+    identity_link_to_model: bool = False
     dialog: frozenset[ActionClass] = frozenset()
     """The classes that the client's dialog may approve."""
     limits: Limits = field(default_factory=Limits)
@@ -169,6 +170,7 @@ class Policy:
             "sinks": sorted(self.sinks),
             "reveal": [self.reveal_model, self.reveal_model_cvc, self.sealed_key and self.sealed_key.thumbprint],
             "through_model": self.identity_through_model,
+            "link_to_model": self.identity_link_to_model,
             "dialog": sorted(self.dialog),
             "limits": self.limits.describe(),
             "head_file": self.head_file and str(self.head_file),
@@ -186,6 +188,7 @@ def default_policy(environment: str, *, read_only: bool) -> Policy:
             {ActionClass.READ: Rule.ALLOW},
             READ_ONLY if read_only else NO_POLICY,
             environment,
+            identity_link_to_model=not real,
             dialog=default_dialog(real),
             limits=Limits(reveals_per_card_per_day=PRODUCTION_RATES["reveals_per_card_per_day"] if real else None),
         )
@@ -194,6 +197,7 @@ def default_policy(environment: str, *, read_only: bool) -> Policy:
         environment=environment,
         sinks=frozenset({"none", "page"}),
         identity_through_model=True,
+        identity_link_to_model=True,
         dialog=default_dialog(real),
         limits=Limits(unbounded_cards=True),
     )

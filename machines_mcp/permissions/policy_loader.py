@@ -122,7 +122,7 @@ def _built(file: PolicyFile, source: str, tools: Tools, key: SealingKey | None, 
         own = {name: {e: r for e, r in rules.items() if e is ActionClass.READ} for name, rules in own.items()}
     real = file.environment == "production"
     dialog = file.approval.dialog
-    through = file.identity.through_model
+    through, link = file.identity.through_model, file.identity.link_to_model
     return Policy(
         classes,
         READ_ONLY if read_only else "",
@@ -135,6 +135,7 @@ def _built(file: PolicyFile, source: str, tools: Tools, key: SealingKey | None, 
         reveal_model_cvc=file.reveal.model_cvc,
         sealed_key=key,
         identity_through_model=not real if through is None else through,
+        identity_link_to_model=not real if link is None else link,
         dialog=default_dialog(real) if dialog is None else frozenset(map(ActionClass, dialog)),
         limits=_limits(file),
         head_file=_path(file.audit.head_file),

@@ -134,11 +134,15 @@ class Reveal(Section):
 
 
 class Identity(Section):
-    """Whether identity data may be passed as tool arguments."""
+    """What the model may see of the identity check. It never sees the provider's own words."""
 
     through_model: bool | None = Field(
         None,
-        description="`false`: only through a form at the desk; default: `true`, in `production` `false`",
+        description="`false`: data only through a form at the desk; default: `true`, in `production` `false`",
+    )
+    link_to_model: bool | None = Field(
+        None,
+        description="`false`: the link of the check only at the desk; default: `true`, in `production` `false`",
     )
 
 

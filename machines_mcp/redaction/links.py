@@ -21,7 +21,10 @@ def is_openable(link: str) -> bool:
         _ = parts.port
     except ValueError:
         return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and _is_local(host)))
+    # A name before the host could pass for the host.
+    if not host or parts.username is not None:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_local(host))
 
 
 def _is_local(host: str) -> bool:

@@ -24,6 +24,7 @@ from pydantic_core import from_json, to_json
 from machines_mcp.redaction.detectors import needs_full_search
 from machines_mcp.redaction.encodings import all_decodings, all_encodings, literals
 from machines_mcp.redaction.folding import squeezed
+from machines_mcp.redaction.identity_echo import IdentityEchoes
 from machines_mcp.redaction.message_masking import MessageMasking
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.secret_index import SecretIndex
@@ -65,6 +66,8 @@ class OutputFilter:
         self._secrets = SecretIndex[Secret](lambda secret: all_encodings(secret.expose()))
         self._literals: dict[Secret, frozenset[str]] = {}
         self._allowed: dict[int | str, frozenset[str]] = {}
+        self.identity_echoes = IdentityEchoes()
+        """The identity data that Machines must not repeat in a text."""
         self.masked = 0
         """The number of places masked so far."""
 

@@ -13,9 +13,10 @@ from machines_mcp.protocol.errors import ToolError
 from machines_mcp.server.browser import open_page
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.tools.catalog import TOOLS
+from machines_mcp.tools.kyc_status import meaning
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import KycValues, PartnerClient
+    from machines_mcp.partner import KycStatus, KycValues, PartnerClient
     from machines_mcp.permissions.decision import Decision
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.server.settings import Settings
@@ -50,6 +51,8 @@ class ServerDesk:
                 key=state_key(settings.state_dir, "desk"),
                 titles={tool.name: tool.title for tool in TOOLS},
                 kyc_values=self._kyc_values,
+                kyc_status=self._kyc_status,
+                kyc_meaning=meaning,
                 submit_form=self._fulfil,
             )
         )
@@ -66,6 +69,15 @@ class ServerDesk:
     async def form(self, approval_id: str) -> str | None:
         """Return the address of an approval's form; None if the desk can't start."""
         return await self.address(f"kyc/{approval_id}")
+
+    async def identity(self, user_id: str) -> str | None:
+        """Return the address of a user's identity check; None if the desk can't start."""
+        from machines_mcp.desk.identity_page import identity_path
+
+        return await self.address(identity_path(user_id))
+
+    async def _kyc_status(self, user_id: str) -> KycStatus:
+        return await (await self._partner()).kyc.status(user_id)
 
     async def _kyc_values(self, user_id: str) -> KycValues:
         return await (await self._partner()).kyc.values(user_id)

@@ -7,7 +7,8 @@ from machines_mcp.tools.agreements import accept_agreements, get_agreements
 from machines_mcp.tools.balances import get_balances, list_transactions
 from machines_mcp.tools.cards import close_card, create_card, get_card, list_cards, update_card
 from machines_mcp.tools.deposits import create_deposit, get_deposit, list_deposit_assets, list_deposits, quote_deposit
-from machines_mcp.tools.kyc import get_kyc_requirements, get_kyc_status, submit_kyc
+from machines_mcp.tools.kyc import get_kyc_requirements, submit_kyc
+from machines_mcp.tools.kyc_status import get_kyc_status
 from machines_mcp.tools.reveal import reveal_card
 from machines_mcp.tools.session import create_session
 from machines_mcp.tools.status import status

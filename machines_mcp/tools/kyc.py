@@ -1,13 +1,11 @@
-"""Steps 3 to 6: the requirements, submission and status of the identity check (KYC)."""
+"""Steps 3 and 4: the requirements and the submission of the identity check (KYC)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
@@ -15,40 +13,21 @@ from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import (
     Completed,
-    NextStepOutput,
     NotExecuted,
     Output,
     Reconciliation,
     Text,
     UserInput,
-    WaitSeconds,
     tool,
 )
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application, masked_identity
+from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application, masked_identity, personal_data
 from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occupations_of
-from machines_mcp.tools.polling import wait_until
+from machines_mcp.tools.kyc_status import USER_MUST_ACT, known_status, meaning, status_steps
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_fact
-from machines_mcp.tools.text import clean, clean_or_none, pluralize, quote_text, status_label
+from machines_mcp.tools.text import pluralize, quote_text, status_label
 
-if TYPE_CHECKING:
-    from machines_mcp.partner import KycStatus
-
-
-MEANINGS = {
-    "not_submitted": "No application yet.",
-    "pending": "The checks are running.",
-    "manual_review": "A person at the provider is reviewing it.",
-    "needs_information": "The user must provide more information on the hosted page.",
-    "needs_verification": "The user must show an ID document and a selfie on the hosted page.",
-    "approved": "Passed.",
-    "denied": "Permanently denied; only support can help.",
-    "locked": "Blocked; only support can help.",
-    "canceled": "Ended; only support can help.",
-}
-_USER_MUST_ACT = ("needs_information", "needs_verification")
-_FINAL = ("denied", "locked", "canceled")
 _HOW = {
     True: "Send the data the user gave, or no data: then the user fills in a form on this machine.",
     False: "Call it without data: the user fills in a form on this machine.",
@@ -70,27 +49,11 @@ class KycRequirements(Output):
         return f"{pluralize(len(self.fields), 'field')} to fill in."
 
 
-class GetKycStatus(UserInput):
-    wait_seconds: WaitSeconds = 0
-
-
 class KycSubmitted(Output):
     """The status without link and reason, which may hold personal data: outcomes of approved calls are stored."""
 
     status: str
     meaning: str
-
-    def summary(self) -> str:
-        return f"The identity check's status is {status_label(self.status)}."
-
-
-class KycStatusOutput(Output):
-    status: str
-    meaning: str
-    reason: str | None = None
-    verification_link: str | None = None
-    still_waiting: bool | None = None
-    poll_after_seconds: float | None = None
 
     def summary(self) -> str:
         return f"The identity check's status is {status_label(self.status)}."
@@ -147,7 +110,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     entry = newest_entry(entries)
     early, client = time_until_conclusive(call, entry), await call.services.partner.client(call.logged_as)
     status = (await client.kyc.status(call.user_id)).status
-    if entry.state != "done" and status in ("not_submitted", *_USER_MUST_ACT):
+    if entry.state != "done" and status in ("not_submitted", *USER_MUST_ACT):
         return early or NotExecuted("Machines is still waiting for the data. Send it again.")
     return Completed(_submitted(call, status))
 
@@ -168,63 +131,14 @@ async def submit_kyc(call: ServiceContext, args: SubmitKyc) -> KycSubmitted:
     """Submit the user's identity data. Give all of it exactly as the user gave it (rules: get_kyc_requirements), or
     none: then the user fills in a form on this machine. Requires approval. The data is forwarded, not stored. Next:
     get_kyc_status."""
-    client = await call.services.partner.client(call.logged_as)
+    client, output_filter = await call.services.partner.client(call.logged_as), call.services.state.output_filter
     filled = application(args)
-    with call.services.state.output_filter.temporarily(filled.national_id):
+    output_filter.identity_echoes.remember(call.user_id, personal_data(args))
+    with output_filter.temporarily(filled.national_id):
         return _submitted(call, (await client.kyc.submit(call.user_id, filled)).status)
 
 
-@tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ, idempotent=True)
-async def get_kyc_status(call: ServiceContext, args: GetKycStatus) -> KycStatusOutput:
-    """Get the identity check's status. If there is a verification_link, give it to the user: only they can act on that
-    page. wait_seconds waits for a change. Next: get_agreements once approved."""
-    client = await call.services.partner.client(call.logged_as)
-    status, _ = await wait_until(
-        call,
-        lambda: client.kyc.status(call.user_id),
-        lambda found: found.status in ("not_submitted", "approved", *_FINAL),
-        seconds=args.wait_seconds,
-        what="the identity check",
-    )
-    return _status_output(call, status, waited=args.wait_seconds > 0)
-
-
-def _submitted(call: ServiceContext, upstream: str) -> KycSubmitted:
-    status = clean(upstream, 40)
-    if status in ("approved", *_FINAL):
-        steps = _next_steps(call, status)
-    else:
-        steps = [next_step(call, "get_kyc_status", "See what it is waiting for, and the link if the user must act.")]
-    return KycSubmitted(status=status, meaning=_meaning(status), next_steps=steps)
-
-
-def _status_output(call: ServiceContext, found: KycStatus, *, waited: bool) -> KycStatusOutput:
-    status = clean(found.status, 40)
-    open_ended = status not in ("not_submitted", "approved", *_FINAL)
-    link = found.completion_link or found.external_verification_link
-    return KycStatusOutput(
-        status=status,
-        meaning=_meaning(status),
-        reason=clean_or_none(found.reason, 300),
-        verification_link=clean_or_none(link, 1000) if status not in ("approved", *_FINAL) else None,
-        still_waiting=True if open_ended and waited else None,
-        poll_after_seconds=poll_seconds(found) if open_ended else None,
-        next_steps=_next_steps(call, status),
-    )
-
-
-def _meaning(status: str) -> str:
-    return MEANINGS.get(status, "Unrecognized status. It may change by itself.")
-
-
-def _next_steps(call: ServiceContext, status: str) -> list[NextStepOutput]:
-    if status == "not_submitted":
-        return [next_step(call, "get_kyc_requirements", "See which identity data the check needs.")]
-    if status == "approved":
-        return [next_step(call, "get_agreements", "KYC is approved; show the user the agreements.")]
-    if status in _FINAL:
-        return []
-    why = "Wait for the check."
-    if status in _USER_MUST_ACT:
-        why = "Give the user the verification_link; only they can act there. Then wait for the check."
-    return [next_step(call, "get_kyc_status", why, wait_seconds=30)]
+def _submitted(call: ServiceContext, upstream: str | None) -> KycSubmitted:
+    status = known_status(upstream)
+    why = "See what it is waiting for, and where the user must act."
+    return KycSubmitted(status=status, meaning=meaning(status), next_steps=status_steps(call, status, why))

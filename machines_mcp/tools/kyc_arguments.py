@@ -138,6 +138,12 @@ class SubmitKyc(UserInput):
 # An id of fewer characters would be shown for the most part.
 _SHOWS_ITS_END = 6
 _OPTIONAL = frozenset({"address_line2", "phone_country_code", "phone_number"})
+_FROM_LISTS = frozenset(
+    {
+        *("country_of_issue", "address_country_code", "phone_country_code"),
+        *("occupation", "annual_salary", "account_purpose", "expected_monthly_volume"),
+    }
+)
 IDENTITY = tuple(name for name in SubmitKyc.model_fields if name != "user_id")
 """The arguments that hold identity data."""
 
@@ -156,6 +162,13 @@ def masked_identity(args: SubmitKyc) -> tuple[Detail, ...]:
         Detail("National id", f"ending {ending}" if ending else "too short to show its end"),
         Detail("E-mail", f"at {clean(domain, 254)}"),
     )
+
+
+def personal_data(args: SubmitKyc) -> list[str]:
+    """Return the values that belong to one person. The others are chosen from lists that everybody can read."""
+    data = {name: str(value) for name, value in args.identity_data.items() if name not in _FROM_LISTS}
+    phone = f"{args.phone_country_code or ''}{args.phone_number or ''}"
+    return [*data.values(), f"{args.first_name} {args.last_name}", phone]
 
 
 def application(args: SubmitKyc) -> KycApplication:

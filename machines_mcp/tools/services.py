@@ -103,6 +103,9 @@ class Forms(Protocol):
     async def form(self, approval_id: str) -> str | None:
         """Return the address of the approval's form; None if no desk can run."""
 
+    async def identity(self, user_id: str) -> str | None:
+        """Return the address of the page with the user's identity check; None if no desk can run."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:

@@ -24,6 +24,7 @@ from machines_mcp.protocol.tool import (
 from machines_mcp.redaction.detectors import masked_text
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.tools.kyc_status import known_status
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text, status_label
@@ -107,7 +108,7 @@ def _output(call: ServiceContext, user: User) -> UserResolved:
     return UserResolved(
         user_id=user.user_id,
         wallet_address=user.wallet_address,
-        kyc_status=clean(user.kyc_status, 40),
+        kyc_status=known_status(user.kyc_status),
         created_at=user.created_at,
         next_steps=[kyc_next_step(call, user.kyc_status)],
     )

@@ -16,7 +16,7 @@ import httpx
 
 from machines_mcp.desk.dependencies import DeskDependencies, FormResult, TakeDecision
 from machines_mcp.desk.server import Desk
-from machines_mcp.partner import KycValues
+from machines_mcp.partner import KycStatus, KycValues
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
@@ -27,6 +27,7 @@ from machines_mcp.storage.database import Store
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.withdrawals import Destination
 from machines_mcp.tools.catalog import TOOLS
+from machines_mcp.tools.kyc_status import meaning
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -64,11 +65,17 @@ def kyc_values(*more: dict[str, Any], **changes: Any) -> KycValues:
     return KycValues.model_validate(form | changes)
 
 
+def kyc_status(status: str = "needs_verification", **fields: Any) -> KycStatus:
+    """Return the status of an identity check as the API sends it."""
+    return KycStatus.model_validate({"status": status, "isTermsOfServiceAccepted": False} | fields)
+
+
 @dataclass
 class FakePartner:
     """A fake of the desk's partner callbacks. It records what it receives."""
 
     values: KycValues = field(default_factory=kyc_values)
+    status: KycStatus = field(default_factory=kyc_status)
     error: Exception | None = None
     answer: FormResult | None = None
     sent: list[dict[str, str]] = field(default_factory=list)
@@ -77,6 +84,11 @@ class FakePartner:
         if self.error is not None:
             raise self.error
         return self.values
+
+    async def kyc_status(self, user_id: str) -> KycStatus:
+        if self.error is not None:
+            raise self.error
+        return self.status
 
     async def submit_form(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> FormResult:
         if self.answer is not None and self.answer.decision == "faulty":
@@ -157,6 +169,8 @@ async def running_desk(
         key=key,
         titles={tool.name: tool.title for tool in TOOLS},
         kyc_values=partner.kyc_values,
+        kyc_status=partner.kyc_status,
+        kyc_meaning=meaning,
         submit_form=partner.submit_form,
         clock=clock,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from machines_mcp.tools.kyc import MEANINGS
+from machines_mcp.tools.kyc_status import MEANINGS
 from tests.support.stdio_client import applicant
 from tests.support.tool_caller import caller
 from tests.support.waiting import PATIENCE

@@ -16,7 +16,8 @@ from machines_mcp.tools.card_output import CardClosed, CardResult
 from machines_mcp.tools.cards import CardListOutput
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.deposit_output import DepositListOutput, DepositQuote, DepositResult
-from machines_mcp.tools.kyc import KycRequirements, KycStatusOutput, KycSubmitted
+from machines_mcp.tools.kyc import KycRequirements, KycSubmitted
+from machines_mcp.tools.kyc_status import KycStatusOutput
 from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated
 from machines_mcp.tools.reveal import CardRevealed
 from machines_mcp.tools.session import SessionCreated

@@ -1,0 +1,126 @@
+"""Steps 5 and 6: the status of the identity check, in our own words, and where the user continues.
+
+The provider's text and its link can repeat what the user typed. The model gets neither text, and the link only if the
+policy allows it; the desk shows both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from machines_mcp.partner.waiting import poll_seconds
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.protocol.tool import NextStepOutput, Output, UserInput, WaitSeconds, tool
+from machines_mcp.redaction.detectors import masked_text
+from machines_mcp.redaction.links import is_openable
+from machines_mcp.tools.kyc_reasons import own_words
+from machines_mcp.tools.polling import wait_until
+from machines_mcp.tools.services import ServiceContext, next_step
+from machines_mcp.tools.text import status_label
+
+if TYPE_CHECKING:
+    pass
+
+MEANINGS = {
+    "not_submitted": "No application yet.",
+    "pending": "The checks are running.",
+    "manual_review": "A person at the provider is reviewing it.",
+    "needs_information": "The user must provide more information on the hosted page.",
+    "needs_verification": "The user must show an ID document and a selfie on the hosted page.",
+    "approved": "Passed.",
+    "denied": "Permanently denied; only support can help.",
+    "locked": "Blocked; only support can help.",
+    "canceled": "Ended; only support can help.",
+}
+USER_MUST_ACT = ("needs_information", "needs_verification")
+FINAL = ("denied", "locked", "canceled")
+UNRECOGNIZED = "unrecognized"
+
+
+class GetKycStatus(UserInput):
+    wait_seconds: WaitSeconds = 0
+
+
+class KycStatusOutput(Output):
+    status: str
+    meaning: str
+    reason: str | None = None
+    verification_link: str | None = None
+    still_waiting: bool | None = None
+    poll_after_seconds: float | None = None
+
+    def summary(self) -> str:
+        return f"The identity check's status is {status_label(self.status)}."
+
+
+@tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ, idempotent=True)
+async def get_kyc_status(call: ServiceContext, args: GetKycStatus) -> KycStatusOutput:
+    """Get the identity check's status. If there is a verification_link, give it to the user: only they can act on that
+    page. wait_seconds waits for a change. Next: get_agreements once approved."""
+    client = await call.services.partner.client(call.logged_as)
+    found, _ = await wait_until(
+        call,
+        lambda: client.kyc.status(call.user_id),
+        lambda found: found.status in ("not_submitted", "approved", *FINAL),
+        seconds=args.wait_seconds,
+        what="the identity check",
+    )
+    status = known_status(found.status)
+    open_ended = status not in ("not_submitted", "approved", *FINAL)
+    link = found.completion_link or found.external_verification_link
+    must_act = open_ended and (status in USER_MUST_ACT or link is not None)
+    shown = await _link_to_show(call, link) if must_act else None
+    return KycStatusOutput(
+        status=status,
+        meaning=meaning(status),
+        reason=own_words(found.reason),
+        verification_link=shown,
+        still_waiting=True if open_ended and args.wait_seconds > 0 else None,
+        poll_after_seconds=poll_seconds(found) if open_ended else None,
+        next_steps=status_steps(call, status, _why(shown) if must_act else "Wait for the check."),
+    )
+
+
+def known_status(upstream: str | None) -> str:
+    """Return a documented status, or `unrecognized`: any other word could be the user's own."""
+    return upstream if upstream in MEANINGS else UNRECOGNIZED
+
+
+def meaning(upstream: str | None) -> str:
+    """Return what a status means, in a sentence."""
+    return MEANINGS.get(upstream or "", "Unrecognized status. It may change by itself.")
+
+
+def status_steps(call: ServiceContext, status: str, why: str) -> list[NextStepOutput]:
+    """Return the next step at this status. `why` is the reason to ask again, if that is the step."""
+    if status == "not_submitted":
+        return [next_step(call, "get_kyc_requirements", "See which identity data the check needs.")]
+    if status == "approved":
+        return [next_step(call, "get_agreements", "KYC is approved; show the user the agreements.")]
+    return [] if status in FINAL else [next_step(call, "get_kyc_status", why, wait_seconds=30)]
+
+
+async def _link_to_show(call: ServiceContext, link: str | None) -> str | None:
+    """Return the provider's link, exact, or the address of the desk's page that has it; None without a desk.
+
+    Whoever has the provider's link can act in the user's name, so the policy says whether the model gets it.
+    """
+    state = call.services.state
+    echoes = state.output_filter.identity_echoes
+    if (
+        link is not None
+        and state.policy.identity_link_to_model
+        and is_openable(link)
+        and masked_text(link) == link
+        and not echoes.found_in(call.user_id, link)
+    ):
+        return link
+    return await call.services.forms.identity(call.user_id)
+
+
+def _why(link: str | None) -> str:
+    if link is not None:
+        where = "Give the user the verification_link"
+    else:
+        where = "Tell the user to run machines-mcp desk --open, where the link is"
+    return f"{where}; only they can act there. Then wait for the check."
