@@ -29,6 +29,7 @@ _LIMIT_PATHS = {
     "mutations_per_hour": "rates.mutations_per_hour",
     "reveals_per_card_per_day": "rates.reveals_per_card_per_day",
     "locks_per_hour": "rates.locks_per_hour",
+    "waiting_per_user": "approval.waiting_per_user",
     "total_asks_per_minute": "rates.total.asks_per_minute",
     "total_mutations_per_hour": "rates.total.mutations_per_hour",
 }

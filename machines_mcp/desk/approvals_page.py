@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
 
 MAX_DECIDED, MAX_CHECKS = 20, 10
+MAX_WAITING = 50
+"""The most waiting requests on the page. They are the newest ones."""
 
 _BUDGET_LABELS = {
     "withdrawals.per_day_cents": "Payouts today",
@@ -74,7 +76,8 @@ class ApprovalsPage:
         return self._renderer.page(
             request,
             "home",
-            waiting=[self._view(approval) for approval in waiting],
+            waiting=[self._view(approval) for approval in waiting[-MAX_WAITING:]],
+            older=max(0, len(waiting) - MAX_WAITING),
             others=others_waiting(pending.others_waiting) if pending.others_waiting else "",
             decided=[self._view(approval) for approval in recent[:MAX_DECIDED]],
             checks=[(user, identity_path(user)) for user in self._checked_users([*waiting, *recent])],

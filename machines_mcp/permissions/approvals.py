@@ -80,6 +80,7 @@ class ApprovalStore:
             twin = approval_rows.waiting_duplicate(db, call_request, details, self._policy_digest, now)
             if twin is not None:
                 return twin
+            self._check_limits(db, "wait", call_request, details, now, None)
             approval = self._insert(db, call_request, details, now)
             self._record(db, audit_entry("approval_request", approval))
             return approval

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.clock import CLOCK_SET_BACK, is_set_back
-from machines_mcp.permissions.usage import ASKS, MUTATIONS, REVEALS, SPENT, VERIFICATIONS, used
+from machines_mcp.permissions.usage import ASKS, MUTATIONS, REVEALS, SPENT, VERIFICATIONS, WAITING, used
 from machines_mcp.storage.withdrawals import Destination
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from machines_mcp.permissions.policy import Limits, Policy
 
-Stage = Literal["ask", "grant", "use"]
-"""When limits are checked. A grant reserves money, so only sums can stand against it."""
+Stage = Literal["wait", "ask", "grant", "use"]
+"""When limits are checked: `wait` before `ask`, if a person decides. A grant reserves money, so only sums can stand
+against it."""
 
 PER_PAYMENT = "perAuthorization"
 
@@ -43,6 +44,9 @@ def exceeded_limit(
     itself. `recorded` returns an id as the audit log has it. A call allowed without approval is checked once, just
     before it runs, as at `ask`.
     """
+    if stage == "wait":
+        waiting = used(db, WAITING, now, user_id=call_request.user_id)
+        return "approval.waiting_per_user" if waiting >= policy.limits.waiting_per_user else None
     if call_request.action_class is ActionClass.READ:
         return _verification(db, policy, details, now, recorded) if details.sink == "none" else None
     if stage == "grant":

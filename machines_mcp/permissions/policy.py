@@ -32,6 +32,7 @@ SENSITIVE = frozenset(
 )
 """The classes that only `embedded` may allow without approval."""
 
+WAITING_PER_USER = 20
 PRODUCTION_RATES = {"asks_per_minute": 5, "mutations_per_hour": 20, "reveals_per_card_per_day": 3}
 """The rates of each user in `production`, unless the policy sets others."""
 
@@ -72,6 +73,7 @@ class Limits:
     total_asks_per_minute: int | None = None
     total_mutations_per_hour: int | None = None
     locks_per_hour: int = LOCKS_PER_HOUR
+    waiting_per_user: int = WAITING_PER_USER
 
     def __post_init__(self) -> None:
         if self.max_limit_cents is not None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import (
     READ_ONLY,
+    WAITING_PER_USER,
     Limits,
     Policy,
     PolicyError,
@@ -172,7 +173,7 @@ def _limits(file: PolicyFile) -> Limits:
     def careful(said: int | None, otherwise: int) -> int | None:
         return otherwise if said is None and real else said
 
-    of_each, total = rates_of_each_user(file), file.rates.total
+    of_each, total, waiting = rates_of_each_user(file), file.rates.total, file.approval.waiting_per_user
     return Limits(
         unbounded_cards=file.cards.unbounded,
         max_limit_cents={} if periods is None and real else periods,
@@ -186,6 +187,7 @@ def _limits(file: PolicyFile) -> Limits:
         total_asks_per_minute=_total(total.asks_per_minute, of_each["asks_per_minute"]),
         total_mutations_per_hour=_total(total.mutations_per_hour, of_each["mutations_per_hour"]),
         locks_per_hour=LOCKS_PER_HOUR if file.rates.locks_per_hour is None else file.rates.locks_per_hour,
+        waiting_per_user=WAITING_PER_USER if waiting is None else waiting,
     )
 
 

@@ -147,11 +147,12 @@ class Identity(Section):
 
 
 class ApprovalSection(Section):
-    """Where a person may approve. The desk and a terminal are always allowed."""
+    """Where a person may approve, and how much waits for them. The desk and a terminal are always allowed."""
 
     dialog: Annotated[list[ClassName], AfterValidator(_different)] | None = Field(
         None, description="classes that the client's dialog may approve; default: all, in `production` `write`"
     )
+    waiting_per_user: Times | None = Field(None, description="most approvals of a user that wait at once; default: 20")
 
 
 class Audit(Section):

@@ -32,6 +32,10 @@ REVEALS = (
     "SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card"  # noqa: S608 - constants only
     f" AND {_WHOSE} AND {_COUNTS}"
 )
+WAITING = (
+    "SELECT count(*) FROM approvals WHERE state = 'waiting' AND expires_at > :now"  # noqa: S608 - constants only
+    f" AND coalesce(json_extract(details, '$.protective'), 0) = 0 AND {_WHOSE}"
+)
 VERIFICATIONS = (
     "SELECT count(*) FROM audit WHERE at >= :day AND tool = 'reveal_card' AND verdict = 'executing'"
     " AND sink = 'none' AND card_id = :card"

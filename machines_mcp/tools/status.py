@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from pydantic import Field
 
@@ -11,14 +12,20 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.passphrase_tries import format_alarm
 from machines_mcp.permissions.pending import PendingWork
 from machines_mcp.permissions.policy import Rule
+from machines_mcp.protocol.result_size import MAX_LIST, fitted
 from machines_mcp.protocol.tool import Input, NextStepOutput, Output, OutputPart, ToolContext, tool
-from machines_mcp.redaction.display import others_unresolved, others_waiting
+from machines_mcp.redaction.display import iso, others_unresolved, others_waiting
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.freeze import Freeze
 from machines_mcp.storage.withdrawals import OpenWithdrawal
 from machines_mcp.tools.error_mapping import outcome_tool
 from machines_mcp.tools.services import Permission, Services, State
-from machines_mcp.tools.text import pluralize
+from machines_mcp.tools.text import pluralize, quote_text
+
+MAX_LISTED = 20
+"""The most calls that each list shows."""
+
+T = TypeVar("T", bound=OutputPart)
 
 _PERSON = "Don't repeat it. The user must check Machines and record what happened: machines-mcp doctor --resolve."
 
@@ -50,7 +57,7 @@ class UnresolvedItem(OutputPart):
     withdrawal_id: Verbatim | None = None
     approval_id: Verbatim | None = None
     tool: str | None = None
-    since: datetime | None = None
+    since: datetime
     status: str
     what_to_do: str | None = None
 
@@ -63,30 +70,24 @@ class LimitBudget(OutputPart):
     left: int | None = None
 
 
-class FrozenChanges(OutputPart):
-    """Changes that a person stopped: those of one user or, without a `user_id`, of all."""
-
-    user_id: Verbatim | None = None
-    since: datetime
-
-
 class Status(Output):
     user_id: Verbatim | None = None
     policy: str
     passphrase_set_at: datetime | None = None
     audit_trouble: str | None = None
     alarms: list[str] = Field(default_factory=list)
-    frozen: list[FrozenChanges] = Field(default_factory=list)
+    frozen: list[str] = Field(default_factory=list)
     permissions: list[Permission]
     budgets: list[LimitBudget]
     waiting: list[WaitingApproval]
     unresolved: list[UnresolvedItem]
     other_users: str | None = None
+    not_listed: str | None = None
 
     def summary(self) -> str:
         waiting, unresolved = pluralize(len(self.waiting), "call"), len(self.unresolved)
         frozen = " Changes are frozen." if self.frozen else ""
-        others = f" {self.other_users}" if self.other_users else ""
+        others = "".join(f" {more}" for more in (self.not_listed, self.other_users) if more)
         alarms = " Tell the user about the alarms." if self.alarms else ""
         return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}{alarms}"
 
@@ -100,19 +101,22 @@ async def status(call: ToolContext[Services], args: GetStatus) -> Status:
     found = await state.guard.pending.snapshot()
     unknown = [approval for approval in found.executing if not state.guard.approvals.running(approval)]
     policy, set_at = state.policy, await state.passphrase_set_at()
+    waiting, more_waiting = _newest([_waiting(approval) for approval in found.waiting])
+    unresolved, more_unresolved = _newest(_unresolved(found, unknown))
     return Status(
         user_id=Verbatim(state.principal.pinned) if state.principal.pinned else None,
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=state.guard.audit.trouble(),
         alarms=[format_alarm(alarm) for alarm in await state.guard.passphrase.tries.alarms()],
-        frozen=[_frozen(each) for each in found.freezes],
+        frozen=[_frozen(each) for each in found.freezes[:MAX_LISTED]],
         permissions=_permissions(state, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[LimitBudget(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
-        waiting=[_waiting(approval) for approval in found.waiting],
-        unresolved=_unresolved(found, unknown),
+        waiting=waiting,
+        unresolved=unresolved,
         other_users=_others(found),
-        next_steps=_checks(state, unknown)
+        not_listed=_not_listed(more_waiting, more_unresolved, max(0, len(found.freezes) - MAX_LISTED)),
+        next_steps=_checks(state, unknown)[:MAX_LISTED]
         + (_START_HERE if state.policy.rule(ActionClass.WRITE) is Rule.ALLOW else []),
     )
 
@@ -126,9 +130,22 @@ def _permissions(state: State, *, decidable: bool) -> list[Permission]:
     ]
 
 
-def _frozen(freeze: Freeze) -> FrozenChanges:
-    user_id = Verbatim(freeze.user_id) if freeze.user_id else None
-    return FrozenChanges(user_id=user_id, since=_moment(freeze.since))
+def _newest(items: list[T]) -> tuple[list[T], int]:
+    """Return the last items, which are the newest, and how many are left out."""
+    kept, _ = fitted(items[::-1][:MAX_LISTED], MAX_LIST // 2)
+    return kept[::-1], len(items) - len(kept)
+
+
+def _not_listed(waiting: int, unresolved: int, frozen: int) -> str | None:
+    """Count what the lists leave out, in a sentence."""
+    counts = {"waiting for approval": waiting, "unresolved": unresolved, "frozen users": frozen}
+    found = [f"{count} more {what}" for what, count in counts.items() if count]
+    return f"Not listed: {', '.join(found)}." if found else None
+
+
+def _frozen(freeze: Freeze) -> str:
+    whose = f"of the user {quote_text(freeze.user_id, 120)}" if freeze.user_id else "of all users"
+    return f"changes {whose}, since {iso(freeze.since)}"
 
 
 def _waiting(approval: Approval) -> WaitingApproval:
@@ -141,7 +158,7 @@ def _waiting(approval: Approval) -> WaitingApproval:
 
 
 def _unresolved(found: PendingWork, unknown: list[Approval]) -> list[UnresolvedItem]:
-    """List each unresolved item once: a withdrawal is merged with the call that created it."""
+    """List each unresolved item once, oldest first: a withdrawal is merged with the call that created it."""
     payouts = {each.approval_id: each for each in found.withdrawals if each.approval_id is not None}
     shown = [
         _unresolved_call(
@@ -150,7 +167,7 @@ def _unresolved(found: PendingWork, unknown: list[Approval]) -> list[UnresolvedI
         for approval in found.executing
     ]
     left = [each for each in found.withdrawals if each.approval_id is None or each.approval_id in payouts]
-    return shown + [_unresolved_withdrawal(each) for each in left]
+    return sorted(shown + [_unresolved_withdrawal(each) for each in left], key=lambda item: item.since)
 
 
 def _unresolved_call(

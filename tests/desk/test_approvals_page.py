@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import anyio
 import pytest
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
-from tests.support.desks import ADDRESS, PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, withdrawal
+from tests.support.desks import (
+    ADDRESS,
+    PASSPHRASE,
+    FakeBrowser,
+    RunningDesk,
+    browser,
+    forms,
+    identity_form,
+    running_desk,
+    withdrawal,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -173,3 +187,15 @@ async def test_the_page_names_every_approval_state(desk: RunningDesk, person: Fa
     await desk.guard.approvals.executions.release(running.id)
     assert "The outcome of the call is unknown" in (await person.get(f"/decisions/{running.id}")).text
     assert (await person.get("/decisions/" + "0" * 32)).status_code == 404
+
+
+async def test_the_page_shows_the_newest_fifty_requests_and_counts_the_others(tmp_path: Path) -> None:
+    limits = Limits(unbounded_cards=True, waiting_per_user=99)
+    policy = replace(default_policy("sandbox", read_only=False), limits=limits)
+    async with running_desk(tmp_path / "state", policy=policy) as desk, browser(desk) as person:
+        for number in range(60):
+            desk.clock.advance(1)
+            await desk.ask(digest=f"digest-{number}")
+        page = (await person.get()).text
+        assert len([path for path in forms(page) if path.startswith("/decisions/")]) == 50
+        assert "10 older requests wait" in page and "60 waiting" in page

@@ -142,6 +142,7 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         through_model = false
         [approval]
         dialog = ["write", "money"]
+        waiting_per_user = 10
         [audit]
         head_file = "{tmp_path / "head"}"
         """,
@@ -167,6 +168,7 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         7,
         8,
         9,
+        10,
     )
     assert policy.sinks == {"none", "model", "sealed"}
     assert (policy.reveal_model, policy.reveal_model_cvc, policy.sealed_key) == (
