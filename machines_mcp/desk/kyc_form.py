@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
+from machines_mcp.partner.formats.identity import (
+    PhoneFault,
+    birth_date_fault,
+    calling_code,
+    country_fault,
+    email_fault,
+    national_number,
+)
 from machines_mcp.redaction.characters import text_fault
 from machines_mcp.redaction.display import utc_day
 
@@ -16,7 +24,6 @@ if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
     from machines_mcp.partner.models.kyc import KycField
 
-EARLIEST_BIRTH_DATE = "1900-01-01"
 MAX_CHARACTERS = 254
 MAX_FIELDS = 40
 
@@ -56,6 +63,8 @@ _YOU, _DOCUMENT, _CONTACT, _ADDRESS, _WORK, _MORE = (
     "Work and account",
     "More",
 )
+_PHONE = ("phone_country_code", "phone_number")
+_COUNTRIES = ("country_of_issue", "address_country_code")
 _COUNTRY_RULE = "^[A-Za-z]{2}$"
 _TWO_LETTERS = "Two letters, such as US or DE."
 
@@ -111,7 +120,6 @@ _KNOWN_FIELDS = {
 }
 # The API's patterns are applied only if they are one character class with a count. Those can't run long.
 _SAFE_PATTERN = re.compile(r"\^\[[^\[\]]{1,60}\](?:[+*]|\{\d{1,3}(?:,\d{1,3})?\})\$")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
 def build_fields(values: KycValues) -> tuple[Field, ...]:
@@ -134,6 +142,9 @@ def _unknown_field(name: str, api_field: KycField) -> Field:
 
 def _apply_api_rules(field: Field, api_field: KycField) -> Field:
     rule = api_field.regex if api_field.regex and _SAFE_PATTERN.fullmatch(api_field.regex) else field.pattern
+    if field.kind == "tel":
+        # The API's limits are those of the digits alone.
+        return replace(field, required=api_field.required)
     return replace(
         field,
         kind="choice" if api_field.enum and field.kind == "text" else field.kind,
@@ -153,8 +164,9 @@ def with_values(fields: tuple[Field, ...], form: Mapping[str, str]) -> tuple[Fie
 def validated(fields: tuple[Field, ...], values: KycValues, now: float) -> tuple[Field, ...]:
     """Return the fields, each invalid one with a sentence that says how to fix it."""
     codes = {occupation.code for occupation in values.occupations}
-    today = utc_day(now)
-    return tuple(replace(field, fault=_fault(field, codes, today)) for field in fields)
+    today = date.fromisoformat(utc_day(now))
+    typed = {field.name: field.value for field in fields}
+    return tuple(replace(field, fault=_fault(field, codes, today, typed)) for field in fields)
 
 
 def with_reported_faults(fields: tuple[Field, ...], faults: tuple[tuple[str, str], ...]) -> tuple[Field, ...]:
@@ -168,21 +180,30 @@ def group_fields(fields: tuple[Field, ...]) -> list[tuple[str, list[Field]]]:
     return [(name, list(some)) for name, some in groupby(fields, key=lambda field: field.group)]
 
 
-def _fault(field: Field, codes: set[str], today: str) -> str:
+def _fault(field: Field, codes: set[str], today: date, typed: Mapping[str, str]) -> str:
     value = field.value
+    if field.kind == "tel" and any(typed.get(name) for name in _PHONE):
+        return _phone_fault(field, typed)
     if not value:
         return _missing_fault(field) if field.required else ""
-    if field.kind == "date":
-        return _date_fault(value, today)
+    if field.name == "birth_date":
+        return _sentence(field, birth_date_fault(value, today))
+    if field.name in _COUNTRIES:
+        return _sentence(field, country_fault(value))
     if field.kind == "occupation":
         return "" if value in codes else "Choose an occupation from the list."
     if field.kind == "choice":
         return "" if value in field.choices else _missing_fault(field)
+    return _text_fault(field)
+
+
+def _text_fault(field: Field) -> str:
+    value = field.value
     if len(value) > field.max_length:
         return f"{field.label} can have at most {field.max_length} characters."
     if len(value) < field.min_length:
         return f"{field.label} must have at least {field.min_length} characters."
-    if field.kind == "email" and not _EMAIL.fullmatch(value):
+    if field.kind == "email" and email_fault(value):
         return "Enter an email address, such as name@example.com."
     if text_fault(value) is not None or (field.pattern and not re.fullmatch(field.pattern, value)):
         return f"{field.label} is not in the right format. {field.hint}".strip()
@@ -194,12 +215,19 @@ def _missing_fault(field: Field) -> str:
     return f"{verb} the {field.label_in_sentence}."
 
 
-def _date_fault(value: str, today: str) -> str:
+def _phone_fault(field: Field, typed: Mapping[str, str]) -> str:
+    if not field.value:
+        return _missing_fault(field)
     try:
-        real = re.fullmatch(r"\d{4}-\d{2}-\d{2}", value) is not None
-        datetime.fromisoformat(value)
-    except ValueError:
-        real = False
-    if not real:
-        return "Enter a valid date, as YYYY-MM-DD."
-    return "" if EARLIEST_BIRTH_DATE <= value <= today else "Enter a date of birth that is not in the future."
+        code = calling_code(typed.get("phone_country_code", ""))
+    except PhoneFault as fault:
+        return "" if field.name == "phone_number" else _sentence(field, str(fault))
+    try:
+        national_number(code, typed.get("phone_number", ""))
+    except PhoneFault as fault:
+        return "" if field.name == "phone_country_code" else _sentence(field, str(fault))
+    return ""
+
+
+def _sentence(field: Field, rule: str | None) -> str:
+    return "" if rule is None else f"{field.label} {rule}."

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.clock import CLOCK_SET_BACK, is_set_back
+from machines_mcp.permissions.destinations import normal_destination
 from machines_mcp.permissions.usage import ASKS, MUTATIONS, REVEALS, SPENT, VERIFICATIONS, WAITING, used
-from machines_mcp.storage.withdrawals import Destination
 
 if TYPE_CHECKING:
     import sqlite3
@@ -82,15 +82,9 @@ def _destination(limits: Limits, details: ApprovalDetails) -> str | None:
     if details.amount_cents is None or limits.destinations is None:
         return None
     wanted = details.destination
-    if wanted is not None and _plain(wanted) in {_plain(place) for place in limits.destinations}:
+    if wanted is not None and normal_destination(wanted) in map(normal_destination, limits.destinations):
         return None
     return "withdrawals.destinations"
-
-
-def _plain(place: Destination) -> tuple[str, ...]:
-    """Return a comparable form: ticker, network and hex address ignore case, the rest is exact, as in the API."""
-    address = place.address.lower() if place.address[:2] in ("0x", "0X") else place.address
-    return place.currency.lower(), place.network.lower(), address, place.extra_id or ""
 
 
 def _sums(

@@ -14,6 +14,7 @@ from machines_mcp.protocol.coercion import read, schema_of
 from machines_mcp.protocol.errors import Code, FieldError, ToolError
 from machines_mcp.protocol.tool import Input, Tool
 from machines_mcp.redaction.characters import character_fault
+from machines_mcp.redaction.placeholders import ABSENT_WORDS, placeholder_fault, word_fault
 
 _NAME = re.compile(r"[a-z_]{1,40}")
 _APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
@@ -65,7 +66,7 @@ def take_approval_id(arguments: dict[str, Any]) -> str | None:
         ToolError: `input.invalid`: it is malformed.
     """
     value = arguments.pop("approval_id", None)
-    if value is None or value == "":
+    if value is None or value == "" or (isinstance(value, str) and value in ABSENT_WORDS):
         return None
     if not isinstance(value, str) or not _APPROVAL_ID.fullmatch(value):
         rule = "must be the approval_id from an approval.required error; leave it out to request a new approval"
@@ -86,7 +87,7 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
             raise ToolError(Code.INPUT_INVALID, fields=[FieldError("user_id", rule)])
         raw["user_id"] = pinned_user
     values = read(tool.input_model, raw)
-    unshown = _character_faults(tool, values)
+    unshown = _text_faults(tool, values)
     faults: list[FieldError] = []
     try:
         # Strict: `read` has already converted every accepted form.
@@ -100,15 +101,21 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
     raise ToolError(Code.INPUT_INVALID, fields=list(dict.fromkeys(faults)))
 
 
-def _character_faults(tool: Tool, values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the path of each string whose characters would not be shown as they are, with the rule."""
-    known = [(name, value) for name, value in values.items() if name in tool.input_model.model_fields]
-    texts: list[tuple[tuple[str | int, ...], Any]] = [
-        ((name,), value) for name, value in known if isinstance(value, str)
-    ]
+def _text_faults(tool: Tool, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the path of each string that would not be shown as it is, or stands for no value, with the rule."""
+    properties = schema_of(tool.input_model)["properties"]
+    known = [(name, value) for name, value in values.items() if name in properties]
+    texts: list[tuple[tuple[str | int, ...], Any]] = [((name,), value) for name, value in known]
     texts += [((name, at), part) for name, value in known if isinstance(value, list) for at, part in enumerate(value)]
-    rules = ((loc, character_fault(text)) for loc, text in texts if isinstance(text, str))
+    rules = ((loc, _text_fault(properties[loc[0]], loc, text)) for loc, text in texts if isinstance(text, str))
     return {_path(tool, loc): rule for loc, rule in rules if rule is not None}
+
+
+def _text_fault(schema: Mapping[str, Any], loc: tuple[str | int, ...], text: str) -> str | None:
+    fault = character_fault(text)
+    if fault is None and schema.get("words") == "refused":
+        fault = word_fault(text)
+    return placeholder_fault(text) if fault is None and loc == ("user_id",) else fault
 
 
 def _refuse_forbidden(arguments: Mapping[str, Any], forbidden: Collection[str]) -> None:

@@ -1,8 +1,8 @@
 """Coerce arguments to the form that the tool's schema names, if their meaning is unambiguous.
 
-Models and scripts send numbers as strings, lists as JSON in a string, `null` for omitted arguments, and a hyphen for
-the API's en dash. Coercion happens before anything else, so that equal calls share one approval. Free text (ids,
-addresses, memos) is never changed.
+Models and scripts send numbers as strings, lists as JSON in a string, `null` (or the word) for omitted arguments, and a
+hyphen for the API's en dash. Coercion happens before anything else, so that equal calls share one approval. Free text
+(ids, addresses, memos) is never changed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from machines_mcp.protocol.schema import flat_schema
 from machines_mcp.protocol.tool import Input
+from machines_mcp.redaction.placeholders import ABSENT_WORDS
 
 # The largest integers that a float holds exactly.
 _EXACT = 2**53
@@ -31,7 +32,7 @@ def read(model: type[Input], raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments in the forms of the model's schema. Others stay unchanged, and validation refuses them."""
     schema = schema_of(model)
     required, properties = schema.get("required", ()), schema["properties"]
-    given = {name: value for name, value in raw.items() if value is not None or name in required}
+    given = {k: v for k, v in raw.items() if k in required or not _is_absent(properties.get(k, {}), v)}
     return {name: _read(properties[name], v) if name in properties else v for name, v in given.items()}
 
 
@@ -39,6 +40,14 @@ def read(model: type[Input], raw: Mapping[str, Any]) -> dict[str, Any]:
 def schema_of(model: type[Input]) -> Schema:
     """Return the model's schema, with the examples for error messages."""
     return flat_schema(model, "validation", examples=True)
+
+
+def _is_absent(schema: Schema, value: Any) -> bool:
+    """Whether an optional argument was left out: it is None, or text that says so."""
+    if not isinstance(value, str):
+        return value is None
+    text = schema.get("type") == "string" and "enum" not in schema and "words" not in schema
+    return text and (value == "" or value in ABSENT_WORDS)
 
 
 def hyphened(text: str) -> str:

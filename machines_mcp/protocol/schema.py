@@ -62,7 +62,7 @@ def flat_schema(
     """Return the model's schema with references inlined and noise removed.
 
     Arguments stay closed (`additionalProperties: false`). Results are open, so that fields can be added. `examples`
-    are only for error messages: they would make `tools/list` too long.
+    are only for error messages: they would make `tools/list` too long. With them come `words`, see `tool.WORDS_KEPT`.
     """
     schema = model.model_json_schema(mode=mode)
     definitions = schema.pop("$defs", {})
@@ -76,7 +76,7 @@ class _Flattener:
     def __init__(self, definitions: dict[str, Any], *, closed: bool, examples: bool) -> None:
         self._definitions = definitions
         self._closed = closed
-        self._noisy = {"title"} if examples else {"title", "examples"}
+        self._noisy = {"title"} if examples else {"title", "examples", "words"}
 
     def flatten(self, node: Any) -> Any:
         if isinstance(node, list):

@@ -29,6 +29,11 @@ Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 Text = Annotated[str, AfterValidator(checked_text)]
 """Words of a person. They are sent and shown exactly as given, or refused."""
 
+WORDS_REFUSED: dict[str, Any] = {"words": "refused"}
+"""Refuses `null`, `None` and `undefined` as the whole value. Elsewhere they mean that optional text is absent."""
+WORDS_KEPT: dict[str, Any] = {"words": "kept"}
+"""Takes those words as they are: people have such names."""
+
 WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait this long for a change")]
 """Seconds a call may wait for a change before it returns `still_waiting`."""
 
@@ -42,7 +47,12 @@ class Input(BaseModel):
 class UserInput(Input):
     """The arguments of a tool that acts for one user. A pinned server omits `user_id` from the schema."""
 
-    user_id: Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=120), AfterValidator(checked_text)]
+    user_id: Annotated[
+        Verbatim,
+        VerbatimArgument(min_length=1, max_length=120),
+        AfterValidator(checked_text),
+        Field(json_schema_extra=WORDS_REFUSED),
+    ]
 
 
 class OutputPart(BaseModel):

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from machines_mcp.protocol.toolset import TOOLSETS
 from machines_mcp.redaction.characters import text_fault
 from machines_mcp.redaction.environment import Environment
+from machines_mcp.redaction.placeholders import placeholder_fault, word_fault
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.partner_key import PartnerKeyError, configured_key, stored_key
 from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings, SettingsError
@@ -45,7 +46,6 @@ MAX_CA_BYTES = 1024 * 1024
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
-
 # A strict subset without user names, escapes or queries, which two URL parsers could read differently.
 _LOCAL_URL = re.compile(
     r"https?://(localhost|[0-9.]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?:/[^@%?#\\]*)?", re.IGNORECASE
@@ -60,6 +60,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     """
     values = {k: v for k, v in (os.environ if env is None else env).items() if k.startswith("MACHINES_") and v != ""}
     _reject_unknown(values)
+    _reject_placeholders(values)
     try:
         found = configured_key(values)
         environment = _parse_environment(values, has_key=found is not None)
@@ -99,6 +100,12 @@ def _reject_unknown(values: Mapping[str, str]) -> None:
         hint = f" Did you mean {near[0]}?" if near else ""
         # Silently ignoring a misspelt limit would be worse than not starting.
         raise SettingsError(f"This MACHINES_ variable is not a setting: {name[:40]}.{hint}")
+
+
+def _reject_placeholders(values: Mapping[str, str]) -> None:
+    for name, value in sorted(values.items()):
+        if fault := placeholder_fault(value) or (word_fault(value) if name == "MACHINES_USER_ID" else None):
+            raise SettingsError(f"{name} {fault}.")
 
 
 def _parse_environment(values: Mapping[str, str], *, has_key: bool) -> Environment:

@@ -125,20 +125,18 @@ class Withdrawals:
 
         return await self._store.read(work)
 
-    async def times_used(self, user_id: str, to: Destination) -> int:
-        """Return how many withdrawals of this user to this destination this state folder knows of."""
-        where = (user_id, to.currency, to.network, to.address, to.extra_id)
+    async def destinations(self, user_id: str) -> list[Destination]:
+        """Return the destinations of this user's withdrawals that this state folder knows of."""
 
-        def work(db: sqlite3.Connection) -> int:
-            found = db.execute(
-                "SELECT count(*) FROM withdrawals JOIN quotes ON quotes.id = withdrawals.quote_id"
-                " WHERE withdrawals.user_id = ? AND status NOT IN ('rejected', 'not_begun')"
-                " AND json_extract(terms, '$.currency') = ?"
-                " AND json_extract(terms, '$.network') = ? AND json_extract(terms, '$.address') = ?"
-                " AND json_extract(terms, '$.extra_id') IS ?",
-                where,
+        def work(db: sqlite3.Connection) -> list[Destination]:
+            rows = db.execute(
+                "SELECT DISTINCT json_extract(terms, '$.currency'), json_extract(terms, '$.network'),"
+                " json_extract(terms, '$.address'), json_extract(terms, '$.extra_id')"
+                " FROM withdrawals JOIN quotes ON quotes.id = withdrawals.quote_id"
+                " WHERE withdrawals.user_id = ? AND status NOT IN ('rejected', 'not_begun')",
+                (user_id,),
             )
-            return int(found.fetchone()[0])
+            return [Destination(*row) for row in rows]
 
         return await self._store.read(work)
 

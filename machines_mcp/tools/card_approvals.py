@@ -11,7 +11,7 @@ from machines_mcp import partner
 from machines_mcp.partner.vocabulary import LimitFrequency as LimitPeriod
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, seen_digest
-from machines_mcp.protocol.tool import Cents, Text, UserInput
+from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, Text, UserInput
 from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import CardId, decrypted_label
@@ -32,7 +32,13 @@ _PERIOD_NAMES: dict[str, str] = {
 }
 
 
-Label = Field(default=None, min_length=1, max_length=60, description="Shown to the user; sent encrypted")
+Label = Field(
+    default=None,
+    min_length=1,
+    max_length=60,
+    description="Shown to the user; sent encrypted",
+    json_schema_extra=WORDS_REFUSED,
+)
 
 
 LimitAmount = Field(default=None, description="Spending cap; with limit_frequency")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from machines_mcp import partner
+from machines_mcp.partner.formats.identity import (
+    PhoneFault,
+    birth_date_fault,
+    calling_code,
+    country_fault,
+    email_fault,
+    national_number,
+)
 from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.protocol.coercion import hyphened
-from machines_mcp.protocol.tool import Text, UserInput
+from machines_mcp.protocol.tool import WORDS_KEPT, Text, UserInput
 from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:
@@ -27,35 +36,44 @@ def _digits(value: Any) -> Any:
 
 def _calling_code(value: Any) -> Any:
     # A number has lost no digit, because no calling code starts with zero.
-    return str(value) if type(value) is int and value > 0 else _digits(value)
+    text = str(value) if type(value) is int and value > 0 else value
+    return _checked(calling_code, text) if isinstance(text, str) else value
 
 
 def _phone(value: Any, info: ValidationInfo) -> Any:
-    found = _calling_code(value)
+    text = str(value) if type(value) is int and value > 0 else value
+    if not isinstance(text, str):
+        return value
     code = info.data.get("phone_country_code")
-    # The pattern refuses anything that is not a number.
-    if isinstance(value, str) and value.lstrip().startswith("+") and found != value and code:
-        if not found.startswith(code):
-            raise PydanticCustomError("machines_rule", "must not start with a code other than phone_country_code")
-        return found.removeprefix(code)
-    return found
+    if code is not None:
+        return _checked(lambda given: national_number(code, given), text)
+    if text.lstrip().startswith(("+", "00")):
+        raise PydanticCustomError("machines_rule", "must be the number without its code, and the code given apart")
+    return _digits(text)
 
 
 def _date(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            # Python would also accept the ISO forms 1990-W05-3 and 19900131.
-            if _ISO.fullmatch(value.strip()):
-                return date.fromisoformat(value.strip()).isoformat()
-        except ValueError:
-            pass
-    raise PydanticCustomError("machines_rule", "must be an ISO date, such as 1990-01-31")
+    text = value.strip() if isinstance(value, str) else ""
+    return _valid(text, birth_date_fault(text, datetime.now(UTC).date()))
 
 
 def _country(value: Any) -> Any:
-    if isinstance(value, str) and _ALPHA_2.fullmatch(value.strip()):
-        return value.strip().upper()
-    raise PydanticCustomError("machines_rule", "must be a country's ISO 3166-1 alpha-2 code, such as US")
+    text = value.strip().upper() if isinstance(value, str) else ""
+    return _valid(text, country_fault(text))
+
+
+def _valid(value: str, fault: str | None) -> str:
+    if fault is not None:
+        raise PydanticCustomError("machines_rule", fault)
+    return value
+
+
+def _checked(read: Callable[[str], str], text: str) -> str:
+    try:
+        return read(text)
+    except PhoneFault as fault:
+        rule = str(fault)
+    return _valid(text, rule)
 
 
 def _code(value: Any) -> Any:
@@ -64,8 +82,6 @@ def _code(value: Any) -> Any:
 
 _AROUND_DIGITS = re.compile(r"[-+() ‐‑‒–−]")  # noqa: RUF001 - dashes as people and models write them
 _DIGITS = re.compile(r"[0-9]+")
-_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_ALPHA_2 = re.compile(r"[A-Za-z]{2}")
 
 # The API's ranges are written with an en dash (U+2013).
 Salary = Literal["<40k", "50k–99k", "100k–149k", "150k+"]
@@ -91,7 +107,11 @@ Occupation = Annotated[
     Field(pattern=r"^[0-9A-Za-z-]{3,20}$", description="Code from get_kyc_requirements", examples=["15-1132"]),
     BeforeValidator(_code),
 ]
-Email = Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", examples=["ada@example.com"])]
+Email = Annotated[
+    str,
+    Field(max_length=254, pattern=r"^\S+@\S+$", examples=["ada@example.com"]),
+    AfterValidator(lambda value: _valid(value, email_fault(value))),
+]
 Short = Annotated[Text, Field(min_length=1, max_length=50)]
 Line = Annotated[Text, Field(min_length=1, max_length=100)]
 
@@ -99,8 +119,8 @@ Line = Annotated[Text, Field(min_length=1, max_length=100)]
 class SubmitKyc(UserInput):
     """All required identity fields, or none: then a person fills in the form."""
 
-    first_name: Short | None = None
-    last_name: Short | None = None
+    first_name: Short | None = Field(default=None, json_schema_extra=WORDS_KEPT)
+    last_name: Short | None = Field(default=None, json_schema_extra=WORDS_KEPT)
     birth_date: BirthDate | None = None
     national_id: NationalId | None = None
     country_of_issue: Country | None = Field(default=None, description="For national_id; ISO alpha-2")

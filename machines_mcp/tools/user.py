@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol.tool import (
+    WORDS_REFUSED,
     Completed,
     NextStepOutput,
     NotExecuted,
@@ -22,8 +23,9 @@ from machines_mcp.protocol.tool import (
     tool,
 )
 from machines_mcp.redaction.detectors import masked_text
-from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.tools.addresses import EvmAddress
 from machines_mcp.tools.kyc_status import known_status
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_fact
@@ -37,12 +39,12 @@ _WALLET = "Wallet"
 
 
 class ResolveUser(UserInput):
-    wallet_address: Annotated[Verbatim, VerbatimArgument(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
+    wallet_address: EvmAddress | None = Field(
         default=None,
         description="EVM wallet to link; requires approval",
         examples=["0x and the user's own 40 hex digits"],
     )
-    wallet_label: Text | None = Field(default=None, min_length=1, max_length=120)
+    wallet_label: Text | None = Field(default=None, min_length=1, max_length=120, json_schema_extra=WORDS_REFUSED)
 
 
 class UserResolved(Output):

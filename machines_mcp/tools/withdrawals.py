@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from machines_mcp import partner
+from machines_mcp.partner.formats.addresses import address_fault
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
-from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
-from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
-from machines_mcp.redaction.display import dollars, plain_amount
-from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
-from machines_mcp.storage.withdrawals import Destination, Quote
-from machines_mcp.tools.agreements import require_agreements
-from machines_mcp.tools.assets import AssetListOutput, ListAssets, NetworkId, Ticker, asset_outputs
+from machines_mcp.protocol.errors import Code, FieldError, ToolError
+from machines_mcp.protocol.tool import Output, tool
+from machines_mcp.redaction.display import dollars
+from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.tools.assets import AssetListOutput, ListAssets, asset_outputs
 from machines_mcp.tools.reconcile_withdrawals import (
     WithdrawalCreated,
     reconcile_withdrawal,
@@ -26,48 +21,13 @@ from machines_mcp.tools.reconcile_withdrawals import (
     withdrawal_result,
     withdrawal_source,
 )
-from machines_mcp.tools.services import ServiceContext, next_step, user_fact
-from machines_mcp.tools.text import quote_text
+from machines_mcp.tools.services import ServiceContext, next_step
+from machines_mcp.tools.withdrawal_approvals import withdrawal_details
+from machines_mcp.tools.withdrawal_arguments import CreateWithdrawal, QuoteWithdrawal
+from machines_mcp.tools.withdrawal_quotes import live_quote, quote_error
 
 if TYPE_CHECKING:
     from machines_mcp.partner import WithdrawalRoute
-
-
-# A quote with a term that is missing here can't be approved.
-_TERM_NAMES = {
-    "amount_cents": "Amount",
-    "currency": "Currency",
-    "network": "Network",
-    "address": "Address",
-    "extra_id": "Memo",
-    "admin_address": "Sent by the wallet",
-    "source_chain_id": "Paid from chain",
-    "source_token_address": "Paid with token",
-}
-_TO_THE_LETTER = ("address", "extra_id", "admin_address", "source_token_address")
-# Printable and without quotes, so the question shows the value unchanged.
-_PLAIN = r"^[!#-&(-_a-~]+$"
-
-
-class QuoteWithdrawal(UserInput):
-    amount_cents: Cents = Field(description="US cents to withdraw")
-    currency: str = Ticker
-    network: str = NetworkId
-    address: Annotated[Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=_PLAIN)] = Field(
-        description="Destination address; verify it first"
-    )
-    extra_id: Annotated[Verbatim, VerbatimArgument(max_length=120, pattern=_PLAIN)] | None = Field(
-        default=None, description="Memo or tag, if the network takes one"
-    )
-    admin_address: Annotated[Verbatim, VerbatimArgument(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
-        default=None,
-        description="The user's EVM wallet that will send the transaction",
-        examples=["0x and the user's own 40 hex digits"],
-    )
-    source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain to pay from")
-    source_token_address: (
-        Annotated[Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=r"^[!-~]+$")] | None
-    ) = Field(default=None, description="Token to pay from")
 
 
 class WithdrawalQuote(Output):
@@ -86,12 +46,6 @@ class WithdrawalQuote(Output):
         return f"Quote for {dollars(self.amount_cents)}, valid until {until}."
 
 
-class CreateWithdrawal(UserInput):
-    quote_id: Annotated[Verbatim, VerbatimArgument(pattern=r"^quote_[0-9a-f]{32}$")] = Field(
-        description="From quote_withdrawal", examples=["the quote_id from quote_withdrawal"]
-    )
-
-
 @tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ, idempotent=True)
 async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> AssetListOutput:
     """List the currencies and networks available for withdrawals. Next: quote_withdrawal."""
@@ -105,6 +59,10 @@ async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> Asse
 async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> WithdrawalQuote:
     """Quote a withdrawal to a destination the user gave. Valid for 10 minutes and these exact terms; the amount that
     arrives is an estimate. Moves no money. Next: create_withdrawal with quote_id."""
+    real = call.services.state.policy.environment == "production"
+    fault = address_fault(args.network, args.address, test=not real)
+    if fault is not None:
+        raise ToolError(Code.INPUT_INVALID, fields=[FieldError("address", fault)])
     client = await call.services.partner.client(call.logged_as)
     route = _route(args.model_dump())
     limits = await client.withdrawals.range(call.user_id, route)
@@ -129,52 +87,11 @@ async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> Withd
     )
 
 
-async def _approval_details(call: ServiceContext, args: CreateWithdrawal) -> ApprovalDetails:
-    quote = await _live_quote(call, args.quote_id)
-    await require_agreements(call)
-    terms, user = quote.terms, user_fact(call)
-    amount = dollars(terms["amount_cents"])
-    memo = f" with memo {quote_text(terms['extra_id'])}" if terms["extra_id"] else ""
-    about = None if terms["estimated_to_amount"] is None else plain_amount(terms["estimated_to_amount"])
-    estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
-    to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
-    return ApprovalDetails(
-        question=(
-            f"Withdraw {amount} for the user {quote_text(call.user_id, 120)} as {to.currency}"
-            f" on {to.network} to {quote_text(to.address)}{memo}?{estimate}"
-        ),
-        items=(
-            user,
-            *_terms(terms, await _first_use_warning(call, to)),
-            *((Detail("Arrives", f"about {about} {to.currency}", "an estimate"),) if about is not None else ()),
-        ),
-        amount_cents=terms["amount_cents"],
-        destination=to,
-    )
-
-
-def _terms(terms: Mapping[str, Any], warning: str | None) -> Iterator[Detail]:
-    """Yield a row per term of the quote, which are the arguments of `quote_withdrawal`."""
-    for name in QuoteWithdrawal.model_fields:
-        value = terms.get(name)
-        if value is None or name in UserInput.model_fields:
-            continue
-        text = dollars(value) if name == "amount_cents" else str(value)
-        note = warning if name == "address" else None
-        yield Detail(_TERM_NAMES[name], text, note, verbatim=name in _TO_THE_LETTER)
-
-
-async def _first_use_warning(call: ServiceContext, to: Destination) -> str | None:
-    """Return a warning if this is the user's first withdrawal to the destination."""
-    before = await call.services.state.withdrawals.times_used(call.user_id, to)
-    return "the first withdrawal to this destination" if before == 0 else None
-
-
 @tool(
     title="Create a withdrawal",
     toolset="withdrawals",
     action_class=ActionClass.MONEY,
-    approval_details=_approval_details,
+    approval_details=withdrawal_details,
     described=("user_id", "quote_id"),
     reconcile=reconcile_withdrawal,
     idempotent=True,
@@ -182,31 +99,12 @@ async def _first_use_warning(call: ServiceContext, to: Destination) -> str | Non
 async def create_withdrawal(call: ServiceContext, args: CreateWithdrawal) -> WithdrawalCreated:
     """Request the signature that lets the user's wallet withdraw on a quote's terms. Requires approval; the request is
     sent only after it. Each quote works once. The wallet still has to send the transaction."""
-    quote = await _live_quote(call, args.quote_id)
+    quote = await live_quote(call, args.quote_id)
     withdrawal_id = await call.services.state.withdrawals.begin(quote, call.logged_as.approval_id)
     if withdrawal_id is None:
-        raise _quote_error(quote)
+        raise quote_error(quote)
     answer = await request_signature(call, withdrawal_id, quote.terms)
     return withdrawal_result(call, withdrawal_id, quote.terms, answer)
-
-
-async def _live_quote(call: ServiceContext, quote_id: str) -> Quote:
-    quote = await call.services.state.withdrawals.find_quote(call.user_id, quote_id)
-    if quote is None:
-        raise ToolError(Code.NOT_FOUND, next_steps=[NextStep("quote_withdrawal", "Get a quote first.")])
-    if not call.services.state.withdrawals.live(quote):
-        raise _quote_error(quote)
-    return quote
-
-
-def _quote_error(quote: Quote) -> ToolError:
-    if quote.used_by:
-        # No next step to a new quote: following it would pay out twice.
-        return ToolError(Code.QUOTE_USED)
-    terms = {k: v for k, v in quote.terms.items() if k != "estimated_to_amount" and v is not None}
-    terms |= {k: Verbatim(v) for k, v in terms.items() if k in _TO_THE_LETTER}
-    step = NextStep("quote_withdrawal", "Get a new quote on the same terms.", terms)
-    return ToolError(Code.QUOTE_EXPIRED, next_steps=[step])
 
 
 def _check_range(amount: int, low: int | None, high: int | None) -> None:

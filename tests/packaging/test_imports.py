@@ -16,8 +16,8 @@ from packaging.utils import canonicalize_name
 SDK = {"mcp", "mcp_types"}
 # Shipped with, and pinned by, a declared dependency.
 PART_OF = {"mcp-types": "mcp", "pydantic-core": "pydantic"}
-# Declared for a dependency that uses it at run time, if present, to run faster.
-LOOKED_FOR = {"sniffio"}
+# Declared for a dependency that uses it at run time: sniffio to run faster, eth-hash for its backend.
+LOOKED_FOR = {"sniffio", "eth-hash"}
 # Public according to its documentation, despite its underscore.
 DOCUMENTED = {"_exit"}
 

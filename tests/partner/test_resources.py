@@ -32,7 +32,7 @@ USER = "user-123"
 CARD_ID = "5f0c9a3e-4c1b-4b1e-9d57-0b8a4f7a1c11"
 LABEL = EncryptedField(v=1, iv="Qz4f2m7Hk1P9x0ab", ct="bGFiZWwgb2YgdGhlIGV4YW1wbGUgd2l0aCB0YWc")
 TOKEN = "0x10b5Be494C2962A7B318aFB63f0Ee30b959D000b"
-WALLET = "0x2b0F7f2f7c8e4c3d2d3b3f6a8f9b0c1d2e3f4a5b"
+WALLET = "0x2B0f7f2F7c8e4c3D2D3B3f6A8F9b0c1d2e3f4a5b"
 SOURCE = WithdrawalSource(chain_id=84532, token_address=TOKEN, contract_id="contract-0001")
 LIMIT = CardLimit(amount_cents=5000, frequency="per30DayPeriod")
 LABELS = {f"encrypted{part}": f"encrypted_{part.lower()}" for part in ("Name", "Color", "Emoji", "Memo")}
@@ -336,6 +336,11 @@ async def test_next_step_is_beside_the_result_and_in_no_dump(api: ScriptedUpstre
 
 REFUSED: list[tuple[str, Callable[[PartnerClient], Awaitable[Any]], str]] = [
     ("no user", lambda c: c.cards.list(""), "user_id"),
+    (
+        "a wallet with a wrong checksum",
+        lambda c: c.users.resolve(USER, wallet_address=WALLET[:-1] + WALLET[-1].swapcase()),
+        "wallet_address",
+    ),
     ("a wallet that is none", lambda c: c.users.resolve(USER, wallet_address="0x12"), "wallet_address"),
     ("a long wallet label", lambda c: c.users.resolve(USER, wallet_label="x" * 121), "wallet_label"),
     ("a long user", lambda c: c.users.resolve("u" * 121), "user_id"),
@@ -412,18 +417,27 @@ async def test_invalid_secrets_session_is_not_sent(
         ({"first_name": "A" * 51}, "first_name"),
         ({"last_name": "Tab\tbed"}, "last_name"),
         ({"birth_date": "1990-02-30"}, "birth_date"),
+        ({"birth_date": "2999-01-01"}, "birth_date"),
+        ({"birth_date": "1899-12-31"}, "birth_date"),
+        ({"first_name": "Ada\n"}, "first_name"),
+        ({"last_name": "Love\u202elace"}, "last_name"),
         ({"birth_date": "28.02.1990"}, "birth_date"),
         ({"birth_date": "1990-02-28T00:00:00"}, "birth_date"),
         ({"national_id": "123 45"}, "national_id"),
         ({"national_id": ""}, "national_id"),
         ({"national_id": None}, "national_id"),
         ({"country_of_issue": "USA"}, "country_of_issue"),
+        ({"country_of_issue": "UK"}, "country_of_issue"),
+        ({"country_of_issue": "ZZ"}, "country_of_issue"),
         ({"email": "ada"}, "email"),
         ({"email": "ada@example"}, "email"),
         ({"email": "a da@example.com"}, "email"),
         ({"phone_country_code": "+1"}, "phone_country_code"),
         ({"phone_country_code": "٣"}, "phone_country_code"),
+        ({"phone_country_code": "999"}, "phone_country_code"),
         ({"phone_number": "4" * 16}, "phone_number"),
+        ({"phone_country_code": "44", "phone_number": "02079460958"}, "phone_number"),
+        ({"phone_country_code": "1", "phone_number": "5550100"}, "phone_number"),
         ({"occupation": ""}, "occupation"),
         ({"annual_salary": ""}, "annual_salary"),
         ({"account_purpose": None}, "account_purpose"),
@@ -443,7 +457,12 @@ def test_invalid_application_is_rejected_by_field_without_its_value(change: dict
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"line1": ""}, "line1"), ({"city": "x" * 201}, "city"), ({"country_code": "U5"}, "country_code")],
+    [
+        ({"line1": ""}, "line1"),
+        ({"city": "x" * 201}, "city"),
+        ({"country_code": "U5"}, "country_code"),
+        ({"country_code": "ZZ"}, "country_code"),
+    ],
 )
 def test_invalid_address_is_rejected_by_field(change: dict[str, Any], field: str) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
@@ -469,3 +488,22 @@ def test_ambiguous_address_is_rejected(address: str) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         WithdrawalOrder(amount_cents=1, currency="a", network="b", address=address)
     assert caught.value.field == "address"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"address": "0.0.0"}, "address"),
+        ({"address": WALLET}, "address"),
+        ({"network": "base"}, "address"),
+        ({"network": "base", "address": WALLET}, "extra_id"),
+        ({"network": "base", "extra_id": None, "address": WALLET[:-1] + WALLET[-1].swapcase()}, "address"),
+        ({"extra_id": "x" * 101}, "extra_id"),
+        ({"admin_address": "0x" + "0" * 40}, "admin_address"),
+    ],
+)
+def test_order_that_can_be_known_to_be_wrong_is_rejected(change: dict[str, Any], field: str) -> None:
+    terms = ORDER.model_dump(exclude={"source"}) | change
+    with pytest.raises(errors.InvalidRequest) as caught:
+        WithdrawalOrder(**terms)
+    assert caught.value.field == field

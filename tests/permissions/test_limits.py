@@ -278,13 +278,16 @@ def test_grant_under_a_policy_with_other_limits_is_not_used() -> None:
         (Destination("USDT", "base", HOME.address), False),
         (Destination("USDC", "base", HOME.address, "memo"), False),
         (Destination("XRP", "xrp", "rAbc", "12"), True),
+        (Destination("btc", "bitcoin", "BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4"), True),
+        (Destination("btc", "bitcoin", "bc1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qccfmv3"), False),
         (Destination("XRP", "xrp", "rABC", "12"), False),
         (Destination("XRP", "xrp", "rAbc"), False),
         (None, False),
     ],
 )
 def test_money_goes_only_to_exactly_listed_destinations(wanted: Destination | None, there: bool) -> None:
-    book = Book(Limits(destinations=frozenset({HOME, Destination("XRP", "xrp", "rAbc", "12")})))
+    bitcoin = Destination("btc", "bitcoin", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4")
+    book = Book(Limits(destinations=frozenset({HOME, bitcoin, Destination("XRP", "xrp", "rAbc", "12")})))
     assert book.run(_out(1, wanted)) == (None if there else "withdrawals.destinations")
 
 

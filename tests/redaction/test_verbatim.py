@@ -19,7 +19,7 @@ MAKERS = {
     "storage/withdrawals.py",
     "tools/reconcile_cards.py",
     "tools/status.py",
-    "tools/withdrawals.py",
+    "tools/withdrawal_quotes.py",
 }
 
 

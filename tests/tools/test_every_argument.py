@@ -31,7 +31,7 @@ from tests.support.waiting import PATIENCE
 pytestmark = pytest.mark.anyio
 
 USER = "walked-user"
-ADDRESSES = {name: f"0x{digit * 40}" for name, digit in zip(("a", "b", "c", "d"), "1234", strict=True)}
+ADDRESSES = {name: f"0x{digit * 40}" for name, digit in zip(("a", "c", "d"), "123", strict=True)}
 VALUES: dict[str, Any] = applicant() | {
     "user_id": USER,
     "purpose": "funding",
@@ -42,7 +42,7 @@ VALUES: dict[str, Any] = applicant() | {
     "query": "usdish",
     "limit": 13,
     "currency": "usdc",
-    "network": "base",
+    "network": "stellar",
     "amount": 12.5,
     "amount_currency": "usd",
     "deposit_id": "deposit-0123456789",
@@ -50,7 +50,7 @@ VALUES: dict[str, Any] = applicant() | {
     "types": ["spend", "payment"],
     "cursor": "page-two",
     "amount_cents": 1_234,
-    "address": ADDRESSES["b"],
+    "address": "GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGZ",
     "extra_id": "memo-77",
     "admin_address": ADDRESSES["c"],
     "source_chain_id": 8453,
@@ -156,6 +156,8 @@ async def _prepared(app: App, sandbox: InProcessSandbox) -> dict[str, Any]:
         await partner.agreements.accept(USER)
         card = await partner.cards.create(USER, limit=CardLimit(amount_cents=5_000, frequency="per30DayPeriod"))
         await partner.cards.update(USER, card.card_id, status="locked")
+        deposit = await partner.deposits.create(USER, "rusd", "base", amount=100)
+        await sandbox.control("/deposits", depositId=deposit.id)
     terms = {name: VALUES[name] for name in _quote_arguments()} | {"estimated_to_amount": 12.3}
     quote = await Withdrawals(app.store).quote(USER, terms)
     return {"card_id": card.card_id, "quote_id": str(quote.id)}

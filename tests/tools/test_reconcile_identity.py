@@ -13,7 +13,7 @@ from tests.support.tool_caller import caller
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 
-WALLET = "0x" + "aB" * 20
+WALLET = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"  # EIP-55
 ASKS = 'version = 1\nenvironment = "embedded"\n[classes]\nwrite = "ask"\n'
 
 

@@ -11,6 +11,7 @@ import pytest
 from machines_mcp.cli.approvals import format_approval
 from machines_mcp.partner import Withdrawal
 from machines_mcp.partner.errors import RateLimited
+from machines_mcp.partner.formats import networks
 from machines_mcp.partner.resources.withdrawals import Withdrawals
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
@@ -131,3 +132,126 @@ async def test_person_reads_amounts_as_plain_decimals(
     assert f"about {arrives}" in [item.value for item in waiting.details.items]
     assert f"${amount_cents / 100:,.2f}" in waiting.question
     assert not re.search(r"[0-9]e-[0-9]|[0-9][.]0 |[0-9]{4}[.]", shown.replace(address, ""))
+
+
+CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"  # EIP-55
+XRP = {"currency": "xrp", "network": "ripple", "address": "rHb9CJAWyB4rj91VRWn96DkukG4bwdtyTh"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "faults"),
+    [
+        ({"address": CHECKSUMMED.replace("D", "d").replace("Aed", "AeD")}, {"address": "checksum"}),
+        ({"address": "0x" + "1" * 39}, {"address": "40 hex digits"}),
+        ({"address": "abcd"}, {"address": "40 hex digits"}),
+        ({"address": "0x" + "0" * 40}, {"address": "zero address"}),
+        ({"address": BITCOIN}, {"address": "this is one of Bitcoin"}),
+        ({"currency": "btc", "network": "bitcoin"}, {"address": "this is one of an EVM network"}),
+        ({"currency": "btc", "network": "bitcoin", "address": BITCOIN[:-1] + "5"}, {"address": "checksum"}),
+        (XRP | {"extra_id": "my tag"}, {"extra_id": "must match"}),
+        (XRP | {"extra_id": "tag-12"}, {"extra_id": "destination tag"}),
+        ({"admin_address": "0x" + "0" * 40}, {"admin_address": "zero address"}),
+        ({"source_token_address": "abcd"}, {"source_token_address": "Solana"}),
+        (
+            XRP | {"address": "abcd", "extra_id": "x", "amount_cents": 0, "admin_address": "0x12"},
+            {"address": "XRP", "extra_id": "tag", "amount_cents": "at least 1", "admin_address": "must match"},
+        ),
+    ],
+)
+async def test_what_can_be_known_to_be_wrong_is_refused_at_once(
+    tmp_path: Path, changes: dict[str, Any], faults: dict[str, str]
+) -> None:
+    terms = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS} | changes
+    async with caller(tmp_path) as c:
+        error = await c.call("quote_withdrawal", **terms)
+    found = {fault["field"]: fault["rule"] for fault in error["fields"]}
+    assert found.keys() == faults.keys()
+    assert all(words in found[name] for name, words in faults.items())
+    assert not any(str(value) in found[name] for name, value in changes.items() if name in found)
+
+
+async def test_valid_addresses_of_each_network_are_quoted(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        for terms in (
+            {"currency": "rusd", "network": "base", "address": CHECKSUMMED},
+            {"currency": "btc", "network": "bitcoin", "address": BITCOIN},
+            {"currency": "sol", "network": "solana", "address": "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"},
+            {"currency": "hbar", "network": "hbar", "address": "0.0.1234567", "extra_id": "order-12"},
+            XRP | {"extra_id": "0"},
+        ):
+            assert (await c.call("quote_withdrawal", amount_cents=2500, **terms))["address"] == terms["address"]
+
+
+async def test_nobody_is_asked_for_more_than_the_balance(tmp_path: Path) -> None:
+    async with in_process_sandbox() as sandbox:
+        async with caller(tmp_path, sandbox=sandbox) as c:
+            await funded(c, 225)
+        async with caller(tmp_path, sandbox=sandbox, answer=None) as c:
+            terms = {"currency": "rusd", "network": "base", "address": ADDRESS}
+            quote = await c.call("quote_withdrawal", amount_cents=40_000_00, **terms)
+            error = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+            assert error["code"] == "input.invalid"
+            assert "at most 22500 US cents" in error["fields"][0]["rule"]
+            assert error["next_steps"][0]["tool"] == "get_balances"
+            assert (await c.call("status"))["waiting"] == []
+            most = await c.call("quote_withdrawal", amount_cents=225_00, **terms)
+            assert (await c.call("create_withdrawal", quote_id=most["quote_id"]))["code"] == "approval.required"
+
+
+async def _notes(folder: Path) -> dict[str, str | None]:
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)}
+    async with open_guard(read_settings(env)) as guard:
+        waiting = await guard.channels.waiting()
+    return {item.label: item.note for item in waiting[-1].details.items}
+
+
+async def test_unread_balance_and_unknown_network_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with in_process_sandbox() as sandbox:
+        async with caller(tmp_path, sandbox=sandbox) as c:
+            await funded(c)
+        async with caller(tmp_path, sandbox=sandbox, answer=None) as c:
+            terms = {"currency": "rusd", "network": "base", "address": ADDRESS}
+            quote = await c.call("quote_withdrawal", amount_cents=2500, **terms)
+            await c.control("/faults", kind="status", path="/balances", status=404, calls=9)
+            # As if this version did not know the network.
+            monkeypatch.setattr(networks, "_FAMILIES", {})
+            asked = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+            assert asked["code"] == "approval.required"
+        notes = await _notes(tmp_path)
+    assert notes["Amount"] == "not compared with the balance, which could not be read"
+    assert "not checked" in (notes["Address"] or "")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            {"currency": "rusd", "network": "base", "address": CHECKSUMMED},
+            {"currency": "RUSD", "network": "BASE", "address": CHECKSUMMED.lower()},
+        ),
+        (
+            {"currency": "btc", "network": "bitcoin", "address": BITCOIN},
+            {"currency": "btc", "network": "bitcoin", "address": BITCOIN.upper()},
+        ),
+    ],
+)
+async def test_same_destination_in_another_case_is_not_the_first_time(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    async with in_process_sandbox() as sandbox:
+        async with caller(tmp_path, sandbox=sandbox) as c:
+            await funded(c)
+            quote = await c.call("quote_withdrawal", amount_cents=2500, **first)
+            assert (await c.call("create_withdrawal", quote_id=quote["quote_id"]))["status"] == "ready"
+        async with caller(tmp_path, sandbox=sandbox, answer=None) as c:
+            for terms, note in (
+                (second, None),
+                (
+                    first | {"address": ADDRESS, "network": "base", "currency": "rusd"},
+                    "the first withdrawal to this destination",
+                ),
+            ):
+                quote = await c.call("quote_withdrawal", amount_cents=2500, **terms)
+                await c.call("create_withdrawal", quote_id=quote["quote_id"])
+                assert (await _notes(tmp_path))["Address"] == note

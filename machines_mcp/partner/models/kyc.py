@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, ValidationInfo
 
+from machines_mcp.partner.formats.identity import (
+    birth_date_fault,
+    calling_code,
+    country_fault,
+    email_fault,
+    national_number,
+)
 from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Flag, Text, Whole
 
@@ -30,21 +37,43 @@ KycStatusValue = (
 _SETTLED = frozenset({"not_submitted", "approved", "denied", "locked", "canceled"})
 
 
-def _real_date(value: str) -> str:
-    date.fromisoformat(value)
+def _birth_date(value: str) -> str:
+    return _valid(value, birth_date_fault(value, datetime.now(UTC).date()))
+
+
+def _country(value: str) -> str:
+    return _valid(value, country_fault(value))
+
+
+def _email(value: str) -> str:
+    return _valid(value, email_fault(value))
+
+
+def _calling_code(value: str) -> str:
+    return _valid(value, None if calling_code(value) == value else "has a prefix")
+
+
+def _phone_number(value: str, info: ValidationInfo) -> str:
+    code = info.data.get("phone_country_code")
+    return _valid(value, None if code is None or national_number(code, value) == value else "has a prefix")
+
+
+def _valid(value: str, fault: str | None) -> str:
+    if fault is not None:
+        raise ValueError(fault)
     return value
 
 
 _Name = Annotated[Text, StringConstraints(max_length=50)]
 _Line = Annotated[Text, StringConstraints(max_length=200)]
 _Choice = Annotated[Text, StringConstraints(max_length=60)]
-_Date = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_real_date)]
-_Country = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$")]
+_Date = Annotated[str, AfterValidator(_birth_date)]
+_Country = Annotated[str, AfterValidator(_country)]
 _NationalId = Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9A-Za-z-]+$")]
-_Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^\s@\x00-\x1f]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+$")]
+_Email = Annotated[Text, StringConstraints(max_length=254), AfterValidator(_email)]
 _Soc = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,20}$")]
-_CallingCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}$")]
-_PhoneNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")]
+_CallingCode = Annotated[str, AfterValidator(_calling_code)]
+_PhoneNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$"), AfterValidator(_phone_number)]
 
 
 class KycField(ResponseModel):
@@ -138,8 +167,9 @@ class KycAddress(RequestModel):
 class KycApplication(RequestModel):
     """Body of `POST /kyc/applications`. Its repr shows no values.
 
-    `birth_date` is `YYYY-MM-DD`, `occupation` a code from `KycValues.occupations`. The last three fields must match
-    values of its lists exactly; the API's dashes are en dashes. Raises `InvalidRequest`, naming the field.
+    `birth_date` is `YYYY-MM-DD`, `phone_number` the national number without a prefix, `occupation` a code from
+    `KycValues.occupations`. The last three fields must match values of its lists exactly; the API's dashes are en
+    dashes. Raises `InvalidRequest`, naming the field.
     """
 
     first_name: _Name

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints
 
+from machines_mcp.partner.formats.addresses import address_fault, contract_fault
 from machines_mcp.redaction.characters import checked_text
 
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -37,6 +38,12 @@ def _moment(value: object) -> datetime:
     return aware.astimezone(UTC)
 
 
+def _valid(value: str, fault: str | None) -> str:
+    if fault is not None:
+        raise ValueError(fault)
+    return value
+
+
 # Types for responses. Neither a bool nor a string is a number, and 2500.0 is 2500.
 Whole = Annotated[int, Field(strict=True, ge=-MAX_WHOLE, le=MAX_WHOLE), BeforeValidator(_whole)]
 Cents = Whole
@@ -55,7 +62,9 @@ Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 # Visible ASCII without spaces: addresses, memos, ids, cursors.
 Visible = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,1024}$")]
-EvmAddress = Annotated[str, StringConstraints(pattern=r"^0x[a-fA-F0-9]{40}$")]
+EvmAddress = Annotated[str, AfterValidator(lambda value: _valid(value, address_fault("ethereum", value)))]
+# A token or an account on a network that holds collateral.
+ContractAddress = Annotated[Visible, AfterValidator(lambda value: _valid(value, contract_fault(value)))]
 Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 PositiveWhole = Annotated[int, Field(ge=1, le=MAX_WHOLE)]
 PositiveNumber = Annotated[float, Field(gt=0, le=MAX_WHOLE)]

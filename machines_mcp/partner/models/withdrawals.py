@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import JsonValue
+from pydantic import AfterValidator, JsonValue, ValidationInfo
 
+from machines_mcp.partner.formats.addresses import address_fault
+from machines_mcp.partner.formats.memos import memo_fault
 from machines_mcp.partner.models.base import RequestModel, ResponseModel
-from machines_mcp.partner.models.types import Cents, Code, Flag, Moment, Number, PositiveWhole, Visible, Whole
+from machines_mcp.partner.models.types import (
+    Cents,
+    Code,
+    ContractAddress,
+    Flag,
+    Moment,
+    Number,
+    PositiveWhole,
+    Visible,
+    Whole,
+)
 from machines_mcp.redaction.verbatim import VerbatimField
 
 CallPath = Literal["controller_v1", "coordinator_v2", "solana_v2_02", "unknown"] | str
@@ -80,11 +93,26 @@ class Withdrawal(ResponseModel):
     relay: Relay | None = None
 
 
+def _on_network(fault: Callable[[str, str], str | None]) -> Callable[[str, ValidationInfo], str]:
+    """Return a validator of a value that depends on the network."""
+
+    def check(value: str, info: ValidationInfo) -> str:
+        if fault(info.data.get("network", ""), value) is not None:
+            raise ValueError("not valid on the network")
+        return value
+
+    return check
+
+
+Address = Annotated[Visible, AfterValidator(_on_network(address_fault))]
+Memo = Annotated[Visible, AfterValidator(_on_network(memo_fault))]
+
+
 class WithdrawalSource(RequestModel):
     """The source of the funds. `contract_id` is used only in orders."""
 
     chain_id: PositiveWhole | None = None
-    token_address: Visible | None = None
+    token_address: ContractAddress | None = None
     contract_id: Visible | None = None
 
 
@@ -93,7 +121,7 @@ class WithdrawalRoute(RequestModel):
 
     currency: Code
     network: Code
-    extra_id: Visible | None = None
+    extra_id: Memo | None = None
     source: WithdrawalSource | None = None
 
     def range_body(self) -> dict[str, Any]:
@@ -122,10 +150,10 @@ class WithdrawalOrder(WithdrawalAmount):
 
     currency: Code
     network: Code
-    address: Visible
-    extra_id: Visible | None = None
+    address: Address
+    extra_id: Memo | None = None
     source: WithdrawalSource | None = None
-    admin_address: Visible | None = None
+    admin_address: ContractAddress | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the body of `POST /withdrawals`, with the destination as a nested object."""

@@ -1,0 +1,98 @@
+"""What a person sees before a withdrawal: every term of the quote, and what is unusual about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from machines_mcp.partner.errors import PartnerError
+from machines_mcp.partner.formats.networks import family_of
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.permissions.destinations import normal_destination
+from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
+from machines_mcp.protocol.tool import UserInput
+from machines_mcp.redaction.display import dollars, plain_amount
+from machines_mcp.storage.withdrawals import Destination
+from machines_mcp.tools.agreements import require_agreements
+from machines_mcp.tools.services import ServiceContext, user_fact
+from machines_mcp.tools.text import quote_text
+from machines_mcp.tools.withdrawal_arguments import TO_THE_LETTER, CreateWithdrawal, QuoteWithdrawal
+from machines_mcp.tools.withdrawal_quotes import live_quote
+
+# A quote with a term that is missing here can't be approved.
+_TERM_NAMES = {
+    "amount_cents": "Amount",
+    "currency": "Currency",
+    "network": "Network",
+    "address": "Address",
+    "extra_id": "Memo",
+    "admin_address": "Sent by the wallet",
+    "source_chain_id": "Paid from chain",
+    "source_token_address": "Paid with token",
+}
+_FIRST_USE = "the first withdrawal to this destination"
+_NOT_CHECKED = "not checked: this server does not know the network"
+_NO_BALANCE = "not compared with the balance, which could not be read"
+
+
+async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> ApprovalDetails:
+    """Describe the withdrawal on the terms of its quote."""
+    quote = await live_quote(call, args.quote_id)
+    await require_agreements(call)
+    terms = quote.terms
+    amount = dollars(terms["amount_cents"])
+    memo = f" with memo {quote_text(terms['extra_id'])}" if terms["extra_id"] else ""
+    about = None if terms["estimated_to_amount"] is None else plain_amount(terms["estimated_to_amount"])
+    estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
+    to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
+    notes = {"amount_cents": await _balance_note(call, terms["amount_cents"]), "address": await _address_note(call, to)}
+    return ApprovalDetails(
+        question=(
+            f"Withdraw {amount} for the user {quote_text(call.user_id, 120)} as {to.currency}"
+            f" on {to.network} to {quote_text(to.address)}{memo}?{estimate}"
+        ),
+        items=(
+            user_fact(call),
+            *_terms(terms, notes),
+            *((Detail("Arrives", f"about {about} {to.currency}", "an estimate"),) if about is not None else ()),
+        ),
+        amount_cents=terms["amount_cents"],
+        destination=to,
+    )
+
+
+def _terms(terms: Mapping[str, Any], notes: Mapping[str, str | None]) -> Iterator[Detail]:
+    """Yield a row per term of the quote, which are the arguments of `quote_withdrawal`."""
+    for name in QuoteWithdrawal.model_fields:
+        value = terms.get(name)
+        if value is None or name in UserInput.model_fields:
+            continue
+        text = dollars(value) if name == "amount_cents" else str(value)
+        yield Detail(_TERM_NAMES[name], text, notes.get(name), verbatim=name in TO_THE_LETTER)
+
+
+async def _address_note(call: ServiceContext, to: Destination) -> str | None:
+    """Return what is unusual about the destination: its network is unknown, or it is new to the user."""
+    notes = [] if family_of(to.network) else [_NOT_CHECKED]
+    used = await call.services.state.withdrawals.destinations(call.user_id)
+    if normal_destination(to) not in {normal_destination(one) for one in used}:
+        notes.append(_FIRST_USE)
+    return "; ".join(notes) or None
+
+
+async def _balance_note(call: ServiceContext, amount_cents: int) -> str | None:
+    """Compare the amount with the balance. Return a note if the balance can't be read.
+
+    Raises:
+        ToolError: `input.invalid`: the user can't spend so much.
+    """
+    client = await call.services.partner.client(call.logged_as)
+    try:
+        spendable = (await client.balances.get(call.user_id)).spending_power
+    except PartnerError:
+        return _NO_BALANCE
+    if amount_cents <= spendable:
+        return None
+    rule = f"is for more than the user can spend: get a quote for at most {max(spendable, 0)} US cents"
+    step = NextStep("get_balances", "Check the balance, then ask the user for an amount within it.")
+    raise ToolError(Code.INPUT_INVALID, fields=[FieldError("quote_id", rule)], next_steps=[step])

@@ -1,0 +1,60 @@
+"""The arguments of withdrawals. What can be known to be wrong is refused before anybody is asked."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from machines_mcp.partner.formats.addresses import address_fault, contract_fault
+from machines_mcp.partner.formats.memos import memo_fault
+from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, UserInput
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.tools.addresses import EvmAddress, valid
+from machines_mcp.tools.assets import NetworkId, Ticker
+
+TO_THE_LETTER = ("address", "extra_id", "admin_address", "source_token_address")
+"""Terms that are sent and shown unaltered."""
+# Printable and without quotes, so the question shows the value unchanged.
+_PLAIN = r"^[!#-&(-_a-~]+$"
+
+
+def _address(value: Verbatim, info: ValidationInfo) -> Verbatim:
+    # Without a valid network, its own fault is enough.
+    return valid(value, address_fault(info.data["network"], value) if "network" in info.data else None)
+
+
+def _memo(value: Verbatim, info: ValidationInfo) -> Verbatim:
+    return valid(value, memo_fault(info.data["network"], value) if "network" in info.data else None)
+
+
+def _token(value: Verbatim) -> Verbatim:
+    return valid(value, contract_fault(value))
+
+
+class QuoteWithdrawal(UserInput):
+    amount_cents: Cents = Field(description="US cents to withdraw")
+    currency: str = Ticker
+    network: str = NetworkId
+    address: Annotated[
+        Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=_PLAIN), AfterValidator(_address)
+    ] = Field(description="Destination address; verify it first", json_schema_extra=WORDS_REFUSED)
+    extra_id: Annotated[Verbatim, VerbatimArgument(max_length=120, pattern=_PLAIN), AfterValidator(_memo)] | None = (
+        Field(default=None, description="Memo or tag, if the network takes one", json_schema_extra=WORDS_REFUSED)
+    )
+    admin_address: EvmAddress | None = Field(
+        default=None,
+        description="The user's EVM wallet that will send the transaction",
+        examples=["0x and the user's own 40 hex digits"],
+    )
+    source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain to pay from")
+    source_token_address: (
+        Annotated[Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=r"^[!-~]+$"), AfterValidator(_token)]
+        | None
+    ) = Field(default=None, description="Token to pay from")
+
+
+class CreateWithdrawal(UserInput):
+    quote_id: Annotated[Verbatim, VerbatimArgument(pattern=r"^quote_[0-9a-f]{32}$")] = Field(
+        description="From quote_withdrawal", examples=["the quote_id from quote_withdrawal"]
+    )
