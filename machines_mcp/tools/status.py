@@ -95,8 +95,7 @@ class Status(Output):
 @tool(title="Status", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def status(call: ToolContext[Services], args: GetStatus) -> Status:
     """Start here. Shows the environment, the user this server acts for (if none, pass user_id in each call), what is
-    allowed, needs approval or is denied and why, remaining limits, calls waiting for approval, and unresolved
-    calls."""
+    allowed, needs approval or is denied and why, limits left, and waiting or unresolved calls."""
     state = call.services.state
     found = await state.guard.pending.snapshot()
     unknown = [approval for approval in found.executing if not state.guard.approvals.running(approval)]
