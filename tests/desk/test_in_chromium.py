@@ -217,6 +217,7 @@ async def test_the_identity_form_needs_only_the_keyboard(desk: RunningDesk, pers
             page.until("document.querySelector('.problems') && document.readyState === 'complete'")
             said["problems"] = page.evaluate("document.querySelector('.problems').innerText")
             page.until("document.activeElement.className === 'problems'")
+            desk.clock.advance(1)
             page.evaluate("document.getElementById('passphrase').focus()")
             page.call("Input.insertText", text=PASSPHRASE)
             page.press("Enter", 13, "\r")
