@@ -1,7 +1,7 @@
 """Desk sessions, kept in memory, and the tokens that bind a form to its session and path.
 
-A session allows only reading: every decision asks for the passphrase again. Cookies are not bound to a port. The
-secret path in the cookie keeps a browser from sending it to other servers on 127.0.0.1.
+A session allows reading, refusing and freezing. Each approval asks for the passphrase again. Cookies are not bound to a
+port. The secret path in the cookie keeps a browser from sending it to other servers on 127.0.0.1.
 """
 
 from __future__ import annotations

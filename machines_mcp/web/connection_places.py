@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from machines_mcp.web.asgi import Application, Header, Receive, Scope, Send, header_values, send_response
+from machines_mcp.web.asgi import Application, Header, Message, Receive, Scope, Send, header_values, send_response
 
 HEAD_SECONDS = 5.0
 MAX_STREAMS = 8
@@ -134,8 +134,22 @@ class PlacedProtocol(H11Protocol):
             self._waiting = None
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        accepted = header_values(scope, b"accept")
-        if any("text/event-stream" in value for value in accepted) and not self._places.begin_stream(self):
-            await send_response(send, 503, [(b"retry-after", b"5"), _CLOSE], b"")
-            return
-        await self._handle(scope, receive, send)
+        refused = False
+
+        async def send_or_refuse(message: Message) -> None:
+            nonlocal refused
+            if refused:
+                raise OSError("this event stream has no place")
+            refused = _begins_stream(message) and not self._places.begin_stream(self)
+            if refused:
+                await send_response(send, 503, [(b"retry-after", b"5"), _CLOSE], b"")
+            else:
+                await send(message)
+
+        await self._handle(scope, receive, send_or_refuse)
+
+
+def _begins_stream(message: Message) -> bool:
+    if message["type"] != "http.response.start":
+        return False
+    return any(value.startswith("text/event-stream") for value in header_values(message, b"content-type"))

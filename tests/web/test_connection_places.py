@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 MOST = 4
 HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 WHOLE = HALF_A_HEAD + b"\r\n"
-STREAM = HALF_A_HEAD + b"Accept: text/event-stream\r\n\r\n"
+STREAM = WHOLE.replace(b"/ ", b"/stream ")
 
 
 @dataclass
@@ -37,19 +37,19 @@ class Pages:
     server: uvicorn.Server | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        if b"text/event-stream" in headers.get(b"accept", b""):
+        if scope["path"] == "/stream":
             await self._stream(receive, send)
-        elif scope["path"] == "/hold":
+            return
+        if scope["path"] == "/hold":
             self.held += 1
             await self.release.wait()
-        if b"text/event-stream" not in headers.get(b"accept", b""):
-            await send_response(send, 200, [], b"here")
+        await send_response(send, 200, [], b"here")
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         self.open_streams += 1
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
+            kind = (b"content-type", b"text/event-stream; charset=utf-8")
+            await send({"type": "http.response.start", "status": 200, "headers": [kind]})
             await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
             while (await receive())["type"] != "http.disconnect":
                 pass
