@@ -6,6 +6,7 @@ its standard input closes. `bare` omits the fixtures; `empty` serves an empty se
 
 from __future__ import annotations
 
+import faulthandler
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -52,4 +53,5 @@ async def _stop_when_stdin_closes(http: uvicorn.Server) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     anyio.run(_main, Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")

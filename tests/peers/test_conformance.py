@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -76,6 +77,10 @@ def _serving(folder: Path, kind: str) -> Iterator[str]:
         try:
             if kind != "empty":  # The SDK's own server may wait for what the suite left open.
                 process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # It prints the stack of each thread.
+            process.wait()
+            pytest.fail((folder / f"{kind}.log").read_text(encoding="utf-8")[-8000:])
         finally:
             process.kill()
             process.wait()
