@@ -12,8 +12,8 @@ from machines_mcp.partner.binding import Binding, Rule
 from machines_mcp.partner.same_value import (
     is_closed,
     one_of,
-    same_address,
-    same_address_if_text,
+    same_account,
+    same_account_if_text,
     same_amount,
     same_cents_on_chain,
     same_label,
@@ -56,10 +56,10 @@ def _transaction(parameters: str) -> tuple[Rule, ...]:
     """Return the rules for the seven arguments of the transaction. A list of any other length is not compared."""
     proxy, payin = "response.execution.collateralProxyAddress", "response.relay.payinAddress"
     return (
-        Rule(f"{parameters}[0/7]", proxy, same_address_if_text, required=False),
-        Rule(f"{parameters}[1/7]", "body.source.tokenAddress", same_address_if_text, required=False),
+        Rule(f"{parameters}[0/7]", proxy, same_account_if_text, required=False),
+        Rule(f"{parameters}[1/7]", "body.source.tokenAddress", same_account_if_text, required=False),
         Rule(f"{parameters}[2/7]", "body.amountCents", same_cents_on_chain, required=False),
-        Rule(f"{parameters}[3/7]", (payin, "body.destination.address"), same_address_if_text, required=False),
+        Rule(f"{parameters}[3/7]", (payin, "body.destination.address"), same_account_if_text, required=False),
     )
 
 
@@ -75,7 +75,7 @@ BINDINGS: Final[Mapping[str, Binding]] = {
         },
     ),
     "POST /users/resolve": Binding(
-        (Rule("userId", "body.userId"), Rule("walletAddress|wallet.address", "body.walletAddress", same_address)),
+        (Rule("userId", "body.userId"), Rule("walletAddress|wallet.address", "body.walletAddress", same_account)),
         {"body.walletLabel": _NOT_REPEATED},
     ),
     "GET /kyc/values": Binding(),
@@ -112,7 +112,7 @@ BINDINGS: Final[Mapping[str, Binding]] = {
         (
             Rule("execution.chainId", "body.source.chainId", required=False),
             Rule("execution.contractId", "body.source.contractId", required=False),
-            Rule("relay.payoutAddress", "body.destination.address", same_address, required=_RELAY),
+            Rule("relay.payoutAddress", "body.destination.address", same_account, required=_RELAY),
             Rule("relay.payoutExtraId", "body.destination.extraId", required=_RELAY, exact=True),
             *_payout_route("relay", required=False),
             *_transaction("parameters"),

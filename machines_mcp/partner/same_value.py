@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from machines_mcp.partner.formats.addresses import same_address
+
 _HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _DIGITS = re.compile(r"[0-9]{1,100}")
 # How many units of a token are one US cent: tokens with 2, 6 and 18 decimals. On chain, dollar tokens have 6 or 18;
@@ -25,16 +27,17 @@ def same_word(requested: Any, found: Any) -> bool:
     return isinstance(requested, str) and isinstance(found, str) and requested.casefold() == found.casefold()
 
 
-def same_address(requested: Any, found: Any) -> bool:
+def same_account(requested: Any, found: Any) -> bool:
     """Whether two texts are the same address. The case of hex digits is only a checksum; elsewhere it has a meaning."""
     if not isinstance(requested, str) or not isinstance(found, str):
         return False
-    return requested == found or (_HEX.fullmatch(requested) is not None and requested.lower() == found.lower())
+    hexadecimal = _HEX.fullmatch(requested) is not None and requested.lower() == found.lower()
+    return hexadecimal or same_address(requested, found)
 
 
-def same_address_if_text(requested: Any, found: Any) -> bool:
-    """As `same_address`. Whatever is not text has an unknown form and can't be compared."""
-    return not isinstance(found, str) or same_address(requested, found)
+def same_account_if_text(requested: Any, found: Any) -> bool:
+    """As `same_account`. Whatever is not text has an unknown form and can't be compared."""
+    return not isinstance(found, str) or same_account(requested, found)
 
 
 def same_amount(requested: Any, found: Any) -> bool:

@@ -10,6 +10,7 @@ import click
 
 from machines_mcp.cli.common import end, fail, load_settings, run
 from machines_mcp.cli.completion import waiting_ids
+from machines_mcp.redaction.characters import text_fault
 
 
 @click.command()
@@ -104,7 +105,7 @@ def passphrase(status: bool, as_json: bool) -> None:
 
 
 def _user(user_id: str | None) -> str | None:
-    if user_id is not None and not (0 < len(user_id) <= 120 and user_id.isprintable() and user_id == user_id.strip()):
+    if user_id is not None and (not 0 < len(user_id) <= 120 or text_fault(user_id) is not None):
         fail("--user must be a user id: 1 to 120 printable characters, without a space at either end.")
     return user_id
 

@@ -11,12 +11,13 @@ from eth_utils.address import to_checksum_address
 from hypothesis import given
 from hypothesis import strategies as st
 
+from machines_mcp.partner.formats.address_formats import FORMATS
 from machines_mcp.partner.formats.addresses import (
-    FORMATS,
     address_fault,
     checked_address,
     contract_fault,
     normal_address,
+    same_address,
 )
 from machines_mcp.partner.formats.memos import memo_fault
 from machines_mcp.partner.formats.networks import family_of
@@ -178,6 +179,15 @@ def test_unknown_networks_are_not_checked() -> None:
 )
 def test_equal_addresses_have_one_form(network: str, first: str, second: str) -> None:
     assert normal_address(network, first) == normal_address(network, second)
+    assert same_address(first, second) and same_address(second, first)
+
+
+@pytest.mark.parametrize("first", ["ABC-d", "0.0.x-abcde", "bitcoincash:x", "EQabc", "r" * 30])
+def test_invalid_addresses_are_equal_only_to_themselves(first: str) -> None:
+    for network in ("base", "bitcoin", "bch", "ton", "hbar", "newchain"):
+        assert normal_address(network, first) == first
+    assert same_address(first, first)
+    assert not same_address(first, first.swapcase())
 
 
 @pytest.mark.parametrize(
@@ -186,6 +196,7 @@ def test_equal_addresses_have_one_form(network: str, first: str, second: str) ->
 )
 def test_case_that_has_a_meaning_is_kept(network: str, first: str) -> None:
     assert normal_address(network, first) != normal_address(network, first.lower())
+    assert not same_address(first, first.lower())
 
 
 @pytest.mark.parametrize(
