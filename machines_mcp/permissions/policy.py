@@ -56,6 +56,15 @@ STRICTER = (Rule.ALLOW, Rule.ASK, Rule.DENY)
 """The rules, from least to most strict."""
 
 
+_ADDED_LIMITS = (
+    ("total_asks_per_minute", None),
+    ("total_mutations_per_hour", None),
+    ("locks_per_hour", LOCKS_PER_HOUR),
+    ("waiting_per_user", WAITING_PER_USER),
+)
+"""The limits that are younger than the digest, with their defaults."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """None means no limit. If `max_limit_cents` names any period, card limits over other periods are refused."""
@@ -86,8 +95,8 @@ class Limits:
             places = sorted([d.currency, d.network, d.address, d.extra_id or ""] for d in self.destinations)
         limits = None if self.max_limit_cents is None else dict(self.max_limit_cents)
         plain = {name: getattr(self, name) for name in self.__slots__}
-        # Without totals the digest is that of versions that had none, so that their approvals stay valid.
-        plain = {name: value for name, value in plain.items() if value is not None or not name.startswith("total_")}
+        # With the defaults the digest is that of versions without these limits, so that their approvals stay valid.
+        plain = {name: value for name, value in plain.items() if (name, value) not in _ADDED_LIMITS}
         return plain | {"destinations": places, "max_limit_cents": limits}
 
 
@@ -166,7 +175,9 @@ class Policy:
 
     def _says(self) -> dict[str, Any]:
         """Return everything that affects decisions, for the digest. Excludes the source."""
-        return {
+        # Only if it is not the default, because the digest is older than this key.
+        link = {"link_to_model": self.identity_link_to_model}
+        return ({} if self.identity_link_to_model is (self.environment != "production") else link) | {
             "environment": self.environment,
             "classes": {action_class.value: rule.value for action_class, rule in self.rules.items()},
             "tools": {name: {e.value: r.value for e, r in rules.items()} for name, rules in self.tools.items()},
@@ -174,7 +185,6 @@ class Policy:
             "sinks": sorted(self.sinks),
             "reveal": [self.reveal_model, self.reveal_model_cvc, self.sealed_key and self.sealed_key.thumbprint],
             "through_model": self.identity_through_model,
-            "link_to_model": self.identity_link_to_model,
             "dialog": sorted(self.dialog),
             "limits": self.limits.describe(),
             "head_file": self.head_file and str(self.head_file),
