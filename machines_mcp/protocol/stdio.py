@@ -151,7 +151,8 @@ class LineReader:
         if not line.strip():
             return None
         try:
-            message = from_json(line)
+            # Values in the parser's cache would stay in memory until the process ends.
+            message = from_json(line, cache_strings="keys")
         except ValueError:
             await self._writer.send(PARSE_ERROR)
             return None

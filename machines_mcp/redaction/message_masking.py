@@ -103,7 +103,7 @@ class MessageMasking:
         if not text.startswith(("{", "[")):
             return self._string(text, "text")
         try:
-            inner = from_json(text)
+            inner = from_json(text, cache_strings="keys")
         except ValueError:
             return self._string(text, "text")
         before = self.count

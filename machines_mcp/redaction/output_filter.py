@@ -171,7 +171,7 @@ class OutputFilter:
 
     def _with_masks(self, line: str, exempt: frozenset[str]) -> str:
         masking = MessageMasking(exempt)
-        message = from_json(line)
+        message = from_json(line, cache_strings="keys")
         shown = masking.masked(message)
         if not masking.count:
             return line

@@ -80,14 +80,17 @@ async def _exchange(process: Process, request: VaultRequest) -> VaultReply:
         await process.stdin.send(request_line(request))
     except (OSError, anyio.BrokenResourceError):
         raise VaultError from None
-    line = b""
-    async for chunk in process.stdout:
-        line += chunk
-        if len(line) > MAX_REPLY_BYTES:
+    line = bytearray()
+    try:
+        async for chunk in process.stdout:
+            line += chunk
+            if len(line) > MAX_REPLY_BYTES:
+                raise VaultError
+        if await process.wait() != 0:
             raise VaultError
-    if await process.wait() != 0:
-        raise VaultError
-    reply = parse_reply(line, request.sink)
+        reply = parse_reply(line, request.sink)
+    finally:
+        line[:] = bytes(len(line))
     if reply.last4 not in (None, request.last4):
         raise VaultError
     return reply

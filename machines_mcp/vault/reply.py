@@ -122,7 +122,7 @@ def reply_line(reply: VaultReply) -> bytes:
     return json.dumps(reply.fields(), separators=(",", ":")).encode() + b"\n"
 
 
-def parse_reply(line: bytes, sink: Sink = "none") -> VaultReply:
+def parse_reply(line: bytes | bytearray, sink: Sink = "none") -> VaultReply:
     """Parse a reply. Raises `VaultError` unless the line is a reply for this sink in its only valid form."""
     reply = _parse(VaultReply, line) or _parse(_REPLIES.get(sink, VaultReply), line)
     # Padding, escapes, duplicate keys and extra lines could carry more data than the fields.
@@ -131,7 +131,7 @@ def parse_reply(line: bytes, sink: Sink = "none") -> VaultReply:
     return reply
 
 
-def _parse(kind: type[VaultReply], line: bytes) -> VaultReply | None:
+def _parse(kind: type[VaultReply], line: bytes | bytearray) -> VaultReply | None:
     try:
         return kind.model_validate_json(line)
     except ValidationError:

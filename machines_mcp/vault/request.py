@@ -27,9 +27,14 @@ class VaultError(Exception):
 
 
 class Message(BaseModel):
-    """One line between the server and the vault: strict, without extra fields, and without values in errors."""
+    """One line between the server and the vault: strict, without extra fields, and without values in errors.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True)
+    The parser's cache would keep short strings, such as a card number, until the process ends.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True, cache_strings="none"
+    )
 
 
 class Verifier(Message):
