@@ -114,12 +114,13 @@ def verification_message(finding: Finding, checkpoint: Checkpoint | None) -> str
         key = "; if every row was changed, the key is the wrong one" if finding.faults[0] == Fault(1, "changed") else ""
         return f"Tampered with: {finding.faults[0]}{more} ({finding.rows} rows in total){key}."
     newest = f", the newest from {moment(finding.checkpoint.at)} UTC" if finding.rows else ""
+    pruned = f", {finding.pruned} pruned" if finding.pruned else ""
     against = (
         f"the checkpoint at row {checkpoint.seq} matches"
         if checkpoint
         else "without a checkpoint, truncation goes unnoticed"
     )
-    return f"Intact: {finding.rows} rows{newest}; {against}."
+    return f"Intact: {finding.rows} rows{pruned}{newest}; {against}."
 
 
 def _refuse_without_key(folder: Path) -> None:

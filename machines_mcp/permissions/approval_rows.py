@@ -48,6 +48,19 @@ def newest_approvals(db: sqlite3.Connection, principal: Principal, limit: int) -
     return [_from_row(row) for row in db.execute(query, principal.bound | {"limit": limit})]
 
 
+def prune_unused(db: sqlite3.Connection, before: float) -> int:
+    """Delete the approvals of calls that never ran and ended before that time (epoch seconds). Return how many.
+
+    These are refused and expired ones. An approval that the journal or a withdrawal names is kept.
+    """
+    ended = "state IN ('waiting', 'granted', 'refused') AND max(created_at, expires_at, coalesce(decided_at, 0)) < ?"
+    named = (
+        "SELECT approval_id FROM mutations WHERE approval_id IS NOT NULL"
+        " UNION ALL SELECT approval_id FROM withdrawals WHERE approval_id IS NOT NULL"
+    )
+    return db.execute(f"DELETE FROM approvals WHERE {ended} AND id NOT IN ({named})", (before,)).rowcount  # noqa: S608
+
+
 def find(db: sqlite3.Connection, principal: Principal, approval_id: str) -> Approval | None:
     """Return the approval with this id, or None."""
     query = f"SELECT * FROM approvals WHERE id = :id AND {OF_PRINCIPAL}"  # noqa: S608 - constants only

@@ -33,6 +33,7 @@ SENSITIVE = frozenset(
 """The classes that only `embedded` may allow without approval."""
 
 WAITING_PER_USER = 20
+RETENTION_DAYS = 90
 PRODUCTION_RATES = {"asks_per_minute": 5, "mutations_per_hour": 20, "reveals_per_card_per_day": 3}
 """The rates of each user in `production`, unless the policy sets others."""
 
@@ -133,6 +134,8 @@ class Policy:
     """The classes that the client's dialog may approve."""
     limits: Limits = field(default_factory=Limits)
     head_file: Path | None = None
+    retention_days: int = RETENTION_DAYS
+    """The age from which `machines-mcp state prune` deletes rows. It affects no decision."""
     digest: str = field(init=False)
     """SHA-256 (hex) of the content. Equal policies have equal digests, wherever they were read from."""
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import (
     READ_ONLY,
+    RETENTION_DAYS,
     WAITING_PER_USER,
     Limits,
     Policy,
@@ -140,6 +141,7 @@ def _built(file: PolicyFile, source: str, tools: Tools, key: SealingKey | None, 
         dialog=default_dialog(real) if dialog is None else frozenset(map(ActionClass, dialog)),
         limits=_limits(file),
         head_file=_path(file.audit.head_file),
+        retention_days=RETENTION_DAYS if file.retention.days is None else file.retention.days,
     )
 
 

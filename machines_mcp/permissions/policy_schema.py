@@ -169,6 +169,12 @@ class Audit(Section):
     head_file: FilePath | None = Field(None, description="file for the newest checkpoint of the chain, kept elsewhere")
 
 
+class Retention(Section):
+    """How long `machines-mcp state prune` keeps what it may delete."""
+
+    days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(None, description="default: 90")
+
+
 class PolicyFile(Section):
     """The keys above the first section, and `[tools]`."""
 
@@ -196,3 +202,4 @@ class PolicyFile(Section):
     identity: Identity = Field(Identity(), description="how identity data is submitted")
     approval: ApprovalSection = Field(ApprovalSection(), description="where a person may approve")
     audit: Audit = Field(Audit(), description="the audit log")
+    retention: Retention = Field(Retention(), description="how long old rows are kept")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Checkpoint, holds
+from machines_mcp.storage.audit_pruning import pruned_runs
 from machines_mcp.storage.audit_record import COLUMNS
 from machines_mcp.storage.migrations.stored_names import AUDIT_MAC_NAMES
 
@@ -51,11 +52,12 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of `verify`: the number of rows, the first ten faults, and the current checkpoint."""
+    """The result of `verify`: the number of rows, the first ten faults, the checkpoint, and how many were pruned."""
 
     rows: int
     faults: tuple[Fault, ...]
     checkpoint: Checkpoint
+    pruned: int = 0
 
     @property
     def ok(self) -> bool:
@@ -85,19 +87,24 @@ def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = N
     if db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'audit'").fetchone() is None:
         return Finding(0, (Fault(0, "gone"),), EMPTY)
     faults: list[Fault] = []
-    rows, last, before = 0, 0, GENESIS
-    found = EMPTY
+    rows, last, before, pruned = 0, 0, GENESIS, 0
+    found, runs = EMPTY, pruned_runs(db)
     for values, mac in _rows(db):
         rows += 1
         seq = values[0]
+        while seq > last + 1 and (run := runs.get(last + 1)) and run.last < seq and run.continues(key, before):
+            last, before, pruned = run.last, run.mac, pruned + run.last - run.first + 1
         faults += _faults(key, before, last, values, mac)
         if isinstance(mac, bytes) and seq > 0:
             before = mac  # check the next row against the stored MAC, so that each fault is reported once
         last = max(seq, 0)
         found = Checkpoint(seq, before.hex(), values[1])
+    if any(first > last for first in runs):
+        # The newest row is never pruned, so rows after these were deleted.
+        faults.append(Fault(last + 1, "missing"))
     if checkpoint is not None and not holds(db, checkpoint):
         faults.append(Fault(checkpoint.seq, "truncated"))
-    return Finding(rows, tuple(faults[:MAX_FAULTS]), found)
+    return Finding(rows, tuple(faults[:MAX_FAULTS]), found, pruned)
 
 
 def _faults(key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: object) -> Iterator[Fault]:

@@ -24,6 +24,8 @@ GENESIS = hashlib.sha256(b"machines-mcp audit").digest()
 """The value that the first row is chained to, in place of a previous MAC."""
 
 MAX_FILE = 1000
+MAC_PREFIX = 8
+"""How many bytes of each pruned row's MAC are kept."""
 _MAC = re.compile(r"[0-9a-f]{64}")
 
 
@@ -79,11 +81,15 @@ def newest(db: sqlite3.Connection) -> Checkpoint:
 
 
 def holds(db: sqlite3.Connection, checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint's row is in the chain, unverified."""
+    """Whether the checkpoint's row is in the chain or was pruned, unverified."""
     if checkpoint.seq == 0:
         return True
     row = db.execute("SELECT mac FROM audit WHERE seq = ?", (checkpoint.seq,)).fetchone()
-    return row is not None and isinstance(row[0], bytes) and hmac.compare_digest(row[0].hex(), checkpoint.mac)
+    if row is not None:
+        return isinstance(row[0], bytes) and hmac.compare_digest(row[0].hex(), checkpoint.mac)
+    within = "SELECT substr(macs, ? * (? - first) + 1, ?) FROM audit_pruned WHERE ? BETWEEN first AND last"
+    pruned = db.execute(within, (MAC_PREFIX, checkpoint.seq, MAC_PREFIX, checkpoint.seq)).fetchone()
+    return pruned is not None and hmac.compare_digest(pruned[0].hex(), checkpoint.mac[: 2 * MAC_PREFIX])
 
 
 def publish(db: sqlite3.Connection, path: Path) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from machines_mcp.storage.audit_chain import Finding, chained, tolerant, verify
 from machines_mcp.storage.audit_checkpoint import Checkpoint, newest, publish
+from machines_mcp.storage.audit_pruning import prune_batch
 from machines_mcp.storage.audit_queue import AuditQueue
 from machines_mcp.storage.audit_record import COLUMNS, AuditEntry, AuditRow, Kind, fingerprinted, stored_kind
 from machines_mcp.storage.database import StoreUnavailable
@@ -160,6 +162,22 @@ class AuditLog:
                 return [AuditRow.of(row) for row in db.execute(query, values)]
 
         return await self._store.read(work)
+
+    async def prune(self, before: float) -> int:
+        """Delete the rows of reads from before that time (epoch seconds), some at a time. Return how many.
+
+        The chain must be intact. A row of its own is written first.
+
+        Raises:
+            StoreUnavailable: The database can't be used. Rows may have been deleted.
+        """
+        await self.append(AuditEntry("setting", code="pruned", by="operator"))
+        deleted = 0
+        reached: int | None = 0
+        while reached is not None:
+            batch = await self._store.run(partial(prune_batch, key=self._key, before=before, after=reached))
+            deleted, reached = deleted + batch.deleted, batch.reached
+        return deleted
 
     async def verified(self, checkpoint: Checkpoint | None = None) -> Finding:
         """Verify the whole chain (see `verify`).

@@ -191,6 +191,12 @@ class Withdrawals:
         db.execute(change, (status, text, self._clock(), withdrawal_id))
 
 
+def prune_quotes(db: sqlite3.Connection, before: float) -> int:
+    """Delete the quotes that expired unused before that time (epoch seconds). Return how many."""
+    unused = "used_by IS NULL AND NOT EXISTS (SELECT 1 FROM withdrawals WHERE quote_id = quotes.id)"
+    return db.execute(f"DELETE FROM quotes WHERE expires_at < ? AND {unused}", (before,)).rowcount  # noqa: S608
+
+
 def open_withdrawals(db: sqlite3.Connection, principal: Principal) -> list[OpenWithdrawal]:
     """Return the withdrawals without a final status, oldest first."""
     query = (

@@ -145,6 +145,8 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         waiting_per_user = 10
         [audit]
         head_file = "{tmp_path / "head"}"
+        [retention]
+        days = 11
         """,
         "embedded",
     )
@@ -179,6 +181,7 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
     assert policy.identity_through_model is False
     assert policy.dialog == {ActionClass.WRITE, ActionClass.MONEY}
     assert policy.head_file == tmp_path / "head"
+    assert policy.retention_days == 11
     assert (policy.source, policy.environment, policy.users) == (str(path), "embedded", None)
 
 
