@@ -14,13 +14,13 @@ DATE = rf"(?:19|20|21)[0-9]{{2}}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])(?:
 """The pattern of a date that exists, with or without a time."""
 _DATES = re.compile(rf"(?<![0-9]){DATE}(?:[^0-9A-Za-zª]{{1,3}}{DATE})*+(?![0-9])")
 _UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"
-_HASH = r"(?:0x)?[0-9a-fA-F]{32,1024}"
+_HASH = r"(?:0x)?[0-9a-fA-F]{20,1024}"
 _IDS = re.compile(rf"(?<![0-9A-Za-z])(?:{_UUID}|{_HASH})(?![0-9A-Za-z])")
 _LETTER = re.compile(r"[a-fA-F]")
 _GROUPED = re.compile(r"[0-9]+(?:-[0-9]+)*")
 _MIN_LETTERS = 2
 # Of sixteen random hex digits, 1.3 % have at most seven different ones. A filler typed by hand has few.
-_MAX_FILLER_DIGITS = 7
+_MAX_FILLER_DIGITS, _LEAST_LONG = 7, 32
 
 
 def find_look_alikes(text: str, is_card: Callable[[str], bool]) -> Iterator[tuple[int, int]]:
@@ -34,7 +34,12 @@ def _is_id(token: str, is_card: Callable[[str], bool]) -> bool:
     if len(_LETTER.findall(token)) < _MIN_LETTERS:
         return False
     bare = token[2:] if token.startswith("0x") else token
-    return not any(is_card(row) and len(set(filler) - {"-"}) <= _MAX_FILLER_DIGITS for row, filler in _rows(bare))
+    return not any(is_card(row) and _is_filler(filler, bare) for row, filler in _rows(bare))
+
+
+def _is_filler(filler: str, token: str) -> bool:
+    """Whether the rest of a token may be there only to hide a card number. That of a short token tells too little."""
+    return len(token) < _LEAST_LONG or len(set(filler) - {"-"}) <= _MAX_FILLER_DIGITS
 
 
 def _rows(token: str) -> Iterator[tuple[str, str]]:
