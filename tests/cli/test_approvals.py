@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from contextvars import Context
@@ -131,6 +132,21 @@ def test_a_wrong_passphrase_delays_even_the_right_one(run: Run, env: dict[str, s
 async def type_six_wrong(env: dict[str, str]) -> None:
     async with open_guard(read_settings(env)) as guard:
         await type_wrong(guard, "terminal", 6)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX modes")
+def test_a_state_folder_that_others_can_write_is_refused_with_the_mode_to_set(run: Run, env: dict[str, str]) -> None:
+    root = Path(env["MACHINES_STATE_DIR"])
+    root.mkdir()
+    root.chmod(0o777)
+    result = run("approve")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"The state folder can't be used. Other users can write to {root}. Run: chmod 0755 {root}\n"
+    )
+    assert list(root.iterdir()) == []
+    root.chmod(0o755)
+    assert run("approve").exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["approve", "deny"])
