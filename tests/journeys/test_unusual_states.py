@@ -155,6 +155,11 @@ def corrects(field: str, value: Any) -> Told:
     return told
 
 
+def found_the_card(answer: Answer, data: dict[str, Any]) -> None:
+    """The user found the card, and says so once asked."""
+    data["status"] = "active"
+
+
 def state(name: str, begins: str, calls: str, ends: dict[str, Any], arrange: Arrange, **more: Any) -> UnusualState:
     arguments = tuple(more.pop("arguments", {}).items())
     return UnusualState(name, begins, calls, ends, arrange, arguments=arguments, **more)
@@ -216,7 +221,7 @@ STATES = [
         user_at(funded=True),
     ),
     state("sessions ended", "create_card", "create_card", MADE, sessions_ended),
-    state("card locked", "get_card", "get_card update_card", MADE, has_card("locked")),
+    state("card locked", "get_card", "get_card update_card", MADE, has_card("locked"), told=found_the_card),
     *(
         state(
             f"card closed, {tool}",

@@ -102,7 +102,14 @@ SENTENCES = [
         "The user exists at Machines. Their KYC status is not submitted.",
     ),
     (
-        _made(Status, policy="p", permissions=[], budgets=[], waiting=[], unresolved=[{"status": "executing"}]),
+        _made(
+            Status,
+            policy="p",
+            permissions=[],
+            budgets=[],
+            waiting=[],
+            unresolved=[{"status": "executing", "since": NOON}],
+        ),
         "0 calls waiting for approval, 1 unresolved.",
     ),
     (_made(WithdrawalQuote, **PAYOUT), "Quote for $1,234.50, valid until 12:00:05 UTC."),
