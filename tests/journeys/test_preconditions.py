@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.redaction.test_characters import FAMILY, PERSIAN
 from tests.support.approver import FakeApprover
 from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent, applicant
 
@@ -96,3 +97,23 @@ async def test_read_only_server_reads_and_refuses_changes(era: Era, tmp_path: Pa
             await user.call("create_session", purpose="kyc")
         listed = {tool.name for tool in (await user.client.list_tools()).tools}
         assert "get_balances" in listed and not listed & {"create_session", "submit_kyc", "create_card", "close_card"}
+
+
+async def test_nobody_is_asked_for_what_can_be_known_to_be_wrong(user: Agent, person: FakeApprover) -> None:
+    await user.to_funded()
+    person.asked.clear()
+    wrong_checksum = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD"
+    code, _ = await user.refusal("quote_withdrawal", **TERMS | {"address": wrong_checksum})
+    assert code == "input.invalid"
+    for label in ("a\u202eb", "null", "a\n"):
+        assert (await user.refusal("create_card", label=label))[0] == "input.invalid"
+    quote = await user.call("quote_withdrawal", TERMS | {"amount_cents": 40_000_00})
+    assert await user.refusal("create_withdrawal", quote_id=quote["quote_id"]) == ("input.invalid", "get_balances")
+    assert person.asked == []
+
+
+async def test_person_reads_the_label_that_is_sent(user: Agent, person: FakeApprover) -> None:
+    await user.to_funded()
+    for label in (FAMILY, PERSIAN):
+        assert (await user.call("create_card", label=label))["label"] == label
+        assert label in person.asked[-1]
