@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
 
 _DECIDED_ELSEWHERE = {
-    "page": "Approve this on its own page, which shows the card. The assistant has the address.",
+    "page": "Approve this on its own page, which the desk starts. Run machines-mcp desk.",
     "form": "Approve this by filling in its form at the desk. Run machines-mcp desk.",
 }
 _ALREADY_DECIDED = {

@@ -27,15 +27,15 @@ async def call_once(
 ) -> tuple[dict[str, Any], bool]:
     """Return the structured result or the error object, and whether the call succeeded.
 
-    If the call needs approval on the vault's page, `on_page` receives the address, and the result is the page's
-    outcome, after at most two minutes. The page closes with this process. `on_progress` receives progress.
+    If the call needs approval on a page, `on_page` receives the address, and the result is the outcome of the page,
+    after at most 15 minutes. The page closes with this process. `on_progress` receives progress.
     """
     who = Implementation(name="machines-mcp call", version=__version__)
     async with opened(settings, standing_yes=standing_yes) as app, Client(app.server(), client_info=who) as client:
         answer, body = await _call(client, tool, arguments, on_progress)
         if "page" in body and "approval_id" in body:
             on_page(str(body["page"]))
-            await app.reveals.ended(body["approval_id"])
+            await app.page_ended(body["approval_id"])
             # If the page went unused, the approval is still waiting, and a repeated call would only open another.
             if await app.guard.channels.get(body["approval_id"]) is None:
                 again = {**arguments, "approval_id": body["approval_id"]}

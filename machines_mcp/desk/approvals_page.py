@@ -60,6 +60,7 @@ class ApprovalsPage:
         return [
             Route(re.compile("/"), get=self.home),
             Route(re.compile("/decisions/([0-9a-f]{32})"), get=self.show, post=self.decide),
+            Route(re.compile("/cards/([0-9a-f]{32})"), post=self.open_card),
         ]
 
     async def home(self, request: SessionRequest) -> Response:
@@ -113,6 +114,13 @@ class ApprovalsPage:
         if result == "granted" or result == "refused":
             return self._renderer.redirect(request, MESSAGES[result])
         return await self._page(request, *(await passphrase_fault(self._renderer, result) or _NOT_DECIDED[result]))
+
+    async def open_card(self, request: SessionRequest, form: Form) -> Response:
+        """Start the vault's page, which decides, and lead there. The page is on another port."""
+        page = await self._renderer.dependencies.open_card(request.path_parameter)
+        if page.address is None:
+            return await self._page(request, 409, page.message)
+        return self._renderer.page(request, "card", address=page.address)
 
     async def _page(self, request: SessionRequest, status: int, fault: str) -> Response:
         approval = await self._guard.approvals.get(request.path_parameter)

@@ -32,6 +32,14 @@ class FormResult:
 
 
 @dataclass(frozen=True, slots=True)
+class CardPage:
+    """The address of the vault's page, or one sentence about why it can't be shown."""
+
+    address: str | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeskDependencies:
     """What the desk needs from its server."""
 
@@ -49,6 +57,8 @@ class DeskDependencies:
     """Return what a status means, in a sentence."""
     submit_form: Callable[[str, Mapping[str, str], TakeDecision], Awaitable[FormResult]]
     """Run a waiting call with typed values: (approval id, values, callback that takes the decision)."""
+    open_card: Callable[[str], Awaitable[CardPage]]
+    """Start the vault's page of a waiting reveal, by approval id."""
     clock: Callable[[], float] = time.time
 
     @property

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import anyio
+
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_rows import executing_approvals, find, set_owner
 from machines_mcp.storage.database import StoreUnavailable
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from machines_mcp.storage.database import Store
 
 EXECUTION_SECONDS = 90.0
+POLL_SECONDS = 0.25
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,14 @@ class Executions:
         if self.locks.is_own(approval.owner):
             return approval.id not in self._released
         return self.locks.alive(approval.owner)
+
+    async def ended(self, approval_id: str) -> None:
+        """Wait until no process executes the approval any more."""
+        while True:
+            approval = await self._store.read(lambda db: find(db, self._principal, approval_id))
+            if approval is None or approval.state != "executing" or not self.running(approval):
+                return
+            await anyio.sleep(POLL_SECONDS)  # another process may execute it
 
     async def interrupted(self) -> list[Approval]:
         """Return the interrupted approvals (executing, but by no live process), oldest first."""

@@ -12,7 +12,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.protocol import elicitation
 from machines_mcp.protocol.approval_errors import approval_required, as_tool_error
-from machines_mcp.protocol.errors import ToolError
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.protocol.tool_call import ToolCall
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from machines_mcp.protocol.reconciliation import Reconciler
 
 
+# The desk's pages for approvals that only one page can decide. The desk starts the vault's page on request.
+_PAGES = {"form": "kyc", "page": "decisions"}
+_NO_PAGE = "The page for this can't be shown: no port is free on this machine. Nothing was sent; tell the operator."
 MAX_DIALOG = 8_000
 """The most characters that a client's dialog is given. A person reads a longer text at the desk or at a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalFlow:
-    """Runs the approval flow. `desk` starts the desk and returns its address, or None if it can't run.
+    """Runs the approval flow. `desk` starts the desk and returns the address of a page, or None if it can't run.
 
     `page_ended` waits, for a bounded time, until an approval's own page has stored its outcome.
     """
@@ -36,7 +39,7 @@ class ApprovalFlow:
     runner: ToolRunner
     reconciler: Reconciler
     responses: ResponseBuilder
-    desk: Callable[[], Awaitable[str | None]]
+    desk: Callable[[str], Awaitable[str | None]]
     page_ended: Callable[[str], Awaitable[None]]
 
     async def authorize(self, call: ToolCall) -> Authorization | types.InputRequiredResult:
@@ -57,10 +60,16 @@ class ApprovalFlow:
             raise
 
     async def required(self, call: ToolCall, approval: Approval) -> ToolError:
-        """Return `approval.required`, with where the person decides."""
-        decidable = await self.authorizer.can_be_approved()
-        page = await self.runner.approval_page(call, approval) if decidable else None
-        desk = await self.desk() if page is None and decidable else None
+        """Return `approval.required`, with where the person decides. Any address works until the approval expires.
+
+        Raises:
+            ToolError: Only a page of its own can decide this, and no desk can run.
+        """
+        decidable, only = await self.authorizer.can_be_approved(), approval.details.only
+        address = await self.desk(f"{_PAGES[only]}/{approval.id}" if only else "") if decidable else None
+        if only and decidable and address is None:
+            raise ToolError(Code.STATE_UNAVAILABLE, message=_NO_PAGE)
+        page, desk = (address, None) if only else (None, address)
         return approval_required(call.tool, approval, page=page, desk=desk, decidable=decidable)
 
     async def _requested(self, call: ToolCall) -> Authorization | types.InputRequiredResult:

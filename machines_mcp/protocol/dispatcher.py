@@ -42,7 +42,7 @@ async def _no_page(approval_id: str) -> None:
 
 
 class Dispatcher:
-    """Runs tool calls. `desk` starts the desk and returns its address, or None if it can't run.
+    """Runs tool calls. `desk` starts the desk and returns the address of a page, or None if it can't run.
 
     `page_ended` waits, for a bounded time, until an approval's own page has stored its outcome.
     """
@@ -56,7 +56,7 @@ class Dispatcher:
         responses: ResponseBuilder,
         *,
         digest_key: bytes,
-        desk: Callable[[], Awaitable[str | None]],
+        desk: Callable[[str], Awaitable[str | None]],
         page_ended: Callable[[str], Awaitable[None]] = _no_page,
     ) -> None:
         self._tools = registry.tools
@@ -140,6 +140,20 @@ class Dispatcher:
         if decision == "granted":
             await self._runner.execute(call, approval)
         return decision
+
+    async def open_page(self, approval_id: str) -> str | None:
+        """Start the page that decides a waiting call and runs it, and return its address; None if no such call waits.
+
+        Raises:
+            ToolError: The page can't be shown.
+        """
+        approval = await self._authorizer.waiting(approval_id)
+        tool = None if approval is None else self._tools.get(approval.tool)
+        if approval is None or tool is None or approval.details.only != "page":
+            return None
+        # The row has the arguments of such a call.
+        given = {"card_id": approval.card_id, "sink": approval.details.sink}
+        return await self._runner.open_page(self._reader.read_form(tool, approval, given), approval)
 
     def allow_verbatim(self, ctx: Context, values: Collection[str]) -> None:
         """Let the response to this request show these values verbatim."""

@@ -110,8 +110,8 @@ class ToolRunner:
             raise ToolError(Code.OUTPUT_BLOCKED)
         return replace(details, protective=call.request.protective)
 
-    async def approval_page(self, call: ToolCall, approval: Approval) -> str | None:
-        """Return the address of the approval's own page, opening it if needed; None if it has none.
+    async def open_page(self, call: ToolCall, approval: Approval) -> str | None:
+        """Start the approval's own page if needed and return its address; None if it has none.
 
         Raises:
             ToolError: The page can't be shown.

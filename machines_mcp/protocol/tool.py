@@ -155,7 +155,7 @@ class Tool:
     approval_details: Callable[[ToolContext[Any], Any], Awaitable[ApprovalDetails]] | None
     described: frozenset[str]
     """The arguments that `approval_details` describes. All others are listed below them by name."""
-    approval_page: Callable[[ToolContext[Any], Any, Approval], Awaitable[str | None]] | None
+    approval_page: Callable[[ToolContext[Any], Any, Approval], Awaitable[str]] | None
     reconcile: Reconcile | None
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]]
     idempotent: bool
@@ -188,7 +188,7 @@ def tool(
     protective: Callable[[In], bool] = lambda _: False,
     approval_details: Callable[[ToolContext[S], In], Awaitable[ApprovalDetails]] | None = None,
     described: Collection[str] = (),
-    approval_page: Callable[[ToolContext[S], In, Approval], Awaitable[str | None]] | None = None,
+    approval_page: Callable[[ToolContext[S], In, Approval], Awaitable[str]] | None = None,
     reconcile: Reconcile | None = None,
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
 ) -> Callable[[Callable[[ToolContext[S], In], Awaitable[Out]]], Tool]:

@@ -53,6 +53,10 @@ _INSTRUCTIONS = (
 )
 
 
+PAGE_END_SECONDS = 25.0
+"""How long a call waits for its page to end: long enough for one that was just approved."""
+
+
 class App:
     """Builds one server's components, and closes them. `embedded` replaces the simulator process, for tests.
 
@@ -145,7 +149,7 @@ class App:
                 ResponseBuilder(registry, stamp, self.output_filter.allow),
                 digest_key=state_key(settings.state_dir, ARGUMENTS_KEY),
                 desk=self.desk_address,
-                page_ended=self._page_ended,
+                page_ended=self._ended,
             )
             self._loaded = Loaded(
                 registry,
@@ -172,7 +176,7 @@ class App:
         """The vault starter, which tracks open pages."""
         from machines_mcp.server.card_reveals import CardReveals
 
-        found = CardReveals(self.settings, self.guard, self.connection.endpoint, opens_pages=self._opens_pages)
+        found = CardReveals(self.settings, self.guard, self.connection.endpoint)
         self._closing.append(found.close)
         return found
 
@@ -182,22 +186,37 @@ class App:
         from machines_mcp.server.desk import ServerDesk
 
         desk = ServerDesk(
-            self.settings, self.guard, self.connection.client, self._fulfil, opens_pages=self._opens_pages
+            self.settings,
+            self.guard,
+            self.connection.client,
+            self._fulfil,
+            self._open_card,
+            opens_pages=self._opens_pages,
         )
         self._closing.append(desk.desk.close)
         return desk
 
-    async def _page_ended(self, approval_id: str) -> None:
-        # Without a page opened by this process, there is none to wait for.
-        if "reveals" in self.__dict__:
-            await self.reveals.ended_in_time(approval_id)
+    async def page_ended(self, approval_id: str) -> None:
+        """Wait until a call that is decided on a page was decided and has ended, or its approval has expired."""
+        from machines_mcp.permissions.executions import POLL_SECONDS
+
+        while await self.guard.channels.get(approval_id) is not None:  # noqa: ASYNC110 - another process may decide it
+            await anyio.sleep(POLL_SECONDS)
+        await self._ended(approval_id)
+
+    async def _ended(self, approval_id: str) -> None:
+        with anyio.move_on_after(PAGE_END_SECONDS):
+            await self.guard.approvals.executions.ended(approval_id)
+
+    async def _open_card(self, approval_id: str) -> str | None:
+        return await self.load().dispatcher.open_page(approval_id)
 
     async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> Decision:
         return await self.load().dispatcher.fulfil(approval_id, values, take)
 
-    async def desk_address(self) -> str | None:
-        """Return the desk's address. Starts the desk at the first call."""
-        return await self.desk.address()
+    async def desk_address(self, path: str = "") -> str | None:
+        """Return the address of a page of the desk. Starts the desk at the first call."""
+        return await self.desk.address(path)
 
     def _alarm(self, code: str) -> None:
         self.guard.audit.alarm(code)

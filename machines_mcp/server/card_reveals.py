@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,13 @@ import anyio
 
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.sink import Sink
-from machines_mcp.server.browser import open_page
 from machines_mcp.server.partner_connection import path_text
 from machines_mcp.server.reveal_page import RevealPage, record_reveal, to_revealed
 from machines_mcp.storage.slots import Slots, SlotsTaken
 from machines_mcp.tools.services import Outcome, Revealed
 from machines_mcp.vault import client
 from machines_mcp.vault.public_key import Recipient, read_recipient
-from machines_mcp.vault.request import PageOptions, VaultRequest, Verifier
+from machines_mcp.vault.request import PageDetail, PageOptions, VaultRequest, Verifier
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 REVEAL_SECONDS = 20.0
 WAIT_SECONDS = 30.0
 """How long a reveal waits for another one to end."""
-PAGE_SECONDS = 120.0
+AFTER_EXPIRY_SECONDS = 60.0
+"""How long a page outlives its approval: a yes in the last second still shows the card, a later one reads why not."""
 RETRY_SECONDS = 15
 PAGE_WAIT_SECONDS = 0.5
 START_SECONDS = 20.0
-PAGE_END_SECONDS = 25.0
 MAX_VAULTS = 2
 """Vaults without a page at once, in all servers of the state folder. Each takes about 40 MB."""
 MAX_PAGES = 3
@@ -42,20 +42,12 @@ MAX_PAGES = 3
 
 
 class CardReveals:
-    """Starts vaults. `address` returns the Partner API's URL and key; `opens_pages` opens a browser here."""
+    """Starts vaults. `address` returns the Partner API's URL and key."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        guard: Guard,
-        address: Callable[[], Awaitable[tuple[str, Secret]]],
-        *,
-        opens_pages: bool = False,
-    ) -> None:
+    def __init__(self, settings: Settings, guard: Guard, address: Callable[[], Awaitable[tuple[str, Secret]]]) -> None:
         self._settings = settings
         self._guard = guard
         self._address = address
-        self._opens_pages = opens_pages
         self._turn = anyio.Lock()
         self._pages: dict[str, RevealPage] = {}
         self._slots = Slots(settings.state_dir, "vault", MAX_VAULTS)
@@ -84,7 +76,7 @@ class CardReveals:
         return to_revealed(reply)
 
     async def page(self, approval: Approval, last4: str, outcome: Outcome) -> str:
-        """Return the URL of the page where a person approves this reveal and sees the card, opening it if needed.
+        """Return the URL of the page where a person approves this reveal and sees the card, starting it if needed.
 
         The page stores its result, converted by `outcome`, with the approval.
 
@@ -103,11 +95,6 @@ class CardReveals:
         if page is not None:
             await page.ended.wait()
 
-    async def ended_in_time(self, approval_id: str) -> None:
-        """Wait for `ended`, at most 25 seconds: long enough for a page that was just approved."""
-        with anyio.move_on_after(PAGE_END_SECONDS):
-            await self.ended(approval_id)
-
     async def close(self) -> None:
         """Cancel every open page and wait for it to end."""
         tasks = [task for page in self._pages.values() if (task := page.cancel()) is not None]
@@ -119,9 +106,12 @@ class CardReveals:
             handle=secrets.token_urlsafe(16),
             asked_by=approval.asked_by[:80],
             environment=self._settings.environment,
+            details=page_details(approval),
+            expires_at=approval.expires_at,
             verifier=await self._verifier(approval),
         )
-        needs = {"page": order, "deadline_seconds": PAGE_SECONDS}
+        left = max(0.0, approval.expires_at - time.time())
+        needs = {"page": order, "deadline_seconds": left + AFTER_EXPIRY_SECONDS}
         request = await self._request(approval.user_id, approval.card_id or "", last4, "page", **needs)
         page = RevealPage(self._guard, approval, order.handle, outcome)
         try:
@@ -134,8 +124,6 @@ class CardReveals:
         if not page.port:
             page.cancel()
             raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.not_started"})
-        if self._opens_pages:
-            await anyio.to_thread.run_sync(open_page, page.address, self._settings.state_dir)
         return page
 
     async def _verifier(self, approval: Approval) -> Verifier | None:
@@ -165,6 +153,11 @@ class CardReveals:
 
 def _busy(message: str) -> ToolError:
     return ToolError(Code.RATE_LIMITED, message=message, details={"retry_after_seconds": RETRY_SECONDS})
+
+
+def page_details(approval: Approval) -> tuple[PageDetail, ...]:
+    """Return the rows of the approval for the vault's page: the same as on every other surface."""
+    return tuple(PageDetail(label=item.label, value=item.value, note=item.note) for item in approval.details.items)
 
 
 def _recipient(key: SealingKey | None) -> Recipient:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio.to_thread
 
-from machines_mcp.desk.dependencies import DeskDependencies, FormResult, TakeDecision
+from machines_mcp.desk.dependencies import CardPage, DeskDependencies, FormResult, TakeDecision
 from machines_mcp.desk.server import Desk
+from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.server.browser import open_page
 from machines_mcp.storage.state_keys import state_key
@@ -28,6 +29,7 @@ class ServerDesk:
     """The desk of one server. With `opens_pages`, pages open in a browser on this machine.
 
     `partner` returns the API client. `fulfil` runs a waiting call with the values of a form, or raises `ToolError`.
+    `open_card` starts the vault's page of a waiting reveal and returns its address, or raises `ToolError`.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class ServerDesk:
         guard: Guard,
         partner: Callable[[], Awaitable[PartnerClient]],
         fulfil: Fulfil,
+        open_card: Callable[[str], Awaitable[str | None]],
         *,
         opens_pages: bool,
     ) -> None:
         self._guard = guard
         self._partner = partner
         self._run_call = fulfil
+        self._start_card_page = open_card
         self._state_dir = settings.state_dir
         self._opens_pages = opens_pages
         self.desk = Desk(
@@ -54,6 +58,7 @@ class ServerDesk:
                 kyc_status=self._kyc_status,
                 kyc_meaning=meaning,
                 submit_form=self._fulfil,
+                open_card=self._open_card,
             )
         )
 
@@ -65,10 +70,6 @@ class ServerDesk:
         if self._opens_pages:
             await anyio.to_thread.run_sync(open_page, home + path, self._state_dir)
         return home + path
-
-    async def form(self, approval_id: str) -> str | None:
-        """Return the address of an approval's form; None if the desk can't start."""
-        return await self.address(f"kyc/{approval_id}")
 
     async def identity(self, user_id: str) -> str | None:
         """Return the address of a user's identity check; None if the desk can't start."""
@@ -89,3 +90,10 @@ class ServerDesk:
             faults = tuple((fault.field, fault.rule) for fault in tool_error.fields)
             waits = await self._guard.channels.get(approval_id) is not None
             return FormResult("faulty" if waits else "failed", faults, tool_error.message)
+
+    async def _open_card(self, approval_id: str) -> CardPage:
+        try:
+            address = await self._start_card_page(approval_id)
+        except ToolError as tool_error:
+            return CardPage(message=tool_error.message)
+        return CardPage(address, "" if address else MESSAGES["gone"])

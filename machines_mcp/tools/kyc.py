@@ -10,7 +10,6 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Policy
-from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import (
     Completed,
     NotExecuted,
@@ -72,17 +71,6 @@ async def _approval_details(call: ServiceContext, args: SubmitKyc) -> ApprovalDe
     )
 
 
-async def _form_url(call: ServiceContext, args: SubmitKyc, approval: Approval) -> str | None:
-    """Return the address of the form, or None if the call brings the data."""
-    if approval.details.only != "form":
-        return None
-    address = await call.services.forms.form(approval.id)
-    if address is None:
-        message = "The form can't be shown: no port is free on this machine. Nothing was sent; tell the operator."
-        raise ToolError(Code.STATE_UNAVAILABLE, message=message)
-    return address
-
-
 def _hidden_arguments(policy: Policy) -> dict[str, dict[str, str]]:
     """Remove all identity arguments if the policy keeps identity data away from the model."""
     return {} if policy.identity_through_model else {name: {} for name in IDENTITY}
@@ -122,7 +110,6 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     action_class=ActionClass.IDENTITY,
     approval_details=_approval_details,
     described=("user_id", *IDENTITY),
-    approval_page=_form_url,
     reconcile=_reconcile,
     allowed_values=_hidden_arguments,
     idempotent=False,

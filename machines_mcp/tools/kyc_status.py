@@ -115,7 +115,7 @@ async def _link_to_show(call: ServiceContext, link: str | None) -> str | None:
         and not echoes.found_in(call.user_id, link)
     ):
         return link
-    return await call.services.forms.identity(call.user_id)
+    return await call.services.desk_pages.identity(call.user_id)
 
 
 def _why(link: str | None) -> str:

@@ -114,10 +114,8 @@ async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalD
     )
 
 
-async def _page_url(call: ServiceContext, args: RevealCard, approval: Approval) -> str | None:
-    """Return the address of the vault's page, which asks the person and shows the card; None for other sinks."""
-    if args.sink != "page":
-        return None
+async def _open_page(call: ServiceContext, args: RevealCard, approval: Approval) -> str:
+    """Start the vault's page, which asks the person and shows the card, and return its address."""
     return await call.services.reveals.page(
         approval, await _last4(call, args), lambda found: _page_outcome(call, args, found)
     )
@@ -136,7 +134,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     action_class_of=_action_class,
     approval_details=_approval_details,
     described=("user_id", "sink"),
-    approval_page=_page_url,
+    approval_page=_open_page,
     reconcile=_reconcile,
     allowed_values=lambda policy: {"sink": _allowed_sinks(policy)},
     idempotent=True,

@@ -94,14 +94,11 @@ class Reveals(Protocol):
         """Run steps 13 to 15 in a vault process, for any sink except `page`."""
 
     async def page(self, approval: Approval, last4: str, outcome: Outcome) -> str:
-        """Return the address of the approval's vault page, opening it if needed."""
+        """Return the address of the approval's vault page, starting the vault if needed."""
 
 
-class Forms(Protocol):
-    """The forms at the desk."""
-
-    async def form(self, approval_id: str) -> str | None:
-        """Return the address of the approval's form; None if no desk can run."""
+class DeskPages(Protocol):
+    """The pages of the desk that tools lead to."""
 
     async def identity(self, user_id: str) -> str | None:
         """Return the address of the page with the user's identity check; None if no desk can run."""
@@ -138,15 +135,15 @@ class State:
 
 
 class Services:
-    """Everything that tools can use besides their arguments. Reveals and forms load when a call needs them."""
+    """Everything that tools can use besides their arguments. Reveals and the desk load when a call needs them."""
 
     def __init__(
-        self, partner: Partner, state: State, reveals: Callable[[], Reveals], forms: Callable[[], Forms]
+        self, partner: Partner, state: State, reveals: Callable[[], Reveals], desk_pages: Callable[[], DeskPages]
     ) -> None:
         self.partner = partner
         self.state = state
         self._load_reveals = reveals
-        self._load_forms = forms
+        self._load_desk_pages = desk_pages
 
     @property
     def reveals(self) -> Reveals:
@@ -154,9 +151,9 @@ class Services:
         return self._load_reveals()
 
     @property
-    def forms(self) -> Forms:
-        """The desk's forms."""
-        return self._load_forms()
+    def desk_pages(self) -> DeskPages:
+        """The desk's pages."""
+        return self._load_desk_pages()
 
 
 ServiceContext: TypeAlias = ToolContext[Services]

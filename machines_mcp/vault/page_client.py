@@ -13,8 +13,8 @@ from machines_mcp.vault.events import MAX_EVENT_BYTES, Answer, Event, answer_lin
 from machines_mcp.vault.reply import MAX_REPLY_BYTES, VaultReply, failed, parse_reply
 from machines_mcp.vault.request import VaultError, VaultRequest, request_line
 
-# The page asks at most once a second, and lives for two minutes.
-MAX_TRIES = 130
+# The page asks at most once a second, and lives for at most sixteen minutes.
+MAX_TRIES = 1000
 CALLBACK_SECONDS = 5.0
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -80,17 +82,21 @@ class PageView:
             token=token,
             last4=request.last4,
             user_id=request.user_id,
+            details=request.page.details,
+            until=f"{datetime.fromtimestamp(request.page.expires_at, UTC):%H:%M} UTC",
             asked_by=request.page.asked_by,
             simulated=request.page.environment == "embedded",
             environment=request.page.environment,
             brand="Machines",
             passphrase=request.page.verifier is not None,
         )
-        self._closes_at = time.monotonic() + request.deadline_seconds
+        self._expires_at = request.page.expires_at
 
     def question(self, fault: str = "") -> PageResponse:
-        """Render the question, with the fault of the last answer if there was one."""
-        left = max(0, int(self._closes_at - time.monotonic()))
+        """Render the question, with the fault of the last answer if there was one, or that the approval has expired."""
+        left = math.ceil(self._expires_at - time.time())
+        if left <= 0:
+            return self.final("page.gone")
         return self._render("ask.html", 403 if fault else 200, "same-origin", fault=fault, left=left)
 
     def card(self, opened: FetchedCard) -> PageResponse:

@@ -13,7 +13,7 @@ from machines_mcp.vault.public_key import Recipient
 
 MAX_CERTIFICATES = 1024 * 1024
 MAX_REQUEST_BYTES = 2 * MAX_CERTIFICATES
-MAX_DEADLINE_SECONDS = 120.0
+MAX_DEADLINE_SECONDS = 16 * 60.0
 
 # Not \d, which matches the digits of every script.
 Last4 = Annotated[str, Field(pattern=r"^[0-9]{4}$")]
@@ -51,6 +51,14 @@ class Verifier(Message):
         return has_key(passphrase, self.salt, self.key, n=self.n, r=self.r, p=self.p)
 
 
+class PageDetail(Message):
+    """One row of the approval, as every surface shows it."""
+
+    label: str = Field(max_length=200)
+    value: str = Field(max_length=2000)
+    note: str | None = Field(default=None, max_length=500)
+
+
 class PageOptions(Message):
     """What the page shows and asks for. Without a `verifier`, pressing the button is the approval."""
 
@@ -59,6 +67,9 @@ class PageOptions(Message):
     asked_by: str = Field(max_length=80)
     """The name that the client program gave itself."""
     environment: Environment
+    details: tuple[PageDetail, ...] = Field(max_length=20)
+    expires_at: float
+    """When the approval expires, in seconds since the epoch. The page says so, and shows no card afterwards."""
     verifier: Verifier | None = None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from machines_mcp.desk.dependencies import CardPage
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Limits, default_policy
@@ -147,6 +148,38 @@ async def test_the_simulator_needs_no_passphrase_and_says_why(simulated: Running
         assert await simulated.state(approval) == "granted"
         assert "Approved." in (await person.get()).text
         assert "it runs once" not in (await person.get()).text
+
+
+REVEAL = ApprovalDetails(question="Show it?", sink="page", only="page")
+
+
+async def test_the_desk_starts_the_cards_page_on_a_click(desk: RunningDesk, person: FakeBrowser) -> None:
+    approval = await desk.ask(ActionClass.REVEAL, REVEAL)
+    await person.get(f"/decisions/{approval.id}")
+    assert desk.partner.opened == []
+    page = await person.post(f"/cards/{approval.id}")
+    assert (page.status_code, desk.partner.opened) == (200, [approval.id])
+    assert '<meta http-equiv="refresh" content="0;url=http://127.0.0.1:9/card">' in page.text
+    assert 'href="http://127.0.0.1:9/card"' in page.text
+    assert await desk.state(approval) == "waiting"
+
+
+async def test_a_cards_page_that_can_not_start_is_explained_on_the_same_page(
+    desk: RunningDesk, person: FakeBrowser
+) -> None:
+    desk.partner.card_page = CardPage(message="Three card pages already wait.")
+    approval = await desk.ask(ActionClass.REVEAL, REVEAL)
+    await person.get()
+    page = await person.post(f"/cards/{approval.id}")
+    assert (page.status_code, "Three card pages already wait." in page.text) == (409, True)
+    assert f"/cards/{approval.id}" in forms(page.text)
+
+
+async def test_no_cards_page_starts_without_the_forms_token(desk: RunningDesk, person: FakeBrowser) -> None:
+    approval = await desk.ask(ActionClass.REVEAL, REVEAL)
+    await person.get()
+    assert (await person.post(f"/cards/{approval.id}", {"token": "0" * 64})).status_code == 403
+    assert desk.partner.opened == []
 
 
 @pytest.mark.parametrize("only", ["form", "page"])

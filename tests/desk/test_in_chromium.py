@@ -17,6 +17,9 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
+from machines_mcp.desk.dependencies import CardPage
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.server.browser import open_page
 from tests.desk.pictures import PageDriver
 from tests.desk.scenes import busy_desk, waiting
@@ -273,6 +276,22 @@ def another_site(markup: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
+
+
+async def test_a_click_at_the_desk_leads_to_the_cards_page_on_another_port(tmp_path: Path, page: Tab) -> None:
+    async with running_desk(tmp_path / "state", "embedded") as desk:
+        approval = await desk.ask(ActionClass.REVEAL, ApprovalDetails("Show it?", sink="page", only="page"))
+
+        def click() -> str:
+            with another_site("<h1>The card</h1>") as vault:
+                desk.partner.card_page = CardPage(vault)
+                page.open(f"{desk.address}decisions/{approval.id}", width=800, dark=False)
+                page.evaluate("document.querySelector('form.elsewhere button').click()")
+                page.until(f"location.href === {vault!r} && document.readyState === 'complete'")
+                return f"{page.evaluate('document.body.innerText')}|{page.evaluate('document.referrer')}"
+
+        # The desk's address is secret, so it is no referrer.
+        assert await in_thread(click) == "The card|"
 
 
 async def test_another_local_page_can_neither_frame_nor_submit_the_desk(tmp_path: Path, page: Tab) -> None:

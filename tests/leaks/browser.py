@@ -17,6 +17,7 @@ _FORM = re.compile(r'<form method="post" action="([^"]+)"(.*?)</form>', re.DOTAL
 _HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 _FIELD = re.compile(r'<input id="([^"]+)" name="([^"]+)" type="(?:text|email|date|tel)"')
 _SELECT = re.compile(r'<select id="[^"]+" name="([^"]+)".*?</select>', re.DOTALL)
+_LED = re.compile(r'<meta http-equiv="refresh" content="0;url=([^"]+)">')
 _OPTION = re.compile(r'<option value="([^"]+)"')
 
 
@@ -68,8 +69,16 @@ class RecordingBrowser:
         self.forms_sent += answer is not None and answer.status == 303
         return answer is not None and answer.status == 303
 
-    async def see_card(self, address: str) -> bool:
-        """Open a card's page with the passphrase. Return whether number and code are shown."""
+    async def see_card(self, page: str) -> bool:
+        """Open a card's page from the desk, with the passphrase. Return whether number and code are shown."""
+        desk, approval_id = page.rsplit("/decisions/", 1)
+        answer = await self._send(
+            desk, await self._open(desk, f"/decisions/{approval_id}"), f"/cards/{approval_id}", {}
+        )
+        led = None if answer is None else _LED.search(answer.text)
+        return led is not None and await self._see(unescape(led[1]))
+
+    async def _see(self, address: str) -> bool:
         page = await self._request("GET", address)
         token = _HIDDEN.search(page.text)
         if token is None:

@@ -169,7 +169,7 @@ async def _no_progress(fraction: float, total: float, message: str) -> None:
     pass
 
 
-async def _no_desk_address() -> str | None:
+async def _no_desk_address(path: str) -> str | None:
     return None
 
 

@@ -17,7 +17,8 @@ from tests.support.fake_tools import ERAS, TOOLS, Era, FakeUpstream, Harness, bo
 
 pytestmark = pytest.mark.anyio
 
-PAGE = "http://127.0.0.1:9/page"
+DESK = "http://127.0.0.1:9/desk/"
+VAULT = "http://127.0.0.1:9/vault"
 
 
 class Shown(Output):
@@ -28,9 +29,13 @@ async def _approval_details(call: ToolContext[FakeUpstream], args: UserInput) ->
     return ApprovalDetails(question="Show it?", only="page")
 
 
-async def _present(call: ToolContext[FakeUpstream], args: UserInput, approval: Approval) -> str | None:
+async def _open(call: ToolContext[FakeUpstream], args: UserInput, approval: Approval) -> str:
     call.services.asked += 1
-    return PAGE
+    return VAULT
+
+
+async def _desk(path: str) -> str | None:
+    return DESK + path
 
 
 @tool(
@@ -38,7 +43,7 @@ async def _present(call: ToolContext[FakeUpstream], args: UserInput, approval: A
     toolset="cards",
     action_class=ActionClass.REVEAL,
     approval_details=_approval_details,
-    approval_page=_present,
+    approval_page=_open,
     idempotent=False,
 )
 async def show(call: ToolContext[FakeUpstream], args: UserInput) -> Shown:
@@ -48,7 +53,7 @@ async def show(call: ToolContext[FakeUpstream], args: UserInput) -> Shown:
 
 @pytest.fixture
 def harness(store: Store, clock: Clock) -> Harness:
-    return build_harness(store, clock, tools=(*TOOLS, show))
+    return build_harness(store, clock, tools=(*TOOLS, show), desk=_desk)
 
 
 async def _show(harness: Harness, era: Era, person: FakeApprover | None, **more: str) -> dict[str, Any]:
@@ -63,11 +68,12 @@ async def test_the_page_is_offered_once_and_the_clients_response_decides_nothing
 ) -> None:
     person = FakeApprover(answer)
     found = await _show(harness, era, person)
-    assert (found["code"], found["page"]) == ("approval.required", PAGE)
+    page = f"{DESK}decisions/{found['approval_id']}"
+    assert (found["code"], found["page"]) == ("approval.required", page)
     again = await _show(harness, era, person, approval_id=found["approval_id"])
     assert again["code"] == "approval.required"
     (offer,) = person.offered
-    assert offer.url == PAGE
+    assert offer.url == page
     assert offer.message.startswith("Decide this on a page on this computer")
     (waiting,) = await harness.approvals.waiting()
     assert waiting.state == "waiting"
@@ -76,7 +82,9 @@ async def test_the_page_is_offered_once_and_the_clients_response_decides_nothing
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_client_without_the_dialog_gets_the_address_in_the_response(harness: Harness, era: Era) -> None:
     found = await _show(harness, era, None)
-    assert (found["code"], found["page"]) == ("approval.required", PAGE)
+    assert (found["code"], found["page"]) == ("approval.required", f"{DESK}decisions/{found['approval_id']}")
+    # The call's own page starts when a person asks for it at the desk.
+    assert harness.upstream.asked == 0
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -88,6 +96,11 @@ async def test_no_page_is_offered_for_a_failed_call_or_one_decided_elsewhere(har
     assert person.offered == []
 
 
+async def test_without_a_desk_a_call_that_only_a_page_decides_fails(store: Store, clock: Clock) -> None:
+    server = build_harness(store, clock, tools=(*TOOLS, show))
+    assert (await _show(server, "2026-07-28", None))["code"] == "state.unavailable"
+
+
 @pytest.mark.parametrize("finishes", [True, False])
 async def test_call_waits_for_its_own_page_and_gets_its_outcome(store: Store, clock: Clock, finishes: bool) -> None:
     waited: list[str] = []
@@ -97,7 +110,7 @@ async def test_call_waits_for_its_own_page_and_gets_its_outcome(store: Store, cl
         if finishes:
             await server.approvals.finish(approval_id, '{"shown": true, "next_steps": []}', ok=True, code="ok")
 
-    server = build_harness(store, clock, tools=(*TOOLS, show), page_ended=page_ended)
+    server = build_harness(store, clock, tools=(*TOOLS, show), desk=_desk, page_ended=page_ended)
     asked = await _show(server, "2026-07-28", None)
     approval = await server.approvals.get(asked["approval_id"])
     assert approval is not None

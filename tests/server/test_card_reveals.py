@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ import psutil
 import pytest
 from mcp import Client
 
+from machines_mcp.cli.approvals import format_approval, waiting_approvals
 from machines_mcp.permissions.passphrase_tries import Way
 from machines_mcp.protocol.elicitation import PAGE
-from machines_mcp.server import card_reveals
 from machines_mcp.server.app import App
 from machines_mcp.server.app import opened as opened_app
 from machines_mcp.server.settings_reader import read_settings
@@ -28,6 +30,8 @@ from machines_mcp.testing import decide, set_passphrase
 from machines_mcp.vault.keypair import make_key_pair, unseal
 from machines_mcp.vault.public_key import thumbprint
 from tests.support.approver import FakeApprover
+from tests.support.card_pages import card_page, press_open
+from tests.support.desks import FakeBrowser
 from tests.support.stdio_client import ERAS, Era, ToolError, agent
 from tests.support.vault_simulator import OpenedCard, Simulator, Wiretap, simulator, wiretap
 from tests.support.waiting import PATIENCE
@@ -103,9 +107,10 @@ class CardPageBrowser:
 
 
 @asynccontextmanager
-async def browser(url: str) -> AsyncIterator[CardPageBrowser]:
+async def browser(page: str) -> AsyncIterator[CardPageBrowser]:
+    """Open a card's page from the desk."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-        yield CardPageBrowser(url, http)
+        yield CardPageBrowser(await card_page(page, http), http)
 
 
 @asynccontextmanager
@@ -148,7 +153,8 @@ async def test_a_person_sees_the_card_and_the_model_learns_only_that(
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
         assert (asked["code"], asked["retryable"]) == ("approval.required", True)
-        assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/[A-Za-z0-9_-]{22}", asked["page"])
+        assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/[a-z]{32}/decisions/[0-9a-f]{32}", asked["page"])
+        assert session.vaults == []
         waiting = await session.reveal("page", asked["approval_id"])
         assert (waiting["code"], waiting["page"], session.secret_requests) == ("approval.required", asked["page"], 0)
         async with browser(asked["page"]) as person:
@@ -191,18 +197,27 @@ async def test_a_call_during_the_fetch_waits_for_the_outcome(api: Simulator, car
             assert (await session.reveal("page", asked["approval_id"]))["status"] == "shown"
 
 
-async def test_concurrent_calls_open_one_page(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
-    async with open_session(api, card, tmp_path) as session:
+async def test_concurrent_calls_and_clicks_open_one_page(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path) as session, httpx.AsyncClient(trust_env=False) as http:
         answers: list[dict[str, Any]] = []
+        pages: list[str] = []
 
         async def ask() -> None:
             answers.append(await session.reveal("page"))
+
+        async def click() -> None:
+            pages.append(await card_page(answers[0]["page"], http))
 
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(ask)
         assert len({(answer["page"], answer["approval_id"]) for answer in answers}) == 1
-        assert len(session.vaults) == 1
+        assert session.vaults == []
+        pages.append(await card_page(answers[0]["page"], http))
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(click)
+        assert (len(set(pages)), len(session.vaults)) == (1, 1)
 
 
 async def test_a_reveal_on_the_page_can_be_approved_only_there(
@@ -257,9 +272,9 @@ async def test_wrong_passphrases_elsewhere_delay_no_page(api: Simulator, card: O
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
         ways: tuple[Way, ...] = ("sign-in", "desk", "terminal")
-        for way in ways:
-            await type_wrong(session.app.guard, way, 6)
         async with browser(asked["page"]) as person:
+            for way in ways:
+                await type_wrong(session.app.guard, way, 6)
             assert (await person.press()).status_code == 200
         assert await session.app.guard.passphrase.tries.wait("page") == 0
 
@@ -271,23 +286,51 @@ async def test_without_a_passphrase_no_vault_starts(api: Simulator, card: Opened
         assert "machines-mcp passphrase" in asked["where"]
 
 
-async def test_an_expired_page_is_replaced_on_the_next_call(
-    api: Simulator, card: OpenedCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_every_surface_names_the_same_expiry_and_stays_until_then(
+    api: Simulator, card: OpenedCard, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(card_reveals, "PAGE_SECONDS", 5.0)
-    async with open_session(api, card, tmp_path) as session:
+    async with open_session(api, card, tmp_path) as session, httpx.AsyncClient(trust_env=False) as http:
         asked = await session.reveal("page")
-        await session.ended(asked)
-        again = await session.reveal("page", asked["approval_id"])
-        assert (again["code"], again["page"] != asked["page"]) == ("approval.required", True)
+        ((waiting,), _) = await waiting_approvals(read_settings(session.settings))
+        until = f"{datetime.fromtimestamp(waiting.expires_at, UTC):%H:%M}"
+        assert f"open until {until}:" in format_approval(waiting)
+        vault = await card_page(asked["page"], http)
+        desk = await http.get(asked["page"], headers={"Sec-Fetch-Site": "none"})
+        assert f"{until} UTC</time>" in desk.text
+        assert f"This request expires at {until} UTC." in (await http.get(vault)).text
+
+
+async def test_an_expired_approval_says_so_on_its_page_and_at_the_desk(
+    api: Simulator, card: OpenedCard, tmp_path: Path
+) -> None:
+    async with open_session(api, card, tmp_path) as session, httpx.AsyncClient(trust_env=False) as http:
+        asked = await session.reveal("page")
+        soon = time.time() + 3
+        change = "UPDATE approvals SET expires_at = ? WHERE id = ?"
+        await session.app.store.run(lambda db: db.execute(change, (soon, asked["approval_id"])))
+        vault = await card_page(asked["page"], http)
+        desk_home, approval_id = asked["page"].rsplit("/decisions/", 1)
+        person = FakeBrowser(desk_home, http)
+        await person.get(f"/decisions/{approval_id}")
+        with anyio.fail_after(PATIENCE):
+            while (page := await http.get(vault)).status_code == 200:
+                assert "Show the card ending" in page.text
+        assert (page.status_code, "no longer open" in page.text) == (410, True)
+        refused = await person.post(f"/cards/{approval_id}")
+        assert (refused.status_code, "no longer waiting" in refused.text) == (409, True)
+        desk = await person.get(f"/decisions/{approval_id}")
+        assert (desk.status_code, ">Expired<" in desk.text) == (200, True)
+        assert (await session.reveal("page", asked["approval_id"]))["code"] == "approval.expired"
         assert session.secret_requests == 0
 
 
 async def test_at_most_three_pages_are_open(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
-    async with open_session(api, card, tmp_path) as session:
+    async with open_session(api, card, tmp_path) as session, httpx.AsyncClient(trust_env=False) as http:
         cards = [api.another_card(card.user_id) for _ in range(4)]
-        answers = [await session.reveal("page", card=one) for one in cards]
-        assert [answer["code"] for answer in answers] == ["approval.required"] * 3 + ["rate.limited"]
+        asked = [await session.reveal("page", card=one) for one in cards]
+        answers = [await press_open(one["page"], http) for one in asked]
+        assert [answer.status_code for answer in answers] == [200] * 3 + [409]
+        assert "Three card pages already wait" in answers[3].text
         assert len(session.vaults) == 3
 
 
@@ -296,7 +339,8 @@ async def test_a_stopped_server_closes_its_pages_and_leaves_approvals_waiting(
 ) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
-        (vault,) = session.vaults
+        async with browser(asked["page"]):
+            (vault,) = session.vaults
     assert not vault.is_running()
     async with opened_app(read_settings(session.settings)) as app:
         approval = await app.guard.approvals.get(asked["approval_id"])
@@ -432,9 +476,11 @@ async def test_over_stdio_the_page_outlives_the_call_and_ends_with_the_server(tm
         other = await session.call("create_card", limit_amount_cents=100, limit_frequency="allTime")
         with pytest.raises(ToolError) as caught:
             await session.call("reveal_card", card_id=other["card_id"], sink="page")
-    async with browser(caught.value.body["page"]) as person:
+        async with browser(caught.value.body["page"]) as person:
+            left = person.url
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         with pytest.raises(httpx.ConnectError):
-            await person.press(None)
+            await http.get(left)
 
 
 async def test_a_scripted_call_waits_for_the_person_at_the_page(

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from machines_mcp.desk.dependencies import DeskDependencies, FormResult, TakeDecision
+from machines_mcp.desk.dependencies import CardPage, DeskDependencies, FormResult, TakeDecision
 from machines_mcp.desk.server import Desk
 from machines_mcp.partner import KycStatus, KycValues
 from machines_mcp.permissions.action_class import ActionClass
@@ -79,6 +79,8 @@ class FakePartner:
     error: Exception | None = None
     answer: FormResult | None = None
     sent: list[dict[str, str]] = field(default_factory=list)
+    card_page: CardPage = field(default_factory=lambda: CardPage("http://127.0.0.1:9/card"))
+    opened: list[str] = field(default_factory=list)
 
     async def kyc_values(self, user_id: str) -> KycValues:
         if self.error is not None:
@@ -89,6 +91,10 @@ class FakePartner:
         if self.error is not None:
             raise self.error
         return self.status
+
+    async def open_card(self, approval_id: str) -> CardPage:
+        self.opened.append(approval_id)
+        return self.card_page
 
     async def submit_form(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> FormResult:
         if self.answer is not None and self.answer.decision == "faulty":
@@ -172,6 +178,7 @@ async def running_desk(
         kyc_status=partner.kyc_status,
         kyc_meaning=meaning,
         submit_form=partner.submit_form,
+        open_card=partner.open_card,
         clock=clock,
     )
     desk = Desk(rooms)

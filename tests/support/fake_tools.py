@@ -214,7 +214,7 @@ class Harness:
                 yield client
 
 
-async def _no_desk() -> str | None:
+async def _no_desk(path: str) -> str | None:
     return None
 
 
@@ -231,6 +231,7 @@ def build_harness(
     pinned_user: str | None = None,
     key: bytes = KEY,
     resources: Sequence[Resource] = (),
+    desk: Callable[[str], Awaitable[str | None]] | None = None,
     page_ended: Callable[[str], Awaitable[None]] | None = None,
 ) -> Harness:
     """Wire a server over these tools as the composition root does."""
@@ -248,7 +249,7 @@ def build_harness(
         settling,
         responses,
         digest_key=KEY,
-        desk=_no_desk,
+        desk=desk or _no_desk,
         page_ended=page_ended or _no_page,
     )
     identity = Identity("Test", "0", "Instructions.")

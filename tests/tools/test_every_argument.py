@@ -18,13 +18,18 @@ from machines_mcp.cli.approvals import format_approval, waiting_approvals
 from machines_mcp.partner import CardLimit
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import Tool
+from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
+from machines_mcp.server.card_reveals import page_details
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.kyc_arguments import IDENTITY
+from machines_mcp.vault.page_view import PageView
+from machines_mcp.vault.request import PageOptions, VaultRequest
 from tests.support.approver import FakeApprover
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
+from tests.support.results import object_text
 from tests.support.stdio_client import applicant
 from tests.support.waiting import PATIENCE
 
@@ -113,7 +118,7 @@ class Walk:
         """Ask for the call, and return what each surface shows, as plain text."""
         self.person.asked.clear()
         answer = await self.client.call_tool(tool.name, given)
-        body = json.loads(answer.content[0].text)  # type: ignore[union-attr]
+        body = json.loads(object_text(answer))
         assert body["code"] == "approval.required", body
         waiting, _ = await waiting_approvals(self.app.settings)
         found = [one for one in waiting if one.id == body["approval_id"]]
@@ -125,8 +130,12 @@ class Walk:
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
             page = await http.get(f"{home}decisions/{approval_id}", headers={"Sec-Fetch-Site": "none"})
         assert page.status_code == 200
-        rows = re.sub(r"</th><td>", ": ", page.text)
-        return _flat(html.unescape(re.sub(r"<[^>]+>", "", rows)))
+        return _plain(page.text)
+
+
+def _plain(page: str) -> str:
+    """Return the text of a page, with its tables as lines."""
+    return _flat(html.unescape(re.sub(r"<[^>]+>", "", re.sub("</th><td>|</dt><dd>", ": ", page))))
 
 
 def _flat(text: str) -> str:
@@ -170,6 +179,37 @@ def _quote_arguments() -> Iterator[str]:
 
 def _spelling(tool: str, name: str, value: Any) -> str:
     return str(SPELLED.get((tool, name)) or SPELLED.get(name) or MASKED.get(name) or value)
+
+
+async def test_the_vaults_page_shows_every_argument_of_a_reveal(walk: Walk) -> None:
+    reveal = next(tool for tool in TOOLS if tool.name == "reveal_card")
+    given = walk.arguments(reveal) | {"sink": "page"}
+    answer = await walk.client.call_tool("reveal_card", given)
+    assert json.loads(object_text(answer))["code"] == "approval.required"
+    ((waiting,), _) = await waiting_approvals(walk.app.settings)
+    options = PageOptions(
+        handle="h" * 22,
+        asked_by="",
+        environment=walk.app.settings.environment,
+        details=page_details(waiting),
+        expires_at=waiting.expires_at,
+    )
+    request = VaultRequest(
+        base_url="http://127.0.0.1:9",
+        partner_key=Secret("key"),
+        user_id=USER,
+        card_id=given["card_id"],
+        last4="1234",
+        sink="page",
+        page=options,
+        deadline_seconds=PATIENCE,
+    )
+    page = _plain(PageView(request, "token").question().body.decode())
+    for name, value in given.items():
+        spelling = "you see it once, on a page on this computer" if name == "sink" else value
+        assert spelling in page, f"{name} is not shown on the vault's page:\n{page}"
+    for item in waiting.details.items:
+        assert (item.label in page, item.value in page) == (True, True)
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)

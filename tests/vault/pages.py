@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from machines_mcp.vault.client import COMMAND
 from machines_mcp.vault.page import CardPage
 from machines_mcp.vault.page_client import show_card
 from machines_mcp.vault.reply import VaultReply
-from machines_mcp.vault.request import PageOptions, VaultRequest, Verifier
+from machines_mcp.vault.request import PageDetail, PageOptions, VaultRequest, Verifier
 from tests.support.in_process import InProcessTransport
 from tests.support.vault_simulator import OpenedCard
 from tests.support.waiting import PATIENCE
@@ -45,6 +46,11 @@ def page_request(base_url: str, partner_key: str, card: OpenedCard, **changes: A
         "handle": HANDLE,
         "asked_by": "Test Client 1.0",
         "environment": "sandbox",
+        "details": (
+            PageDetail(label="User", value=card.user_id),
+            PageDetail(label="Limit", value="$50.00 per 30 days", note="a note"),
+        ),
+        "expires_at": time.time() + PATIENCE,
         "verifier": verifier(),
     }
     fields: dict[str, Any] = {

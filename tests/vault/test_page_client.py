@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import anyio
@@ -47,7 +48,14 @@ def _script(*steps: bytes | str) -> tuple[str, ...]:
 
 @pytest.fixture
 def request_for_page(request_to_closed_port: VaultRequest) -> VaultRequest:
-    order = PageOptions(handle="h" * 22, asked_by="", environment=Environment.SANDBOX, verifier=verifier())
+    order = PageOptions(
+        handle="h" * 22,
+        asked_by="",
+        environment=Environment.SANDBOX,
+        details=(),
+        expires_at=time.time() + PATIENCE,
+        verifier=verifier(),
+    )
     return request_to_closed_port.model_copy(update={"sink": "page", "page": order})
 
 

@@ -61,7 +61,7 @@ def call(tool: str, arguments: str, approve: bool) -> None:
     from machines_mcp.cli.progress import reporting_on
 
     def wait_at(page: str) -> None:
-        click.echo(f"Waiting up to two minutes for the user at {page}.", err=True)
+        click.echo(f"Waiting up to 15 minutes for the user at {page}.", err=True)
 
     with reporting_on(sys.stderr) as on_progress:
         body, ok = run(

@@ -15,7 +15,7 @@
   };
   if (open) {
     countdown(Number(open.dataset.left), (left) => {
-      open.textContent = left ? `This page closes in ${left} seconds.` : "This page is closed. Ask the assistant again.";
+      if (!left) open.textContent = "This request has expired. Ask the assistant again.";
     }, () => { for (const one of document.querySelectorAll("button, input")) one.disabled = true; });
     // Only the first submission counts.
     document.querySelector("form").addEventListener("submit", () => setTimeout(() => {
