@@ -8,6 +8,7 @@ from pathlib import Path
 
 from machines_mcp.redaction.characters import printable
 from machines_mcp.redaction.display import dollars, moment
+from machines_mcp.redaction.foreign_text import shortened
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_chain import Fault
@@ -173,8 +174,7 @@ def _columns(found: list[AuditRow]) -> dict[str, list[str]]:
 
 def _cell(value: object) -> str:
     # A row edited outside this program can hold anything, and this goes to a terminal.
-    shown = "" if value is None else printable(str(value))
-    return shown if len(shown) <= MAX_CELL_CHARACTERS else shown[: MAX_CELL_CHARACTERS - 3] + "..."
+    return "" if value is None else shortened(printable(str(value)), MAX_CELL_CHARACTERS)
 
 
 def _width(columns: dict[str, list[str]], title: str) -> int:

@@ -19,6 +19,7 @@ from machines_mcp.partner.formats.identity import (
 )
 from machines_mcp.redaction.characters import text_fault
 from machines_mcp.redaction.display import utc_day
+from machines_mcp.redaction.foreign_text import shortened
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
@@ -137,7 +138,7 @@ def _unknown_field(name: str, api_field: KycField) -> Field:
     """Return a field that this version has no label for."""
     label = name.replace("_", " ")
     kind: FieldKind = "date" if api_field.type == "date" else "text"
-    return Field(name, label[:1].upper() + label[1:], _MORE, kind, hint=(api_field.description or "")[:200])
+    return Field(name, label[:1].upper() + label[1:], _MORE, kind, hint=shortened(api_field.description or "", 200))
 
 
 def _apply_api_rules(field: Field, api_field: KycField) -> Field:

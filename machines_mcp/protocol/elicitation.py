@@ -16,6 +16,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, use_span
 
+from machines_mcp.redaction.foreign_text import shortened
+
 ANSWER_SECONDS = 50.0
 
 Answer = Literal["yes", "no", "nothing"]
@@ -69,7 +71,7 @@ def client_name(ctx: ServerRequestContext[Any, Any]) -> str:
     if params is None:
         return ""
     words = (params.client_info.name, params.client_info.version)
-    return " ".join(_UNPLAIN.sub("", word)[:40] for word in words).strip()[:80]
+    return shortened(" ".join(_UNPLAIN.sub("", word) for word in words).strip(), 80)
 
 
 def asks_in_result(ctx: ServerRequestContext[Any, Any]) -> bool:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import mcp_types as types
 
+from machines_mcp.redaction.foreign_text import shortened
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -49,7 +51,7 @@ class Prompt:
         def fill(place: re.Match[str]) -> str:
             name = place[1]
             value = given.get(name, "").strip() or f"(ask for the {name.replace('_', ' ')})"
-            return value[:200] if name in known else place[0]
+            return shortened(value, 200) if name in known else place[0]
 
         # In one pass, so that a placeholder inside a value is not filled in.
         return re.sub(r"\{(\w+)\}", fill, self.text)

@@ -104,7 +104,7 @@ class CardReveals:
         self._pages = {known: page for known, page in self._pages.items() if not page.has_exited}
         order = PageOptions(
             handle=secrets.token_urlsafe(16),
-            asked_by=approval.asked_by[:80],
+            asked_by=approval.asked_by,
             environment=self._settings.environment,
             details=page_details(approval),
             expires_at=approval.expires_at,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from machines_mcp.redaction.card_numbers import find_cards
 from machines_mcp.redaction.luhn import passes_luhn
 from machines_mcp.storage.migrations.stored_names import AUDIT_KINDS
 
@@ -109,7 +110,7 @@ def fingerprinted(key: bytes, value: str | None) -> str | None:
 
     The model chooses these values, and could choose a card number or a message to the reader of the log.
     """
-    if value is not None and any(_holds_card_number(run[0]) for run in _DIGITS.finditer(_UUID.sub("", value))):
+    if value is not None and (_holds_digits_of_one(value) or find_cards(value)):
         return _fingerprint(key, value)
     return _plain(key, value)
 
@@ -124,7 +125,12 @@ def _fingerprint(key: bytes, value: str) -> str:
     return "~" + hmac.digest(key, b"value\0" + value.encode("utf-8", "replace"), "sha256").hex()[:16]
 
 
-def _holds_card_number(run: str) -> bool:
+def _holds_digits_of_one(value: str) -> bool:
+    """Whether a value has digits that could be a card number of any issuer, outside of a UUID."""
+    return any(_passes_somewhere(run[0]) for run in _DIGITS.finditer(_UUID.sub("", value)))
+
+
+def _passes_somewhere(run: str) -> bool:
     """Whether any 13 to 19 consecutive digits in the run pass the Luhn check."""
     digits = re.sub("[^0-9]", "", run).encode()
     return any(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from machines_mcp.redaction.characters import shown
+from machines_mcp.redaction.foreign_text import shortened
+from machines_mcp.redaction.verbatim import Verbatim
 
 # Quotation marks (straight, curly, low, angled), and what looks like one: apostrophes, primes, accents, commas above.
 # Written out like the ranges of redaction.characters, and excluding combining accents.
@@ -16,9 +17,11 @@ _QUOTES = (
 
 
 def clean(text: str, limit: int = 200) -> str:
-    """Return upstream text as it is shown, see `redaction.characters`, cut to `limit` characters."""
-    kept = shown(text)
-    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+    """Return text from outside as it is shown, masked and then cut to `limit` characters.
+
+    Money follows a `Verbatim`, so it is returned as it is.
+    """
+    return text if isinstance(text, Verbatim) else shortened(text, limit)
 
 
 def clean_or_none(text: str | None, limit: int = 200) -> str | None:

@@ -12,6 +12,7 @@ from machines_mcp.permissions.destinations import normal_destination
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import UserInput
 from machines_mcp.redaction.display import dollars, plain_amount
+from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawals import Destination
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.services import ServiceContext, user_fact
@@ -41,15 +42,16 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
     await require_agreements(call)
     terms = quote.terms
     amount = dollars(terms["amount_cents"])
-    memo = f" with memo {quote_text(terms['extra_id'])}" if terms["extra_id"] else ""
-    about = None if terms["estimated_to_amount"] is None else plain_amount(terms["estimated_to_amount"])
+    memo = f" with memo {quote_text(Verbatim(terms['extra_id']))}" if terms["extra_id"] else ""
+    # An estimate with more digits could pass for a card number, and says no more.
+    about = None if terms["estimated_to_amount"] is None else plain_amount(round(terms["estimated_to_amount"], 8))
     estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
     to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
     notes = {"amount_cents": await _balance_note(call, terms["amount_cents"]), "address": await _address_note(call, to)}
     return ApprovalDetails(
         question=(
             f"Withdraw {amount} for the user {quote_text(call.user_id, 120)} as {to.currency}"
-            f" on {to.network} to {quote_text(to.address)}{memo}?{estimate}"
+            f" on {to.network} to {quote_text(Verbatim(to.address))}{memo}?{estimate}"
         ),
         items=(
             user_fact(call),

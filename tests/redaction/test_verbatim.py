@@ -19,6 +19,7 @@ MAKERS = {
     "storage/withdrawals.py",
     "tools/reconcile_cards.py",
     "tools/status.py",
+    "tools/withdrawal_approvals.py",
     "tools/withdrawal_quotes.py",
 }
 

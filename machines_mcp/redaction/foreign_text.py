@@ -1,0 +1,79 @@
+"""Text from outside: made safe to show, looked at as a whole, and only then cut.
+
+A cut leaves half of a number or of a secret, which no detector recognizes. So every text is cut here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from machines_mcp.redaction.characters import shown
+from machines_mcp.redaction.detectors import masked_text
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+    from pydantic_core.core_schema import SerializationInfo
+
+Look: TypeAlias = Callable[[str], str]
+"""Returns a text with everything masked that must not be shown."""
+LOOK = "look"
+"""The name in the context of `model_dump` of the `Look` for the texts of an output."""
+# How many characters are looked at beyond those that are shown.
+_MARGIN = 100_000
+
+
+def shortened(text: str, limit: int, look: Look = masked_text) -> str:
+    """Return text from outside, masked and then cut to `limit` characters."""
+    whole = text if len(text) <= limit + _MARGIN else _without_half(text[: limit + _MARGIN])
+    return cut(look(shown(whole)), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return a text of at most `limit` characters. It must have been looked at, unless it is our own."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _without_half(text: str) -> str:
+    """Return a text without its last word and the numbers before it, which may be halves."""
+    end = len(text.rpartition(" ")[0])
+    while end and not text[end - 1].isalpha():
+        end -= 1
+    return text[:end]
+
+
+class ForeignText(str):
+    """Upstream's text in an output. It is whole until the output is written, and is then looked at and cut.
+
+    From JSON (our own stored outcomes), any string becomes one.
+    """
+
+    limit: int
+
+    def __new__(cls, text: str, limit: int) -> ForeignText:
+        made = super().__new__(cls, text)
+        made.limit = limit
+        return made
+
+    @classmethod
+    def of(cls, text: str | None, limit: int) -> ForeignText | None:
+        """Return upstream's text, or None if there is nothing to show."""
+        return cls(text, limit) if text and shown(text) else None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        made = core_schema.no_info_after_validator_function(lambda text: cls(text, len(text)), core_schema.str_schema())
+        return core_schema.json_or_python_schema(
+            json_schema=made,
+            python_schema=core_schema.is_instance_schema(cls),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                _written, info_arg=True, return_schema=core_schema.str_schema()
+            ),
+        )
+
+
+def _written(text: ForeignText, info: SerializationInfo) -> str:
+    return shortened(text, text.limit, (info.context or {}).get(LOOK, masked_text))
