@@ -28,6 +28,7 @@ from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.freeze import refuse_if_frozen
 from machines_mcp.storage.journal import Journal
+from machines_mcp.storage.known_users import KnownUsers
 from machines_mcp.storage.principal import Principal
 from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.state_keys import state_key
@@ -53,6 +54,7 @@ class Guard:
     clock_check: ClockCheck
     authorizer: Authorizer
     pending: PendingWorkReader
+    known_users: KnownUsers
 
 
 def build_guard(
@@ -127,4 +129,5 @@ def build_guard(
         clock_check,
         authorizer,
         pending,
+        KnownUsers(store, clock),
     )

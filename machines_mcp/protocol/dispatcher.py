@@ -24,6 +24,7 @@ from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.responses import STATUS, ResponseBuilder, ToolRun
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.protocol.tool_call import CallReader, ToolCall, unvalidated_request
+from machines_mcp.protocol.user_check import UserCheck
 from machines_mcp.redaction.verbatim import collect_verbatim
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.freeze import Frozen
@@ -65,12 +66,13 @@ class Dispatcher:
         self._runner = runner
         self._responses = responses
         self._reader = CallReader(registry, digest_key)
+        self._users = UserCheck(registry, runner.users)
         self._approvals = ApprovalFlow(authorizer, runner, reconciler, responses, desk, page_ended)
 
     @property
     def users(self) -> Mapping[str, None]:
         """The users of successful calls, oldest first."""
-        return self._runner.users
+        return self._runner.users.recent
 
     async def call(self, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
         """Handle `tools/call`. Every outcome becomes a result or an error from the catalogue."""
@@ -79,6 +81,7 @@ class Dispatcher:
             if call.rule is Rule.DENY:
                 self._authorizer.record(call.request, Code.POLICY_DENIED.value)
                 raise policy_denied(self._policy, call.request)
+            await self._require_user(call)
             await self._refuse_if_frozen(call)
             # Every other call gets an approval even if the policy allows it, so that limits count it.
             if call.rule is Rule.ALLOW and call.request.action_class in PLAIN:
@@ -111,6 +114,7 @@ class Dispatcher:
         try:
             if not tool.read_only or call.rule is not Rule.ALLOW:
                 raise ToolError(Code.POLICY_DENIED)
+            await self._users.require(call)
             ran = await self._runner.run(call)
         except Exception as error:
             self._authorizer.record(call.request, as_tool_error(error).code.value)
@@ -175,6 +179,13 @@ class Dispatcher:
             self._authorizer.record(
                 None if tool is None else unvalidated_request(tool), as_tool_error(error).code.value
             )
+            raise
+
+    async def _require_user(self, call: ToolCall) -> None:
+        try:
+            await self._users.require(call)
+        except ToolError as tool_error:
+            self._authorizer.record(call.request, tool_error.code.value)
             raise
 
     async def _refuse_if_frozen(self, call: ToolCall) -> None:

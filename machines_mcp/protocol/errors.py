@@ -24,6 +24,7 @@ class Code(StrEnum):
     QUOTE_EXPIRED = "quote.expired"
     QUOTE_USED = "quote.used"
     NOT_FOUND = "not_found"
+    USER_UNKNOWN = "user.unknown"
     AUTH_REJECTED = "auth.rejected"
     PARTNER_UNAVAILABLE = "partner.unavailable"
     PARTNER_REJECTED = "partner.rejected"
@@ -68,6 +69,10 @@ _CATALOGUE: Mapping[Code, _Entry] = {
         " quote_withdrawal."
     ),
     Code.NOT_FOUND: _Entry("No such user, or the user has no card, deposit, withdrawal or quote with this id."),
+    Code.USER_UNKNOWN: _Entry(
+        "This server has not resolved a user with this id yet. Check the id; if it is right, call resolve_user first.",
+        True,
+    ),
     Code.AUTH_REJECTED: _Entry("Machines rejected the partner key or its permissions. Tell the operator."),
     Code.PARTNER_UNAVAILABLE: _Entry("Machines is unreachable or failing right now. Nothing was changed.", True),
     Code.PARTNER_REJECTED: _Entry(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.authorizer import Authorizer
@@ -25,12 +26,12 @@ from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.freeze import Frozen
 from machines_mcp.storage.journal import CallContext, JournalEntry
+from machines_mcp.storage.known_users import KnownUsers
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MAX_USERS = 50
 NO_RECONCILE = "This version can't find out whether it happened."
 # Nothing was changed, so the person can fix the form or send it again.
 _CORRECTABLE = NOT_BEGUN | {Code.INPUT_INVALID, Code.PARTNER_REJECTED}
@@ -40,6 +41,7 @@ class ToolRunner:
     """Runs the functions of tools, with the services they need.
 
     `explain` maps API errors. `output_filter` masks outcomes and finds secrets in them, before they are stored.
+    `users` learns the user of each call that succeeds.
     """
 
     def __init__(
@@ -48,13 +50,13 @@ class ToolRunner:
         services: Any,
         explain: Callable[[Exception, Tool], ToolError | None],
         output_filter: OutputFilter,
+        users: KnownUsers,
     ) -> None:
         self._authorizer = authorizer
         self._services = services
         self._explain = explain
         self._output_filter = output_filter
-        self.users: dict[str, None] = {}
-        """The users of successful calls, oldest first; at most 50."""
+        self.users = users
 
     async def run(self, call: ToolCall) -> ToolRun:
         """Run a call that needs no approval.
@@ -146,9 +148,7 @@ class ToolRunner:
     async def _run(self, call: ToolCall, context: ToolContext[Any]) -> ToolRun:
         output = await self._mapped(call.tool, call.tool.run(context, call.arguments))
         if context.user_id:
-            self.users[context.user_id] = None
-            if len(self.users) > MAX_USERS:
-                del self.users[next(iter(self.users))]
+            await self.users.succeeded(context.user_id, changed=call.request.action_class is not ActionClass.READ)
         return tool_run(output)
 
     def _context(self, call: ToolCall, approval: Approval | None = None) -> ToolContext[Any]:

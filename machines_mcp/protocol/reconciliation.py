@@ -146,6 +146,7 @@ class Reconciler:
             case Completed(output, reference):
                 await self._close(approval, "done", reference)
                 await self._runner.store_outcome(approval, tool_run(output))
+                await self._guard.known_users.succeeded(approval.user_id, changed=True)
             case NotExecuted(why):
                 await self._close(approval, "rejected")
                 await self._return_or_fail(approval, why)

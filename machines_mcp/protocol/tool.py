@@ -164,6 +164,8 @@ class Tool:
     """Whether every call only reads."""
     per_user: bool
     """Whether the tool acts for one user."""
+    makes_user: bool
+    """Whether the tool may make its user at Machines. Others need one who exists."""
 
     def classify(self, arguments: Input) -> ActionClass:
         """Return the action class of this call.
@@ -191,6 +193,7 @@ def tool(
     approval_page: Callable[[ToolContext[S], In, Approval], Awaitable[str]] | None = None,
     reconcile: Reconcile | None = None,
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
+    makes_user: bool = False,
 ) -> Callable[[Callable[[ToolContext[S], In], Awaitable[Out]]], Tool]:
     """Make a `Tool` from `async def name(call, args) -> Output`. Its docstring is the description the model reads.
 
@@ -236,6 +239,7 @@ def tool(
             idempotent=idempotent,
             read_only=action_classes == (ActionClass.READ,),
             per_user=issubclass(hints[parameters[1]], UserInput),
+            makes_user=makes_user,
         )
 
     return register

@@ -138,7 +138,7 @@ class App:
             stamp: dict[str, Any] = {"environment": environment}
             if settings.simulated:
                 stamp["simulated"] = True
-            runner = ToolRunner(self.guard.authorizer, services, map_error, self.output_filter)
+            runner = ToolRunner(self.guard.authorizer, services, map_error, self.output_filter, self.guard.known_users)
             # All tools, because a disabled one may have left interrupted calls.
             reconciler = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, runner)
             dispatcher = Dispatcher(

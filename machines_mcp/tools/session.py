@@ -54,6 +54,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     action_class=ActionClass.WRITE,
     reconcile=_reconcile,
     idempotent=True,
+    makes_user=True,
 )
 async def create_session(call: ServiceContext, args: CreateSession) -> SessionCreated:
     """Open a Machines session for a user (user_id is your own id for them) and a purpose. Start the journey with

@@ -16,6 +16,11 @@ _FOR = {"principal", "recorded", "call_request", "user_id"}
 """The parameters (or attributes) that name the users a read is for."""
 
 WITHOUT = {
+    "cli.prune._kept": "returns only numbers",
+    "permissions.approval_rows.prune_unused": "deletes, and returns only a number",
+    "storage.audit_pruning._mac": "returns a row's MAC",
+    "storage.audit_pruning.prune_batch": "deletes, and returns only a number",
+    "storage.withdrawals.prune_quotes": "deletes, and returns only a number",
     "permissions.approval_rows.is_sealed": "returns only whether a row has sealed data, which its decision erases",
     "permissions.approval_rows.sealed_until": "returns only times, to erase sealed data in time",
     "permissions.clock.ClockCheck.rebase": "stores the number of the newest row",

@@ -22,6 +22,7 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import decide
 from tests.support.approver import FakeApprover
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
+from tests.support.known_users import introduce
 from tests.support.stdio_client import Era, server
 from tests.support.waiting import PATIENCE
 
@@ -64,6 +65,7 @@ class Environment:
     async def prepare_user(self, kyc: str = "approved", *, agreed: bool = True, funded: bool = False) -> None:
         """Bring the user to this stage."""
         await self.api.users.resolve(self.user)
+        await introduce(self.env, self.user)
         if kyc != "not_submitted":
             await self.control("/kyc", userId=self.user, decision=kyc)
         if kyc == "approved" and agreed:
@@ -126,6 +128,7 @@ async def _take(found: Environment, sandbox: InProcessSandbox, stack: AsyncExitS
 
 async def _meet(found: Environment, folder: Path, stack: AsyncExitStack) -> None:
     # The simulator starts with the first call that needs the Partner API, which one of these calls is.
+    await introduce(found.env, "nobody")
     for tool in ("get_kyc_status", "list_cards", "get_balances", "list_withdrawal_assets"):
         await found.client.call_tool(tool, {} if "MACHINES_USER_ID" in found.env else {"user_id": "nobody"})
     notes = json.loads((folder / "embedded" / "sandbox.json").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ import pytest
 
 from tests.journeys.environment import TERMS, Environment, environment
 from tests.journeys.walker import Answer, Wait, Walker, WastedCall, no_event
+from tests.support.known_users import introduce
 from tests.support.stdio_client import applicant
 
 pytestmark = pytest.mark.anyio
@@ -147,7 +148,7 @@ async def test_missing_next_tool_is_named_and_ends_the_journey(
     toolsets: str, begins: str, calls: str, absent: str, tmp_path: Path
 ) -> None:
     async with environment(tmp_path, MACHINES_TOOLSETS=toolsets) as g:
-        g.begin()
+        await introduce(g.env, g.begin())
         walk = walker(g)
         answer = await walk.walk(begins, MADE)
         assert (" ".join(walk.calls), answer["code"]) == (calls, "kyc.not_approved")

@@ -81,7 +81,9 @@ class Process:
             mutations=self.guard.journal,
         )
         registry = Registry(TOOLS, around.policy, ANY_USER, toolsets=_TOOLSETS)
-        runner = ToolRunner(self.guard.authorizer, self._services(around), map_error, OutputFilter())
+        runner = ToolRunner(
+            self.guard.authorizer, self._services(around), map_error, OutputFilter(), self.guard.known_users
+        )
         self.settling = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, runner)
         self.dispatcher = Dispatcher(
             registry,

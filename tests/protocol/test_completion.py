@@ -114,6 +114,7 @@ async def test_cards_are_those_of_the_given_user_or_the_first_user(harness: Harn
 
 
 async def test_networks_depend_on_the_currency(harness: Harness) -> None:
+    await _call_for_users(harness, "u")
     assert (await _complete(harness, "currency", "usd", user_id="u")).values == ["USDC", "USDT"]
     assert (await _complete(harness, "network", user_id="u", currency="usdt")).values == ["tron", "base"]
     assert (await _complete(harness, "network", user_id="u")).values == ["base", "polygon", "tron"]
@@ -128,6 +129,7 @@ async def test_a_failed_lookup_yields_no_values(harness: Harness) -> None:
     async def refuse() -> Any:
         raise ToolError(Code.KYC_NOT_APPROVED)
 
+    await _call_for_users(harness, "u")
     harness.upstream.before = refuse
     assert (await _complete(harness, "card_id", user_id="u")).values == []
     assert (await _complete(harness, "card_id", user_id=" not plain ")).values == []

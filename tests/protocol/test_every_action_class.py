@@ -105,7 +105,8 @@ CASES = [
 
 
 def harness(store: Store, clock: Clock, tool: Tool, rule: Rule, reached: list[str]) -> Harness:
-    rules = Policy(dict.fromkeys(ActionClass, rule), identity_through_model=True)
+    users = frozenset(USER.values())
+    rules = Policy(dict.fromkeys(ActionClass, rule), users=users, identity_through_model=True)
     return build_harness(store, clock, tools=[recording_calls(tool, reached)], policy=rules)
 
 

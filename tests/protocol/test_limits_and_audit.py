@@ -66,7 +66,9 @@ async def test_an_allowed_payment_is_an_approval_that_counts_toward_limits(
 async def test_an_allowed_payment_returns_its_first_result_for_its_id(store: Store, clock: Clock, era: Era) -> None:
     # The id is an argument because another class of this tool needs approval.
     rules = dict.fromkeys(ActionClass, Rule.ALLOW) | {ActionClass.WRITE: Rule.ASK}
-    harness = build_harness(store, clock, policy=replace(default_policy("embedded", read_only=False), rules=rules))
+    users = frozenset({"user-1", "user-2"})
+    policy = replace(default_policy("embedded", read_only=False), rules=rules, users=users)
+    harness = build_harness(store, clock, policy=policy)
     async with harness.client(era) as client:
         first = body(await client.call_tool("change", {**ARGUMENTS}))
         (approval,) = await harness.approvals.recent(10)

@@ -48,7 +48,8 @@ RESOURCES = (
 
 @pytest.fixture
 def harness(store: Store, clock: Clock) -> Harness:
-    return build_harness(store, clock, tools=(*TOOLS, thing), resources=RESOURCES)
+    users = frozenset({"u", "user 1", "a b", "a/b ü?"})
+    return build_harness(store, clock, tools=(*TOOLS, thing), resources=RESOURCES, users=users)
 
 
 async def _read(harness: Harness, uri: str, era: Era = MODERN) -> str:

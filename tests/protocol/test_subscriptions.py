@@ -72,7 +72,8 @@ RESOURCES = (
 
 @pytest.fixture
 def harness(store: Store, clock: Clock) -> Harness:
-    return build_harness(store, clock, tools=(*TOOLS, paid, awaited), resources=RESOURCES)
+    users = frozenset({"anna", "bob", *(f"user-{number}" for number in range(subscriptions.MOST + 1))})
+    return build_harness(store, clock, tools=(*TOOLS, paid, awaited), resources=RESOURCES, users=users)
 
 
 @dataclass

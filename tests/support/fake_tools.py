@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import anyio
@@ -229,17 +229,18 @@ def build_harness(
     policy: Policy | None = None,
     tools: Sequence[Tool] = TOOLS,
     pinned_user: str | None = None,
+    users: frozenset[str] | None = None,
     key: bytes = KEY,
     resources: Sequence[Resource] = (),
     desk: Callable[[str], Awaitable[str | None]] | None = None,
     page_ended: Callable[[str], Awaitable[None]] | None = None,
 ) -> Harness:
-    """Wire a server over these tools as the composition root does."""
-    rules = policy or default_policy("embedded", read_only=False)
+    """Wire a server over these tools as the composition root does. Without a policy it may act for `users`."""
+    rules = policy or replace(default_policy("embedded", read_only=False), users=users)
     principal = Principal.of(pinned_user, rules.users)
     guard, upstream = build_guard(store, rules, principal, clock=clock), FakeUpstream()
     registry = Registry(tools, rules, principal, toolsets=ALL_TOOLSETS)
-    runner = ToolRunner(guard.authorizer, upstream, explain, OutputFilter())
+    runner = ToolRunner(guard.authorizer, upstream, explain, OutputFilter(), guard.known_users)
     responses = ResponseBuilder(registry, {"environment": "test"})
     settling = Reconciler(guard, {tool.name: tool for tool in tools}, runner)
     dispatcher = Dispatcher(

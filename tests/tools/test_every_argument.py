@@ -148,7 +148,7 @@ async def walk(tmp_path: Path) -> AsyncIterator[Walk]:
     policy = tmp_path / "policy.toml"
     classes = "\n".join(f'{name} = "ask"' for name in ActionClass)
     more = "[cards]\nunbounded = true\n[reveal]\nmodel = true\n"
-    policy.write_text(f'version = 1\nenvironment = "embedded"\n[classes]\n{classes}\n{more}')
+    policy.write_text(f'version = 1\nenvironment = "embedded"\nusers = ["{USER}"]\n[classes]\n{classes}\n{more}')
     policy.chmod(0o600)
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state"), "MACHINES_POLICY": str(policy)}
     person = FakeApprover("cancel")

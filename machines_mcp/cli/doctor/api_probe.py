@@ -1,4 +1,7 @@
-"""Check the API's read endpoints against the models for `doctor --probe`, as the pinned user or a made-up one."""
+"""Check the API's read endpoints against the models for `doctor --probe`.
+
+They are read for a user whom the operator named, because a session makes its user. The simulator gets a made-up one.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,23 @@ if TYPE_CHECKING:
     from machines_mcp.partner.probe import EndpointResult
 
 
-async def probe(app: App) -> list[EndpointResult]:
+async def probe(app: App) -> list[EndpointResult] | None:
     """Call every read endpoint. In `embedded`, first create a simulator user with a card.
+
+    Returns None if the operator named no user.
 
     Raises:
         PartnerError: The simulator did not start, or rejected the user.
     """
     from machines_mcp.partner.probe import Probe
 
-    run = Probe()
-    client = await app.connection.another(on_answer=run.record)
-    user_id = app.settings.user_id
-    if app.settings.simulated or user_id is None:
+    run, user_id = Probe(), min(app.principal.users or (), default=None)
+    if app.settings.simulated:
         user_id = f"probe-{uuid.uuid4().hex}"
         await _create_user(await app.connection.client(), user_id)
+    if user_id is None:
+        return None
+    client = await app.connection.another(on_answer=run.record)
     return await run.run(client, user_id)
 
 

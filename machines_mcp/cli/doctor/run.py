@@ -112,4 +112,7 @@ async def _endpoints(app: App) -> list[Finding]:
         rows = await probe(app)
     except PartnerError as error:
         return [Finding(False, "probe", f"could not start: {error}")]
+    if rows is None:
+        why = "a session makes its user, so name one who exists: set MACHINES_USER_ID for this command"
+        return [Finding(False, "probe", f"not run; {why}")]
     return [Finding(row.ok, row.endpoint, format_result(row), result_as_json(row)) for row in rows]

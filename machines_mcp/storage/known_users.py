@@ -1,0 +1,66 @@
+"""The users who exist at Machines, as far as a state folder knows: a call that changes something succeeded for them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from machines_mcp.storage.database import StoreUnavailable
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.storage.database import Store
+
+logger = logging.getLogger(__name__)
+
+MAX_REMEMBERED = 1024
+MAX_RECENT = 50
+
+
+class KnownUsers:
+    """The known users of one state folder. `recent` are those of this process's calls, oldest first, at most 50."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self._remembered: set[str] = set()
+        self.recent: dict[str, None] = {}
+
+    async def knows(self, user_id: str) -> bool:
+        """Return whether the user exists at Machines.
+
+        Raises:
+            StoreUnavailable: The database can't be read.
+        """
+        if user_id not in self._remembered and await self._store.read(lambda db: _is_known(db, user_id)):
+            self._remember(user_id)
+        return user_id in self._remembered
+
+    async def succeeded(self, user_id: str, *, changed: bool) -> None:
+        """Note that a call succeeded for the user, who is known if it `changed` something.
+
+        If that can't be written, only this process remembers it.
+        """
+        self.recent[user_id] = None
+        if len(self.recent) > MAX_RECENT:
+            del self.recent[next(iter(self.recent))]
+        if not changed or user_id in self._remembered:
+            return
+        self._remember(user_id)
+        add = "INSERT INTO known_users (user_id, since) VALUES (?, ?) ON CONFLICT DO NOTHING"
+        try:
+            await self._store.run(lambda db: db.execute(add, (user_id, self._clock())))
+        except StoreUnavailable:
+            logger.error("a user could not be stored")
+
+    def _remember(self, user_id: str) -> None:
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered.add(user_id)
+
+
+def _is_known(db: sqlite3.Connection, user_id: str) -> bool:
+    return db.execute("SELECT 1 FROM known_users WHERE user_id = ?", (user_id,)).fetchone() is not None
