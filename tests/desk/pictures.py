@@ -22,6 +22,9 @@ WIDE, PHONE = 1280, 360
 KEPT = (
     ("home", WIDE, False),
     ("home", PHONE, True),
+    ("change", WIDE, False),
+    ("person", WIDE, False),
+    ("reveal", PHONE, True),
     ("kyc", WIDE, True),
     ("kyc-faults", PHONE, False),
     ("audit", WIDE, False),
@@ -30,7 +33,20 @@ KEPT = (
 )
 ALL = tuple(
     (name, width, dark)
-    for name in ("sign-in", "home", "decision", "kyc", "kyc-faults", "audit", "freeze", "empty", "missing")
+    for name in (
+        "sign-in",
+        "home",
+        "decision",
+        "change",
+        "person",
+        "reveal",
+        "kyc",
+        "kyc-faults",
+        "audit",
+        "freeze",
+        "empty",
+        "missing",
+    )
     for width in (PHONE, 768, WIDE)
     for dark in (False, True)
 )
@@ -84,6 +100,7 @@ class PageDriver:
 
     def path(self, name: str) -> str:
         places = {"decision": "/decisions/{money}", "kyc": "/kyc/{identity}", "kyc-faults": "/kyc/{identity}"}
+        places |= {name: f"/decisions/{{{name}}}" for name in ("change", "person", "reveal")}
         places |= {"audit": "/audit", "freeze": "/freeze", "missing": "/nowhere", "decided": "/decisions/{refused}"}
         return places.get(name, "/").format_map(self._ids)
 

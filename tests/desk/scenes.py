@@ -13,6 +13,8 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.audit_log import AuditEntry
+from machines_mcp.tools.example_identity import IDENTITY
+from machines_mcp.tools.kyc_arguments import SubmitKyc, masked_identity
 from tests.support.clock import Clock
 from tests.support.desks import RunningDesk, identity_form, running_desk, withdrawal
 
@@ -29,9 +31,42 @@ def items(*more: Detail) -> tuple[Detail, ...]:
 def reveal() -> ApprovalDetails:
     return ApprovalDetails(
         question=f"Show the card ending 4821 of the user “{USER}”?",
-        items=items(Detail("Card", "ending 4821")),
+        items=items(
+            Detail("Card", "ending 4821"),
+            Detail("Status", "active"),
+            Detail("Limit", "$150.00 per 30 days"),
+            Detail("Label", "Groceries"),
+            Detail("Where", "you see it once, on a page on this computer"),
+            Detail("Card id", "7c1f0a52-93d4-4c0b-8a6e-5b2d1f7e9a30"),
+        ),
         sink="page",
         only="page",
+    )
+
+
+def change() -> ApprovalDetails:
+    """Return the details of a card that is unlocked with a higher limit."""
+    change = "unlock it and change its limit from $50.00 per 30 days to $100.00 per week"
+    return ApprovalDetails(
+        question=f"Card ending 7730 of the user “{USER}”: {change}?",
+        items=items(
+            Detail("Card", "ending 7730"),
+            Detail("Status", "locked → active"),
+            Detail("Limit", "$50.00 per 30 days → $100.00 per week"),
+            Detail("Label", "Travel"),
+            Detail("Card id", "2b9e4d17-60aa-4f0e-9c35-d81c7e0b4a66"),
+        ),
+    )
+
+
+def identity_data() -> ApprovalDetails:
+    """Return the details of identity data that the assistant sent."""
+    applicant = SubmitKyc.model_validate({"user_id": USER, **IDENTITY})
+    names = ", ".join(name.replace("_", " ") for name in applicant.identity_data)
+    return ApprovalDetails(
+        question=f"Send the identity data of the user “{USER}” ({len(IDENTITY)} fields) to Machines for the check?",
+        items=items(Detail("Data sent", names)),
+        identity=masked_identity(applicant),
     )
 
 
@@ -64,9 +99,11 @@ async def waiting(desk: RunningDesk) -> dict[str, Approval]:
     agent: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER}
     items_of = items(
         Detail("Amount", "$120.50"),
-        Detail("Arrives", "about 119.84 usdc", "an estimate"),
-        Detail("Network", "usdc on base"),
+        Detail("Currency", "usdc"),
+        Detail("Network", "base"),
         Detail("Address", "0x52908400098527886E0F7030069857D2E4169EE7", "the first withdrawal to this destination"),
+        Detail("Sent by the wallet", "0x8617E340B3D01FA5F11F306F4090FD50E238070D"),
+        Detail("Arrives", "about 119.84 usdc", "an estimate"),
     )
     question = (
         f"Withdraw $120.50 for the user “{USER}” as usdc on base to “0x52908400098527886E0F7030069857D2E4169EE7”?"
@@ -83,8 +120,17 @@ async def waiting(desk: RunningDesk) -> dict[str, Approval]:
     desk.clock.advance(20)
     issued = await desk.ask(ActionClass.MONEY, card(), tool="create_card", digest="c", **agent)
     shown = await desk.ask(ActionClass.REVEAL, reveal(), tool="reveal_card", digest="r", **agent)
+    changed = await desk.ask(ActionClass.MONEY, change(), tool="update_card", digest="u", **agent)
+    person = await desk.ask(ActionClass.IDENTITY, identity_data(), tool="submit_kyc", digest="p", **agent)
     desk.clock.advance(80)
-    return {"money": money, "identity": identity, "card": issued, "reveal": shown}
+    return {
+        "money": money,
+        "identity": identity,
+        "card": issued,
+        "reveal": shown,
+        "change": changed,
+        "person": person,
+    }
 
 
 async def _paid(desk: RunningDesk, cents: int, number: int) -> None:

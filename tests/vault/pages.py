@@ -48,7 +48,9 @@ def page_request(base_url: str, partner_key: str, card: OpenedCard, **changes: A
         "environment": "sandbox",
         "details": (
             PageDetail(label="User", value=card.user_id),
-            PageDetail(label="Limit", value="$50.00 per 30 days", note="a note"),
+            PageDetail(label="Card", value=f"ending {card.last4}"),
+            PageDetail(label="Status", value="active"),
+            PageDetail(label="Limit", value="$50.00 per 30 days"),
         ),
         "expires_at": time.time() + PATIENCE,
         "verifier": verifier(),
