@@ -136,7 +136,7 @@ class Authorizer:
             call_request.user_id,
             call_request.digest,
         ):
-            return Authorization("mismatch")
+            return Authorization("mismatch", approval)
         if approval.state == "executing" and not self._approvals.running(approval):
             return Authorization("interrupted", approval)
         if approval.state == "executing" and approval.details.only is not None:

@@ -19,6 +19,8 @@ from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.freeze import Frozen
 
 _SECONDS = 5.0
+WAIT_SECONDS = 30
+"""How long the suggested call waits for a person's decision. Clients give up after 60 seconds by default."""
 _AGAIN = (
     "Call again with the same arguments and this approval_id: that returns the outcome and never does anything twice."
 )
@@ -46,13 +48,18 @@ def raise_denied(tool: Tool, authorization: Authorization) -> NoReturn:
         case "refused":
             raise ToolError(Code.APPROVAL_REFUSED)
         case "expired":
-            raise ToolError(Code.APPROVAL_EXPIRED, next_steps=[NextStep(tool.name, _ANEW)])
+            raise ToolError(Code.APPROVAL_EXPIRED, next_steps=[NextStep(tool.name, _ANEW, repeats=True)])
         case "running" | "later" if authorization.approval is not None:
             raise outcome_unknown(authorization.approval, authorization.seconds, why=authorization.why)
         case "needs_person":
             raise ToolError(Code.OUTCOME_UNKNOWN, message=_FOR_A_PERSON)
         case _:
-            raise ToolError(Code.APPROVAL_MISMATCH, next_steps=[NextStep(tool.name, _ANEW)])
+            raise ToolError(Code.INTERNAL)
+
+
+def again(approval: Approval, why: str, **more: int) -> NextStep:
+    """Return the step that repeats the call of an approval."""
+    return NextStep(approval.tool, why, {"approval_id": approval.id, **more}, repeats=True)
 
 
 def outcome_unknown(
@@ -63,12 +70,11 @@ def outcome_unknown(
     `see` are other calls that show the outcome; `why` is a sentence with what is known so far.
     """
     wait = max(1, ceil(_SECONDS if seconds is None else seconds))
-    again = NextStep(approval.tool, f"Repeat the same call after {wait} seconds.", {"approval_id": approval.id})
     return ToolError(
         Code.OUTCOME_UNKNOWN,
         message=f"{why} {_AGAIN}" if why else f"The outcome is not known yet. {_AGAIN}",
         details={"approval_id": approval.id, "retry_after_seconds": wait},
-        next_steps=[again, *see],
+        next_steps=[again(approval, f"Repeat the same call after {wait} seconds."), *see],
         retryable=True,
     )
 
@@ -76,7 +82,7 @@ def outcome_unknown(
 def not_executed(approval: Approval, why: str) -> ToolError:
     """Return the error for an approved call that did nothing when interrupted; its approval is no longer usable."""
     message = f"Nothing was done, and this approval can no longer be used. {why}"
-    return ToolError(Code.APPROVAL_EXPIRED, message=message, next_steps=[NextStep(approval.tool, _ANEW)])
+    return ToolError(Code.APPROVAL_EXPIRED, message=message, next_steps=[NextStep(approval.tool, _ANEW, repeats=True)])
 
 
 def policy_denied(policy: Policy, request: CallRequest) -> ToolError:
@@ -108,10 +114,15 @@ def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
 
 
 def approval_required(
-    tool: Tool, approval: Approval, *, page: str | None, desk: str | None, decidable: bool
+    approval: Approval, *, page: str | None, desk: str | None, decidable: bool, waited: bool = False
 ) -> ToolError:
-    """Return `approval.required` with where to decide: on the call's own page, at the desk or in a terminal."""
-    details = {"approval_id": approval.id}
+    """Return `approval.required` with where to decide: on the call's own page, at the desk or in a terminal.
+
+    `waited`: the call has waited for the decision already.
+    """
+    details: dict[str, str | int] = {"approval_id": approval.id}
+    if waited:
+        details["still_waiting"] = True
     if page is not None:
         details |= {"where": f"on this page, which the user opens on this machine: {page}", "page": page}
     elif not decidable:
@@ -121,5 +132,6 @@ def approval_required(
         details["where"] = terminal if desk is None else f"at the desk, {desk}, or {terminal}"
         if desk is not None:
             details["desk"] = desk
-    again = NextStep(tool.name, "Repeat the same call after the person approves.", {"approval_id": approval.id})
-    return ToolError(Code.APPROVAL_REQUIRED, details=details, next_steps=[again])
+    why = "Wait for the person's decision, after telling the user where they can decide."
+    step = again(approval, why, wait_seconds=WAIT_SECONDS)
+    return ToolError(Code.APPROVAL_REQUIRED, details=details, next_steps=[step])

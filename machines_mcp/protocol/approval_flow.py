@@ -12,6 +12,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.protocol import elicitation
 from machines_mcp.protocol.approval_errors import approval_required, as_tool_error
+from machines_mcp.protocol.decision_wait import wait_for_decision
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.responses import ResponseBuilder
@@ -52,6 +53,9 @@ class ApprovalFlow:
             if call.approval_id is None:
                 return await self._requested(call)
             found = await self._resumed(call, call.approval_id)
+            if call.wait_seconds and call.answer is None and found.verdict == "waiting" and found.approval is not None:
+                await wait_for_decision(call, found.approval, self.authorizer)
+                found = await self._resumed(call, call.approval_id)
             if call.answer in (None, "nothing") or found.verdict != "waiting" or found.approval is None:
                 return found
             return await self.authorizer.decide(found.approval, yes=call.answer == "yes", asked=False)
@@ -70,7 +74,8 @@ class ApprovalFlow:
         if only and decidable and address is None:
             raise ToolError(Code.STATE_UNAVAILABLE, message=_NO_PAGE)
         page, desk = (address, None) if only else (None, address)
-        return approval_required(call.tool, approval, page=page, desk=desk, decidable=decidable)
+        waited = call.approval_id is not None and call.wait_seconds > 0
+        return approval_required(approval, page=page, desk=desk, decidable=decidable, waited=waited)
 
     async def _requested(self, call: ToolCall) -> Authorization | types.InputRequiredResult:
         """Request an approval, in the client's dialog if that can decide it."""

@@ -6,18 +6,20 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from machines_mcp.protocol.approval_arguments import ApprovalArguments, taken_from
 from machines_mcp.protocol.coercion import read, schema_of
 from machines_mcp.protocol.errors import Code, FieldError, ToolError
 from machines_mcp.protocol.tool import Input, Tool
 from machines_mcp.redaction.characters import character_fault
-from machines_mcp.redaction.placeholders import ABSENT_WORDS, placeholder_fault, word_fault
+from machines_mcp.redaction.placeholders import placeholder_fault, word_fault
 
 _NAME = re.compile(r"[a-z_]{1,40}")
-_APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
+In = TypeVar("In", bound=Input)
 
 # Rules by pydantic's error type. The placeholders are filled from the schema, never from the input.
 _RULES: Mapping[str, str] = {
@@ -44,34 +46,32 @@ _RULES: Mapping[str, str] = {
 _EXAMPLES: Mapping[str, Sequence[str]] = {"integer": ["20"], "number": ["25.5"]}
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedArguments:
+    """The tool's input model, and what the call says about its approval."""
+
+    arguments: Input
+    approval: ApprovalArguments
+
+
 def parse(
     tool: Tool, arguments: Mapping[str, Any], *, pinned_user: str | None, forbidden: Collection[str], asks: bool
-) -> tuple[Input, str | None]:
-    """Return the tool's input model and the `approval_id`, if it is given and the tool takes one (`asks`).
+) -> ParsedArguments:
+    """Return the arguments of a call. If the tool `asks`, it takes those of the approval, too.
 
     Raises:
         ToolError: `input.invalid` with every invalid field.
     """
     raw = dict(arguments)
-    approval_id = take_approval_id(raw) if asks else None
-    if forbidden:
-        _refuse_forbidden(raw, forbidden)
-    return validate(tool, raw, pinned_user), approval_id
-
-
-def take_approval_id(arguments: dict[str, Any]) -> str | None:
-    """Remove and return `approval_id`, which belongs to the call and not to the tool's input model.
-
-    Raises:
-        ToolError: `input.invalid`: it is malformed.
-    """
-    value = arguments.pop("approval_id", None)
-    if value is None or value == "" or (isinstance(value, str) and value in ABSENT_WORDS):
-        return None
-    if not isinstance(value, str) or not _APPROVAL_ID.fullmatch(value):
-        rule = "must be the approval_id from an approval.required error; leave it out to request a new approval"
-        raise ToolError(Code.INPUT_INVALID, fields=[FieldError("approval_id", rule)])
-    return value
+    given = taken_from(raw, tool.input_model.model_fields) if asks else {}
+    approval, faults = _validated(ApprovalArguments, given)
+    faults += _taken_forbidden(raw, forbidden)
+    found, more = _found(tool, raw, pinned_user)
+    # A tool with its own `wait_seconds` would report it twice.
+    faults = list(dict.fromkeys([*faults, *more]))
+    if found is None or approval is None or faults:
+        raise ToolError(Code.INPUT_INVALID, fields=faults)
+    return ParsedArguments(found, approval)
 
 
 def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) -> Input:
@@ -80,35 +80,50 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
     Raises:
         ToolError: `input.invalid` with every invalid field.
     """
-    raw = dict(arguments)
+    found, faults = _found(tool, dict(arguments), pinned_user)
+    if found is None or faults:
+        raise ToolError(Code.INPUT_INVALID, fields=faults)
+    return found
+
+
+def _found(tool: Tool, raw: dict[str, Any], pinned_user: str | None) -> tuple[Input | None, list[FieldError]]:
+    """Return the tool's input model if the arguments fit it, and every fault."""
+    faults: list[FieldError] = []
     if tool.per_user and pinned_user is not None:
         if "user_id" in raw:
             rule = "is not an argument here: this server acts for one user; leave it out"
-            raise ToolError(Code.INPUT_INVALID, fields=[FieldError("user_id", rule)])
+            faults.append(FieldError("user_id", rule))
         raw["user_id"] = pinned_user
-    values = read(tool.input_model, raw)
-    unshown = _text_faults(tool, values)
-    faults: list[FieldError] = []
+    found, more = _validated(tool.input_model, raw)
+    return found, faults + more
+
+
+def _validated(model: type[In], raw: Mapping[str, Any]) -> tuple[In | None, list[FieldError]]:
+    values = read(model, raw)
+    unshown = _text_faults(model, values)
+    found, faults = None, list[FieldError]()
     try:
         # Strict: `read` has already converted every accepted form.
-        found = tool.input_model.model_validate(values, strict=True)
-        if not unshown:
-            return found
+        found = model.model_validate(values, strict=True)
     except ValidationError as error:
-        faults = [_fault(tool, dict(e)) for e in error.errors(include_input=False, include_url=False)]
+        # Errors without a place break a rule across arguments. Pydantic checks those only if nothing else is wrong.
+        errors = [dict(e) for e in error.errors(include_input=False, include_url=False) if e["loc"]]
+        faults = [_fault(model, each) for each in errors]
+        present = {name: value for name, value in values.items() if value is not None}
+        faults += [FieldError(name, rule) for name, rule in model.broken_rules(present)]
+    # Raised by the caller, outside the handler, because a chained ValidationError would carry the values.
     faults = [*(FieldError(*one) for one in unshown.items()), *(one for one in faults if one.field not in unshown)]
-    # Raised outside the handler, because a chained ValidationError would carry the values.
-    raise ToolError(Code.INPUT_INVALID, fields=list(dict.fromkeys(faults)))
+    return found, list(dict.fromkeys(faults))
 
 
-def _text_faults(tool: Tool, values: Mapping[str, Any]) -> dict[str, str]:
+def _text_faults(model: type[Input], values: Mapping[str, Any]) -> dict[str, str]:
     """Return the path of each string that would not be shown as it is, or stands for no value, with the rule."""
-    properties = schema_of(tool.input_model)["properties"]
+    properties = schema_of(model)["properties"]
     known = [(name, value) for name, value in values.items() if name in properties]
     texts: list[tuple[tuple[str | int, ...], Any]] = [((name,), value) for name, value in known]
     texts += [((name, at), part) for name, value in known if isinstance(value, list) for at, part in enumerate(value)]
     rules = ((loc, _text_fault(properties[loc[0]], loc, text)) for loc, text in texts if isinstance(text, str))
-    return {_path(tool, loc): rule for loc, rule in rules if rule is not None}
+    return {_path(model, loc): rule for loc, rule in rules if rule is not None}
 
 
 def _text_fault(schema: Mapping[str, Any], loc: tuple[str | int, ...], text: str) -> str | None:
@@ -118,34 +133,31 @@ def _text_fault(schema: Mapping[str, Any], loc: tuple[str | int, ...], text: str
     return placeholder_fault(text) if fault is None and loc == ("user_id",) else fault
 
 
-def _refuse_forbidden(arguments: Mapping[str, Any], forbidden: Collection[str]) -> None:
-    """Refuse arguments that the policy does not accept from the model.
-
-    Raises:
-        ToolError: `input.invalid` with each of those fields.
-    """
+def _taken_forbidden(arguments: dict[str, Any], forbidden: Collection[str]) -> list[FieldError]:
+    """Remove the arguments that the policy does not accept from the model, and return a fault for each."""
     rule = "is not accepted from you; call without it, and the user types it into a form on this machine"
-    faults = [FieldError(name, rule) for name in arguments if name in forbidden]
-    if faults:
-        raise ToolError(Code.INPUT_INVALID, fields=faults)
+    found = [name for name in arguments if name in forbidden]
+    for name in found:
+        del arguments[name]
+    return [FieldError(name, rule) for name in found]
 
 
-def _fault(tool: Tool, error: dict[str, Any]) -> FieldError:
-    context = error.get("ctx", {}) | {"example": _example(tool, error["loc"])}
+def _fault(model: type[Input], error: dict[str, Any]) -> FieldError:
+    context = error.get("ctx", {}) | {"example": _example(model, error["loc"])}
     kind = str(error["type"])
     if kind == "extra_forbidden":
-        return _unknown(tool, error["loc"])
+        return _unknown(model, error["loc"])
     if kind == "machines_rule":
         rule = str(error["msg"])
     else:
         rule = _RULES.get(kind, "is not valid").format_map({k: _plain(v) for k, v in context.items()})
-    return FieldError(_path(tool, error["loc"]), rule)
+    return FieldError(_path(model, error["loc"]), rule)
 
 
-def _example(tool: Tool, loc: tuple[str | int, ...]) -> str:
+def _example(model: type[Input], loc: tuple[str | int, ...]) -> str:
     """Return the end of a rule: an example of a valid value, from the schema and never from the input."""
     name = str(loc[0]) if loc else ""
-    schema = schema_of(tool.input_model)["properties"].get(name, {}) if len(loc) == 1 else {}
+    schema = schema_of(model)["properties"].get(name, {}) if len(loc) == 1 else {}
     if name.endswith("_cents"):
         return " of US cents, such as 2500 for $25.00"
     given = schema.get("examples") or _EXAMPLES.get(schema.get("type", ""))
@@ -158,17 +170,17 @@ def _plain(value: Any) -> str:
     return str(value).replace(" or ", ", ") if isinstance(value, str) else str(value)
 
 
-def _unknown(tool: Tool, loc: tuple[str | int, ...]) -> FieldError:
+def _unknown(model: type[Input], loc: tuple[str | int, ...]) -> FieldError:
     near: list[str] = []
     last = str(loc[-1])
     if _NAME.fullmatch(last):
-        near = difflib.get_close_matches(last, list(tool.input_model.model_fields), n=1)
+        near = difflib.get_close_matches(last, list(model.model_fields), n=1)
     hint = f"; did you mean {near[0]}?" if near else "; leave it out"
-    return FieldError(_path(tool, loc), "is not an argument of this tool" + hint)
+    return FieldError(_path(model, loc), "is not an argument of this tool" + hint)
 
 
-def _path(tool: Tool, loc: tuple[str | int, ...]) -> str:
+def _path(model: type[Input], loc: tuple[str | int, ...]) -> str:
     # An unknown name could be anything, even a card number: repeat only our own names and plain ones.
-    known = tool.input_model.model_fields
+    known = model.model_fields
     parts = [str(p) if isinstance(p, int) or p in known or _NAME.fullmatch(p) else "(unnamed)" for p in loc]
     return ".".join(parts) or "(arguments)"

@@ -21,6 +21,7 @@ from machines_mcp.protocol.approval_flow import ApprovalFlow
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.repeatable_calls import RepeatableCalls
 from machines_mcp.protocol.responses import STATUS, ResponseBuilder, ToolRun
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.protocol.tool_call import CallReader, ToolCall, unvalidated_request
@@ -65,7 +66,8 @@ class Dispatcher:
         self._authorizer = authorizer
         self._runner = runner
         self._responses = responses
-        self._reader = CallReader(registry, digest_key)
+        self._repeats = RepeatableCalls(registry)
+        self._reader = CallReader(registry, digest_key, self._repeats.restored)
         self._users = UserCheck(registry, runner.users)
         self._approvals = ApprovalFlow(authorizer, runner, reconciler, responses, desk, page_ended)
 
@@ -76,6 +78,7 @@ class Dispatcher:
 
     async def call(self, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
         """Handle `tools/call`. Every outcome becomes a result or an error from the catalogue."""
+        call: ToolCall | None = None
         try:
             call = self._read(self._tools.get(params.name), params.arguments or {}, ctx, params)
             if call.rule is Rule.DENY:
@@ -89,6 +92,7 @@ class Dispatcher:
             authorization = await self._approvals.authorize(call)
             if isinstance(authorization, types.InputRequiredResult):
                 return authorization
+            self._repeats.note(call, authorization)
             if authorization.verdict == "run" and authorization.approval is not None:
                 ran = await self._runner.execute(call, authorization.approval)
                 return self._responses.result(call.request_id, ran)
@@ -99,7 +103,7 @@ class Dispatcher:
             # Log the class name only: the text of an exception can contain arguments.
             logger.error("a tool call failed: %s", type(error).__name__)
             tool_error = as_tool_error(error)
-        return self._responses.error(ctx.request_id, tool_error.payload(), params.name)
+        return self._responses.error(ctx.request_id, self._repeats.completed(tool_error.payload(), call))
 
     async def read(self, ctx: Context, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Return the result of a read tool without its next steps, for a resource or a completion.
@@ -235,13 +239,15 @@ class Dispatcher:
             return self._repeated(call, approval)
         if authorization.verdict == "waiting" and approval is not None:
             raise await self._approvals.required(call, approval)
+        if authorization.verdict == "mismatch":
+            raise self._repeats.mismatch(call, approval)
         raise_denied(call.tool, authorization)
 
     def _repeated(self, call: ToolCall, approval: Approval) -> ToolAnswer:
         """Return the stored outcome of an approval."""
         outcome = json.loads(approval.outcome or "null")
         if approval.state != "done":
-            return self._responses.error(call.request_id, outcome, call.tool.name)
+            return self._responses.error(call.request_id, self._repeats.completed(outcome, call))
         output = call.tool.output_model.model_validate_json(approval.outcome or "")
         ran = ToolRun(outcome, output.summary(), {}, frozenset(collect_verbatim(output)))
         return self._responses.result(call.request_id, ran)

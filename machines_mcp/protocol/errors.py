@@ -52,13 +52,14 @@ _CATALOGUE: Mapping[Code, _Entry] = {
         " can lift the freeze with machines-mcp unfreeze."
     ),
     Code.APPROVAL_REQUIRED: _Entry(
-        "A person must approve this first. After they do, call again with the same arguments and this approval_id.",
-        True,
+        "A person must approve this first. Tell the user where, then make the call in next_steps, which waits for the"
+        " decision."
     ),
     Code.APPROVAL_REFUSED: _Entry("The person refused this. Do not call again unless they want it."),
     Code.APPROVAL_EXPIRED: _Entry("This approval expired. Call again without approval_id to request a new one.", True),
     Code.APPROVAL_MISMATCH: _Entry(
-        "This approval_id does not match this call. Call again without approval_id to request a new approval.",
+        "This approval_id is for another call; fields says what differs. Repeat that call. Only if the user wants this"
+        " one instead, leave out approval_id, and a person is asked again.",
         True,
     ),
     Code.KYC_NOT_APPROVED: _Entry("The user's identity check (KYC) is not approved yet."),
@@ -96,15 +97,20 @@ NOT_BEGUN = frozenset({Code.PARTNER_UNAVAILABLE, Code.RATE_LIMITED, Code.POLICY_
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """A suggested next call: the tool, why, and the arguments already known."""
+    """A suggested next call: the tool, why, and the arguments already known.
+
+    One that `repeats` the failed call gets that call's own arguments, too, when the error is sent.
+    """
 
     tool: str
     why: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    repeats: bool = False
 
     def payload(self) -> dict[str, Any]:
-        """Return the step as JSON."""
-        return {"tool": self.tool, "why": self.why, "arguments": dict(self.arguments)}
+        """Return the step as JSON, with `repeats` if it does."""
+        step = {"tool": self.tool, "why": self.why, "arguments": dict(self.arguments)}
+        return step | {"repeats": True} if self.repeats else step
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,7 @@ class ToolError(Exception):
         next_steps: Sequence[NextStep] = (),
         details: Mapping[str, str | int] | None = None,
         retryable: bool | None = None,
+        give_again: Sequence[str] = (),
     ) -> None:
         super().__init__(code.value)
         self.code = code
@@ -134,6 +141,7 @@ class ToolError(Exception):
         self.fields = tuple(fields)
         self.next_steps = tuple(next_steps)
         self.details = dict(details or {})
+        self.give_again = tuple(give_again)
         self.retryable = _CATALOGUE[code].retryable if retryable is None else retryable
 
     def payload(self) -> dict[str, Any]:
@@ -145,4 +153,6 @@ class ToolError(Exception):
         }
         if self.fields:
             body["fields"] = [{"field": fault.field, "rule": fault.rule} for fault in self.fields]
+        if self.give_again:
+            body["give_again"] = list(self.give_again)
         return body | self.details | {"next_steps": [step.payload() for step in self.next_steps]}

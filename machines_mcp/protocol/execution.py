@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -16,12 +15,12 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.authorizer import Authorizer
 from machines_mcp.permissions.executions import EXECUTION_SECONDS
-from machines_mcp.protocol.approval_errors import as_tool_error, not_executed, outcome_unknown
+from machines_mcp.protocol.approval_errors import again, as_tool_error, not_executed, outcome_unknown
 from machines_mcp.protocol.argument_details import argument_details
-from machines_mcp.protocol.errors import NOT_BEGUN, Code, NextStep, ToolError
+from machines_mcp.protocol.errors import NOT_BEGUN, Code, ToolError
 from machines_mcp.protocol.responses import STATUS, ToolRun, tool_run
 from machines_mcp.protocol.tool import NeedsPerson, Reconciliation, Tool, ToolContext, no_progress
-from machines_mcp.protocol.tool_call import Context, ToolCall
+from machines_mcp.protocol.tool_call import ToolCall
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.freeze import Frozen
@@ -158,7 +157,7 @@ class ToolRunner:
             user_id=user_id,
             idempotency_key=call.idempotency_key if approval is None else approval.idempotency_key,
             services=self._services,
-            progress=no_progress if call.client is None else partial(_report, call.client),
+            progress=call.report,
             logged_as=CallContext(approval_id, call.tool.name, user_id, protective=call.request.protective),
         )
 
@@ -227,7 +226,7 @@ class ToolRunner:
             tool_error.code,
             message=tool_error.message,
             details=tool_error.details | {"approval_id": approval.id},
-            next_steps=[NextStep(approval.tool, why, {"approval_id": approval.id}), *tool_error.next_steps],
+            next_steps=[again(approval, why), *tool_error.next_steps],
         )
 
     async def _store(
@@ -244,7 +243,3 @@ class ToolRunner:
             # The caller still gets the outcome. A repeated call finds the row `executing` and reconciles it.
             await self._authorizer.release(approval)
             logger.error("the outcome of an approved call could not be stored")
-
-
-async def _report(client: Context, fraction: float, message: str) -> None:
-    await client.session.report_progress(fraction, 1.0, message)

@@ -65,15 +65,12 @@ class ResponseBuilder:
             self.allow(request_id, ran.verbatim.union(ran.ephemeral.values()))
         return {"resultType": "complete", "content": content, "structuredContent": body}
 
-    def error(self, request_id: int | str | None, payload: dict[str, Any], tool: str) -> dict[str, Any]:
+    def error(self, request_id: int | str | None, payload: dict[str, Any]) -> dict[str, Any]:
         """Return an error result. If none of its next steps is usable, the message says to tell the user."""
         self.allow(request_id, collect_verbatim(payload))
         steps, usable = payload["next_steps"], self._registry.usable_names
         if steps and not any(step["tool"] in usable for step in steps):
             payload = payload | {"message": f"{payload['message']} {_ABSENT.format(steps[0]['tool'])}"}
-        if not steps and payload["retryable"] and tool in usable:
-            step = NextStep(tool, _again(payload.get("retry_after_seconds")))
-            payload = payload | {"next_steps": [step.payload()]}
         return {"resultType": "complete", "content": [_object(self._stamped(payload))], "isError": True}
 
     def _stamped(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -81,12 +78,6 @@ class ResponseBuilder:
         usable = self._registry.usable_names
         steps = [step for step in body["next_steps"] if step["tool"] in usable]
         return body | self.stamp | {"next_steps": steps}
-
-
-def _again(seconds: int | None) -> str:
-    if seconds is None:
-        return "Call again as the message says."
-    return f"Repeat the same call after {seconds} seconds."
 
 
 def _object(body: dict[str, Any]) -> dict[str, str]:

@@ -7,15 +7,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from machines_mcp.protocol.approval_arguments import ApprovalArguments
 from machines_mcp.protocol.tool import Tool
 
 # The server's instructions describe a step once; here the model would read it two dozen times.
-NEXT_STEPS: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
-APPROVAL_ID: dict[str, Any] = {
-    "type": "string",
-    "pattern": "^[0-9a-f]{32}$",
-    "description": "From approval.required",
-}
+NEXT_STEPS: dict[str, Any] = {"type": "array"}
 
 
 def input_schema(
@@ -23,8 +19,8 @@ def input_schema(
 ) -> dict[str, Any]:
     """Return the schema of a tool's arguments.
 
-    `pinned`: the server acts for one user, so `user_id` is left out. `asks`: calls may need approval, so `approval_id`
-    is added. `choices`: the allowed values of an argument and their meanings. An argument without allowed values is
+    `pinned`: the server acts for one user, so `user_id` is left out. `asks`: calls may need approval, so its arguments
+    are added. `choices`: the allowed values of an argument and their meanings. An argument without allowed values is
     left out.
     """
     schema = flat_schema(tool.input_model, "validation")
@@ -38,7 +34,11 @@ def input_schema(
         del schema["properties"]["user_id"]
         schema["required"] = [name for name in schema.get("required", []) if name != "user_id"]
     if asks:
-        schema["properties"]["approval_id"] = APPROVAL_ID
+        schema["properties"] |= {
+            name: property
+            for name, property in flat_schema(ApprovalArguments, "validation")["properties"].items()
+            if name not in schema["properties"]
+        }
     if not schema.get("required"):
         schema.pop("required", None)
     return schema
@@ -77,6 +77,9 @@ class _Flattener:
         self._definitions = definitions
         self._closed = closed
         self._noisy = {"title"} if examples else {"title", "examples", "words"}
+        if not closed:
+            # A model reads the results themselves, so their forms need not be listed.
+            self._noisy |= {"format", "pattern"}
 
     def flatten(self, node: Any) -> Any:
         if isinstance(node, list):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, Self, TypeAlias, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from machines_mcp.permissions.action_class import PLAIN, ActionClass
 from machines_mcp.permissions.approval import Approval
@@ -42,6 +43,18 @@ class Input(BaseModel):
     """The arguments of a tool. Unknown names are refused, so that a misspelt limit is not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield a name and the rule for each rule across arguments that is broken. Values may have the wrong type."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _follows_rules(self) -> Self:
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        for _, rule in self.broken_rules({name: value for name, value in given.items() if value is not None}):
+            raise PydanticCustomError("machines_rule", "{rule}", {"rule": rule})
+        return self
 
 
 class UserInput(Input):
@@ -158,6 +171,8 @@ class Tool:
     approval_page: Callable[[ToolContext[Any], Any, Approval], Awaitable[str]] | None
     reconcile: Reconcile | None
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]]
+    withheld: frozenset[str]
+    """The arguments that are never repeated to the model."""
     idempotent: bool
     """Whether repeating a call changes nothing more."""
     read_only: bool
@@ -194,6 +209,7 @@ def tool(
     reconcile: Reconcile | None = None,
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
     makes_user: bool = False,
+    withheld: Collection[str] = (),
 ) -> Callable[[Callable[[ToolContext[S], In], Awaitable[Out]]], Tool]:
     """Make a `Tool` from `async def name(call, args) -> Output`. Its docstring is the description the model reads.
 
@@ -207,6 +223,7 @@ def tool(
     usual channels.
     `reconcile`: reconciles an interrupted call from its approval and journal entries. The arguments are not stored.
     `allowed_values`: the values of an argument that the policy allows, each with its meaning.
+    `withheld`: the arguments that hold identity data, which errors never repeat.
     """
     action_classes = action_class if isinstance(action_class, tuple) else (action_class,)
     if not action_classes:
@@ -236,6 +253,7 @@ def tool(
             approval_page=approval_page,
             reconcile=reconcile,
             allowed_values=allowed_values,
+            withheld=frozenset(withheld),
             idempotent=idempotent,
             read_only=action_classes == (ActionClass.READ,),
             per_user=issubclass(hints[parameters[1]], UserInput),

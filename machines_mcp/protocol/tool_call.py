@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +49,26 @@ class ToolCall:
     """The approval that the call continues."""
     answer: elicitation.Answer | None = None
     """The dialog's answer that came with the call."""
+    wait_seconds: int = 0
+    """How long the call waits for a person's decision."""
+
+    async def report(self, fraction: float, message: str) -> None:
+        """Report the progress of a wait to the client: a fraction (0 to 1) and what the wait is for."""
+        if self.client is not None:
+            await self.client.session.report_progress(fraction, 1.0, message)
 
 
 class CallReader:
-    """Makes calls of requests. `digest_key` keys the digest by which a repeated call finds its approval."""
+    """Makes calls of requests. `digest_key` keys the digest by which a repeated call finds its approval.
 
-    def __init__(self, registry: Registry, digest_key: bytes) -> None:
+    `restored` adds the arguments that a repeated call may leave out.
+    """
+
+    def __init__(
+        self, registry: Registry, digest_key: bytes, restored: Callable[[Tool, Mapping[str, Any]], dict[str, Any]]
+    ) -> None:
         self._registry = registry
+        self._restored = restored
         self._digest_key = digest_key
 
     def read(
@@ -68,9 +81,9 @@ class CallReader:
         """
         registry, policy = self._registry, self._registry.policy
         try:
-            arguments, approval_id = parse(
+            parsed = parse(
                 tool,
-                raw,
+                self._restored(tool, raw),
                 pinned_user=registry.principal.pinned,
                 forbidden=registry.forbidden[tool.name],
                 asks=tool.name in registry.approvable_names,
@@ -80,6 +93,7 @@ class CallReader:
                 raise
             # The policy denies this tool, so fixing the arguments would not help.
             raise policy_denied(policy, unvalidated_request(tool)) from None
+        arguments, approval_id = parsed.arguments, parsed.approval.approval_id
         action_class, user_id = tool.classify(arguments), getattr(arguments, "user_id", "")
         if not registry.principal.may_act_for(user_id):
             raise ToolError(Code.NOT_FOUND)
@@ -88,13 +102,14 @@ class CallReader:
             # An allowed read needs no approval, so no digest. Most calls are such reads.
             request = CallRequest(tool.name, action_class, user_id, "")
             return ToolCall(tool, arguments, request, rule, key, client, request_id=request_id)
-        digest = arguments_digest(self._digest_key, arguments.model_dump(mode="json"))
+        digest = arguments_digest(self._digest_key, arguments.model_dump(mode="json", exclude={"wait_seconds"}))
         asked_by, protective = elicitation.client_name(client), tool.protective(arguments)
         request = CallRequest(tool.name, action_class, user_id, digest, asked_by, protective)
         answer, dialog = None, elicitation.dialog_of(client)
         if params is not None and params.request_state is not None:
             approval_id, answer = params.request_state, elicitation.read_answer(params)
-        return ToolCall(tool, arguments, request, rule, key, client, dialog, request_id, approval_id, answer)
+        seconds = parsed.approval.wait_seconds or 0
+        return ToolCall(tool, arguments, request, rule, key, client, dialog, request_id, approval_id, answer, seconds)
 
     def read_form(self, tool: Tool, approval: Approval, values: Mapping[str, Any]) -> ToolCall:
         """Return the call that an approval waits for, with the values from its form.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from machines_mcp import partner
 from machines_mcp.partner.vocabulary import LimitFrequency as LimitPeriod
@@ -53,11 +53,10 @@ class LimitInput(UserInput):
     limit_amount_cents: Cents | None = LimitAmount
     limit_frequency: LimitPeriod | None = LimitFrequency
 
-    @model_validator(mode="after")
-    def _both_or_neither(self) -> LimitInput:
-        if (self.limit_amount_cents is None) != (self.limit_frequency is None):
-            raise PydanticCustomError("machines_rule", "limit_amount_cents and limit_frequency go together")
-        return self
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if ("limit_amount_cents" in given) != ("limit_frequency" in given):
+            yield "(arguments)", "limit_amount_cents and limit_frequency go together"
 
     def limit(self) -> CardLimit | None:
         """Return the limit in the API's form; None if none is given."""
@@ -79,11 +78,11 @@ class UpdateCard(LimitInput):
     status: Literal["active", "locked"] | None = Field(default=None, description="locked locks, active unlocks")
     label: Text | None = Label
 
-    @model_validator(mode="after")
-    def _something(self) -> UpdateCard:
-        if self.status is None and self.label is None and self.limit_amount_cents is None:
-            raise PydanticCustomError("machines_rule", "give at least one of status, label and a limit")
-        return self
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        yield from super().broken_rules(given)
+        if not given.keys() & {"status", "label", "limit_amount_cents", "limit_frequency"}:
+            yield "(arguments)", "give at least one of status, label and a limit"
 
 
 async def create_details(call: ServiceContext, args: CreateCard) -> ApprovalDetails:

@@ -112,6 +112,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     described=("user_id", *IDENTITY),
     reconcile=_reconcile,
     allowed_values=_hidden_arguments,
+    withheld=IDENTITY,
     idempotent=False,
 )
 async def submit_kyc(call: ServiceContext, args: SubmitKyc) -> KycSubmitted:

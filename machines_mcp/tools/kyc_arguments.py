@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from machines_mcp import partner
@@ -143,16 +143,10 @@ class SubmitKyc(UserInput):
         """The identity data that came with the call, by field name."""
         return {name: getattr(self, name) for name in IDENTITY if getattr(self, name) is not None}
 
-    @model_validator(mode="after")
-    def _all_or_nothing(self) -> SubmitKyc:
-        given = self.identity_data
-        missing = [name for name in IDENTITY if name not in given and name not in _OPTIONAL]
-        if given and missing:
-            # The input stays None: an error must not contain identity data.
-            raise ValidationError.from_exception_data(
-                "SubmitKyc", [{"type": "missing", "loc": (name,), "input": None} for name in missing]
-            )
-        return self
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if given.keys() & set(IDENTITY):
+            yield from ((name, "is required") for name in IDENTITY if name not in given and name not in _OPTIONAL)
 
 
 # An id of fewer characters would be shown for the most part.

@@ -17,7 +17,10 @@ async def live_quote(call: ServiceContext, quote_id: str) -> Quote:
     """
     quote = await call.services.state.withdrawals.find_quote(call.user_id, quote_id)
     if quote is None:
-        raise ToolError(Code.NOT_FOUND, next_steps=[NextStep("quote_withdrawal", "Get a quote first.")])
+        raise ToolError(
+            Code.NOT_FOUND,
+            next_steps=[NextStep("list_withdrawal_assets", "Choose currency and network, then get a quote.")],
+        )
     if not call.services.state.withdrawals.live(quote):
         raise quote_error(quote)
     return quote

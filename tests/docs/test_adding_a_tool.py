@@ -114,7 +114,7 @@ def test_the_pages_tool_fits_the_current_interfaces(monkeypatch: pytest.MonkeyPa
     assert tool.approval_details is not None
     assert tool.reconcile is not None
     schema = input_schema(tool, pinned=False, asks=True)
-    assert schema["properties"].keys() == {"user_id", "card_id", "approval_id"}
+    assert schema["properties"].keys() == {"user_id", "card_id", "approval_id", "wait_seconds"}
     assert output_schema(tool)["properties"].keys() == {"card_id", "status", "environment", "next_steps"}
     error = map_error(NotFound(), tool)
     assert error is not None

@@ -23,8 +23,10 @@ async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def next_call(arguments: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
-    """Return the call that the error suggests: its first step, with the arguments of the call."""
-    return arguments | refusal["next_steps"][0]["arguments"]
+    """Return the call that the error suggests, which is the whole call."""
+    step: dict[str, Any] = refusal["next_steps"][0]["arguments"]
+    assert step == step | arguments
+    return step
 
 
 def is_actionable(refusal: dict[str, Any], tool: str) -> bool:
@@ -35,7 +37,7 @@ def is_actionable(refusal: dict[str, Any], tool: str) -> bool:
         and refusal["retryable"] is True
         and refusal["retry_after_seconds"] > 0
         and step["tool"] == tool
-        and step["arguments"] == {"approval_id": refusal["approval_id"]}
+        and step["arguments"]["approval_id"] == refusal["approval_id"]
         and "not known" in refusal["message"]
         and "approval_id" in refusal["message"]
     )

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from machines_mcp.protocol.arguments import parse, take_approval_id, validate
-from machines_mcp.protocol.errors import ToolError
-from machines_mcp.protocol.tool import Tool
+from machines_mcp.protocol.arguments import ParsedArguments, parse, validate
+from machines_mcp.protocol.errors import FieldError, ToolError
+from machines_mcp.protocol.tool import Tool, UserInput, WaitSeconds
 from tests.support.fake_tools import look, note, pay
 
 GOOD: dict[str, Any] = {"user_id": "user-1", "amount_cents": 500}
@@ -132,28 +133,82 @@ def test_faults_repeat_none_of_the_callers_digits(value: str) -> None:
     assert value not in json.dumps([fault for fault in _faults(pay, junk).items()])
 
 
-def test_an_approval_id_is_separated_from_the_arguments() -> None:
-    arguments: dict[str, Any] = GOOD | {"approval_id": "0" * 32}
-    assert take_approval_id(arguments) == "0" * 32
-    assert arguments == GOOD
+def _parsed(tool: Tool, *, asks: bool = True, **more: object) -> ParsedArguments:
+    return parse(tool, GOOD | more, pinned_user=None, forbidden=(), asks=asks)
+
+
+def _parse_faults(tool: Tool, *, asks: bool = True, **more: object) -> list[str]:
+    with pytest.raises(ToolError) as refused:
+        _parsed(tool, asks=asks, **more)
+    return [fault.field for fault in refused.value.fields]
+
+
+def test_what_a_call_says_of_its_approval_is_separated_from_the_arguments() -> None:
+    parsed = _parsed(pay, approval_id="0" * 32, wait_seconds="30")
+    assert (parsed.approval.approval_id, parsed.approval.wait_seconds) == ("0" * 32, 30)
+    assert parsed.arguments == validate(pay, GOOD, None)
 
 
 @pytest.mark.parametrize("empty", ["", None])
 def test_an_empty_approval_id_counts_as_absent(empty: str | None) -> None:
-    arguments: dict[str, Any] = GOOD | {"approval_id": empty}
-    assert take_approval_id(arguments) is None
-    assert arguments == GOOD
+    assert _parsed(pay, approval_id=empty).approval.approval_id is None
 
 
-def test_a_tool_that_never_asks_rejects_an_approval_id() -> None:
-    arguments: dict[str, Any] = GOOD | {"approval_id": "0" * 32}
-    with pytest.raises(ToolError) as refused:
-        parse(note, arguments, pinned_user=None, forbidden=(), asks=False)
-    assert [fault.field for fault in refused.value.fields] == ["approval_id"]
+@pytest.mark.parametrize("name", ["approval_id", "wait_seconds"])
+def test_a_tool_that_never_asks_rejects_what_belongs_to_an_approval(name: str) -> None:
+    assert _parse_faults(note, asks=False, **{name: "0" * 32}) == [name]
 
 
 @pytest.mark.parametrize("given_id", ["0" * 31, "0" * 33, "g" * 32, "0" * 32 + "\n", 5, 0, False, [], {}])
 def test_a_malformed_approval_id_is_refused(given_id: object) -> None:
+    assert _parse_faults(pay, approval_id=given_id) == ["approval_id"]
+
+
+@pytest.mark.parametrize("seconds", [-1, 51, "soon", 1.5, True, []])
+def test_a_wait_is_at_most_fifty_seconds(seconds: object) -> None:
+    assert _parse_faults(pay, wait_seconds=seconds) == ["wait_seconds"]
+
+
+def test_a_tool_with_its_own_wait_keeps_it() -> None:
+    class Wait(UserInput):
+        wait_seconds: WaitSeconds = 0
+
+    made = replace(pay, input_model=Wait)
+    parsed = parse(made, {"user_id": "u", "wait_seconds": 7}, pinned_user=None, forbidden=(), asks=True)
+    assert (parsed.approval.wait_seconds, parsed.arguments.model_dump()["wait_seconds"]) == (7, 7)
     with pytest.raises(ToolError) as refused:
-        take_approval_id(GOOD | {"approval_id": given_id})
-    assert [fault.field for fault in refused.value.fields] == ["approval_id"]
+        parse(made, {"user_id": "u", "wait_seconds": 70}, pinned_user=None, forbidden=(), asks=True)
+    assert refused.value.fields == (FieldError("wait_seconds", "must be at most 50"),)
+
+
+def test_faults_of_every_kind_are_reported_at_once() -> None:
+    raw = {"deep": True, "code": "A", "wrds": 1, "approval_id": "x", "wait_seconds": 99, "ratios": [], "user_id": "u"}
+    with pytest.raises(ToolError) as refused:
+        parse(look, raw, pinned_user="u", forbidden={"ratios"}, asks=True)
+    assert {fault.field: fault.rule.split(";")[0] for fault in refused.value.fields} == {
+        "approval_id": "must be the approval_id from an approval.required error",
+        "wait_seconds": "must be at most 50",
+        "ratios": "is not accepted from you",
+        "code": "must have at least 2 characters",
+        "wrds": "is not an argument of this tool",
+        "user_id": "is not an argument of this tool",
+        "(arguments)": "deep goes with ratio",
+    }
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_a_fault_never_hides_another(data: st.DataObject) -> None:
+    """Each of several faults is reported, whichever of them are combined."""
+    faults: dict[str, dict[str, Any]] = {
+        "user_id": {"user_id": data.draw(st.sampled_from([5, "", " u", "x" * 121]))},
+        "amount_cents": {"amount_cents": data.draw(st.sampled_from([0, "x", None, 1.5, 10**9]))},
+        "note": {"note": data.draw(st.sampled_from([5, "x" * 21, "a\u202eb"]))},
+        "kind": {"kind": data.draw(st.sampled_from(["loan", 3, []]))},
+        "approval_id": {"approval_id": data.draw(st.sampled_from(["x", 5, []]))},
+        "wait_seconds": {"wait_seconds": data.draw(st.sampled_from([-1, 51, "x"]))},
+        "elephant": {"elephant": 1},
+    }
+    chosen = data.draw(st.lists(st.sampled_from(sorted(faults)), min_size=1, unique=True))
+    more = {name: value for each in chosen for name, value in faults[each].items()}
+    assert sorted(_parse_faults(pay, **more)) == sorted(chosen)

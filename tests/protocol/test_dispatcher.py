@@ -308,7 +308,7 @@ async def test_fifty_concurrent_repeats_run_once(harness: Harness, era: Era) -> 
 
 @both_eras
 @pytest.mark.parametrize("change", ["mismatch", "expired", "refused"])
-async def test_responses_about_approvals_repeat_no_argument(
+async def test_responses_about_approvals_repeat_arguments_only_in_next_steps(
     harness: Harness, clock: Clock, era: Era, change: str
 ) -> None:
     async with harness.client(era) as client:
@@ -320,7 +320,10 @@ async def test_responses_about_approvals_repeat_no_argument(
         given = CANARY.upper() if change == "mismatch" else CANARY
         answer = await client.call_tool("pay", {**ARGUMENTS, "note": given, "approval_id": approval})
     assert code(answer) == f"approval.{change}"
-    assert CANARY not in json.dumps(body(answer)).lower()
+    found = body(answer)
+    assert CANARY.upper() not in json.dumps(found)
+    assert [step["arguments"]["note"] for step in found.pop("next_steps")] == ([] if change == "refused" else [CANARY])
+    assert CANARY not in json.dumps(found).lower()
 
 
 # Sealed request state (2026-07-28)
@@ -646,7 +649,7 @@ async def test_an_unknown_outcome_is_not_stored_and_names_the_next_call(harness:
         kept = await harness.approvals.get(approval)
     assert (first["code"], first["approval_id"], first["retryable"]) == ("outcome.unknown", approval, True)
     assert [step["tool"] for step in first["next_steps"]] == ["pay", "look"]
-    assert first["next_steps"][0]["arguments"] == {"approval_id": approval}
+    assert first["next_steps"][0]["arguments"] == again
     assert kept is not None
     assert (kept.state, kept.outcome) == ("executing", None)
     assert not harness.approvals.running(kept)
@@ -671,7 +674,7 @@ async def test_a_granted_call_that_sent_nothing_runs_on_repeat_with_the_same_key
     assert refused[0] == refused[1]
     assert refused[0]["retryable"] is True
     step = refused[0]["next_steps"][0]
-    assert (step["tool"], step["arguments"]) == ("pay", {"approval_id": approval})
+    assert (step["tool"], step["arguments"]) == ("pay", again)
     assert done[0] == done[1]
     assert harness.upstream.paid == [("user-1", f"machines-{approval}", 500)]
 

@@ -216,7 +216,7 @@ async def test_an_expired_grant_reports_that_nothing_was_sent(buy_tool: BuyTool,
     assert told[0] == told[1]
     assert told[0]["code"] == "approval.expired"
     assert "Nothing was sent." in told[0]["message"]
-    assert told[0]["next_steps"] == [{**told[0]["next_steps"][0], "tool": "buy", "arguments": {}}]
+    assert told[0]["next_steps"] == [{**told[0]["next_steps"][0], "tool": "buy", "arguments": ARGUMENTS}]
     assert (buy_tool.runs, len(buy_tool.reconciliations)) == (1, 1)
 
 
@@ -289,7 +289,7 @@ async def test_a_slow_reconciliation_reports_when_to_retry(buy_tool: BuyTool) ->
     assert (told["code"], told["retryable"]) == ("outcome.unknown", True)
     assert told["retry_after_seconds"] == reconciliation.CALL_SECONDS + 60
     assert "It is being signed." in told["message"]
-    assert told["next_steps"][0]["arguments"] == {"approval_id": again["approval_id"]}
+    assert told["next_steps"][0]["arguments"] == again
 
 
 @pytest.mark.parametrize(

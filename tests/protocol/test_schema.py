@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from machines_mcp.protocol.schema import APPROVAL_ID, NEXT_STEPS, flat_schema, input_schema, output_schema
+from machines_mcp.protocol.schema import NEXT_STEPS, flat_schema, input_schema, output_schema
 from machines_mcp.protocol.tool import Input, OutputPart
 from tests.support.fake_tools import change, look, pay
 
@@ -81,8 +81,10 @@ def test_user_and_approval_are_arguments_only_if_they_apply(pinned: bool, asks: 
     schema = input_schema(pay, pinned=pinned, asks=asks)
     assert ("user_id" in schema["properties"]) is not pinned
     assert ("user_id" in schema["required"]) is not pinned
-    assert schema["properties"].get("approval_id") == (APPROVAL_ID if asks else None)
-    assert "approval_id" not in schema["required"]
+    assert [name for name in ("approval_id", "wait_seconds") if name in schema["properties"]] == (
+        ["approval_id", "wait_seconds"] if asks else []
+    )
+    assert not {"approval_id", "wait_seconds"} & set(schema["required"])
     assert schema["additionalProperties"] is False
 
 

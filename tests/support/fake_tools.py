@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -13,8 +13,7 @@ import mcp_types as types
 from mcp import Client
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateSecurity
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails
@@ -136,11 +135,10 @@ class Nested(Input):
     code: str = Field(default="abc", min_length=2, max_length=4, pattern=r"^[a-z]+$")
     deep: bool = False
 
-    @model_validator(mode="after")
-    def _rule(self) -> Nested:
-        if self.deep and self.ratio is None:
-            raise PydanticCustomError("machines_rule", "deep goes with ratio")
-        return self
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if given.get("deep") is True and "ratio" not in given:
+            yield "(arguments)", "deep goes with ratio"
 
 
 class Looked(Output):

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.protocol.arguments import take_approval_id, validate
+from machines_mcp.protocol.approval_arguments import ApprovalArguments
+from machines_mcp.protocol.arguments import validate
 from machines_mcp.protocol.coercion import schema_of
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.protocol.tool import Tool
@@ -76,7 +77,8 @@ def test_user_ids_are_never_words_or_placeholders(tool: Tool) -> None:
 
 
 def test_absent_approval_id_is_none() -> None:
-    assert [take_approval_id({"approval_id": word}) for word in [*WORDS, "", None]] == [None] * 5
+    given = [ApprovalArguments.model_validate({"approval_id": word}) for word in [*WORDS, "", None]]
+    assert [each.approval_id for each in given] == [None] * 5
 
 
 @pytest.mark.parametrize("name", sorted(VARIABLES))
