@@ -1,4 +1,4 @@
-"""The arguments of every tool that can ask a person. They belong to the call, not to what is approved."""
+"""Arguments for waiting and for approvals, which belong to the call and not to what is approved."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pydantic_core import PydanticCustomError
 
 from machines_mcp.protocol.tool import Input
 from machines_mcp.redaction.placeholders import ABSENT_WORDS
+
+WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait this long for a change")]
+"""Seconds a call may wait for a change before it returns `still_waiting`."""
 
 _APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
 

@@ -19,7 +19,7 @@ from machines_mcp.protocol.approval_errors import again, as_tool_error, not_exec
 from machines_mcp.protocol.argument_details import argument_details
 from machines_mcp.protocol.errors import NOT_BEGUN, Code, ToolError
 from machines_mcp.protocol.responses import STATUS, ToolRun, tool_run
-from machines_mcp.protocol.tool import NeedsPerson, Reconciliation, Tool, ToolContext, no_progress
+from machines_mcp.protocol.tool import NeedsPerson, Reconciliation, Tool, ToolContext
 from machines_mcp.protocol.tool_call import ToolCall
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import StoreUnavailable
@@ -243,3 +243,7 @@ class ToolRunner:
             # The caller still gets the outcome. A repeated call finds the row `executing` and reconciles it.
             await self._authorizer.release(approval)
             logger.error("the outcome of an approved call could not be stored")
+
+
+async def no_progress(fraction: float, message: str) -> None:
+    """Report progress to nobody."""

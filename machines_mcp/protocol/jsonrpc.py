@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any
 
+from machines_mcp.protocol.request_id import request_id
 from machines_mcp.redaction.output_filter import HEAD, OutputFilter
 
 _TEXT = {
@@ -29,8 +30,6 @@ _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CAPABILITIES = {"elicitation": ("form", "url"), "sampling": ("context", "tools"), "roots": ()}
 # Larger numbers are not accepted as ids: not every client can parse them, and Python does not print the longest.
 MAX_ID = 2**63
-
-PARSE_ERROR = '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}\n'
 
 
 class OutgoingLines:
@@ -76,11 +75,19 @@ def is_id(given: object) -> bool:
     return isinstance(given, str) or (type(given) is int and -MAX_ID <= given < MAX_ID)
 
 
+def parse_error(line: bytes) -> str:
+    """Return the error response to a line that is not JSON, or its beginning. It has the request's id if readable."""
+    return _refusal(-32700, request_id(line))
+
+
 def invalid_request(message: object) -> str:
     """Return the error response to a line that is JSON but not a JSON-RPC message."""
-    given = message.get("id") if isinstance(message, dict) else None
+    return _refusal(-32600, message.get("id") if isinstance(message, dict) else None)
+
+
+def _refusal(code: int, given: object) -> str:
     known = given if is_id(given) and len(str(given)) <= 80 else None
-    return json.dumps({"jsonrpc": "2.0", "id": known, "error": {"code": -32600, "message": _TEXT[-32600]}}) + "\n"
+    return json.dumps({"jsonrpc": "2.0", "id": known, "error": {"code": code, "message": _TEXT[code]}}) + "\n"
 
 
 def _constant_error(line: str) -> str:

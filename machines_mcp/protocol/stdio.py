@@ -16,7 +16,7 @@ import anyio
 from mcp.server.stdio import stdio_server
 from pydantic_core import from_json
 
-from machines_mcp.protocol.jsonrpc import PARSE_ERROR, OutgoingLines, answered_id, invalid_request, is_id
+from machines_mcp.protocol.jsonrpc import OutgoingLines, answered_id, invalid_request, is_id, parse_error
 from machines_mcp.protocol.pipes import Sink, claim, is_file, open_reader, open_sink
 
 MAX_LINE = 4 * 1024 * 1024
@@ -144,8 +144,8 @@ class LineReader:
         if self._overlong:
             self._rest = b""
         elif len(self._rest) > MAX_LINE:
-            self._rest, self._overlong = b"", True
-            await self._writer.send(PARSE_ERROR)
+            beginning, self._rest, self._overlong = self._rest, b"", True
+            await self._writer.send(parse_error(beginning))
 
     async def _checked(self, line: bytes) -> str | None:
         if not line.strip():
@@ -154,7 +154,7 @@ class LineReader:
             # Values in the parser's cache would stay in memory until the process ends.
             message = from_json(line, cache_strings="keys")
         except ValueError:
-            await self._writer.send(PARSE_ERROR)
+            await self._writer.send(parse_error(line))
             return None
         if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not _is_message(message):
             await self._writer.send(invalid_request(message))

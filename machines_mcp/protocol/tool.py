@@ -23,7 +23,6 @@ S = TypeVar("S")
 In = TypeVar("In", bound="Input")
 Out = TypeVar("Out", bound="Output")
 
-
 Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 """Money in US cents, 1 to 100,000,000 (one million dollars)."""
 
@@ -34,9 +33,6 @@ WORDS_REFUSED: dict[str, Any] = {"words": "refused"}
 """Refuses `null`, `None` and `undefined` as the whole value. Elsewhere they mean that optional text is absent."""
 WORDS_KEPT: dict[str, Any] = {"words": "kept"}
 """Takes those words as they are: people have such names."""
-
-WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait this long for a change")]
-"""Seconds a call may wait for a change before it returns `still_waiting`."""
 
 
 class Input(BaseModel):
@@ -109,10 +105,6 @@ class ToolContext(Generic[S]):
     """Report the progress of a wait to the client: a fraction (0 to 1) and what the wait is for."""
     logged_as: CallContext
     """How the journal records what the call sends: its approval, tool and user."""
-
-
-async def no_progress(fraction: float, message: str) -> None:
-    """Report progress to nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from pydantic import Field
 from machines_mcp.partner.vocabulary import AmountCurrency, DepositScope
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
+from machines_mcp.protocol.approval_arguments import WaitSeconds
 from machines_mcp.protocol.tool import (
     Completed,
     NextStepOutput,
     NotExecuted,
     Reconciliation,
     UserInput,
-    WaitSeconds,
     tool,
 )
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument

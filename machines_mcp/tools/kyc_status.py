@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.protocol.tool import NextStepOutput, Output, UserInput, WaitSeconds, tool
+from machines_mcp.protocol.approval_arguments import WaitSeconds
+from machines_mcp.protocol.tool import NextStepOutput, Output, UserInput, tool
 from machines_mcp.redaction.detectors import masked_text
 from machines_mcp.redaction.links import is_openable
 from machines_mcp.tools.kyc_reasons import own_words

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from machines_mcp.protocol.approval_arguments import WaitSeconds
 from machines_mcp.protocol.arguments import ParsedArguments, parse, validate
 from machines_mcp.protocol.errors import FieldError, ToolError
-from machines_mcp.protocol.tool import Tool, UserInput, WaitSeconds
+from machines_mcp.protocol.tool import Tool, UserInput
 from tests.support.fake_tools import look, note, pay
 
 GOOD: dict[str, Any] = {"user_id": "user-1", "amount_cents": 500}

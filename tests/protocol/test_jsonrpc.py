@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.protocol.jsonrpc import PARSE_ERROR, OutgoingLines, invalid_request, kind
+from machines_mcp.protocol.jsonrpc import OutgoingLines, invalid_request, kind, parse_error
 from machines_mcp.redaction import output_filter
 from machines_mcp.redaction.output_filter import MAX_LINE, OutputFilter
 from machines_mcp.redaction.secret import Secret
@@ -183,5 +183,9 @@ def test_an_invalid_request_is_answered_with_its_id_if_it_has_one(message: objec
 
 
 def test_the_response_to_invalid_json_is_one_line() -> None:
-    assert json.loads(PARSE_ERROR)["error"]["code"] == -32700
-    assert PARSE_ERROR.endswith("\n")
+    assert json.loads(parse_error(b"{")) == {
+        "jsonrpc": "2.0",
+        "id": None,
+        "error": {"code": -32700, "message": "Parse error"},
+    }
+    assert parse_error(b"{").endswith("\n")

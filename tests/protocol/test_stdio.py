@@ -29,15 +29,20 @@ async def test_status_needs_no_simulator(served: Served) -> None:
     assert not [name for name in names if name.startswith("sandbox")]
 
 
-NOT_JSON = [
-    b"{",
-    b"canary-7f3a-9c21",
-    b'{"jsonrpc":"2.0","id":1,"method":"tools/list"',
-    b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}}',
-    b"\xef\xbb\xbf{}",
-    b'{"jsonrpc":"2.0","id":1,"method":"\xff\xfe"}',
-    b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"\\ud800"}}',
-    b"[" * 5000 + b"]" * 5000,
+NOT_JSON: list[tuple[bytes, int | str | None]] = [
+    (b"{", None),
+    (b"canary-7f3a-9c21", None),
+    (b'{"jsonrpc":"2.0","id":1,"method":"tools/list"', 1),
+    (b'{"jsonrpc":"2.0","id":2,"method":"tools/list"}}', 2),
+    (b"\xef\xbb\xbf{}", None),
+    (b'{"jsonrpc":"2.0","id":3,"method":"\xff\xfe"}', 3),
+    (b'{"jsonrpc":"2.0","id":4,"method":"ping","params":{"a":"\\ud800"}}', 4),
+    (b'{"jsonrpc":"2.0","id":"five","method":"ping","params":{"a":' + b"1" * 5000 + b"}}", "five"),
+    (b'{"method":"ping","params":{"a":' + b"[" * 5000 + b"]" * 5000 + b'},"jsonrpc":"2.0","id":6}', 6),
+    (b'{"jsonrpc":"2.0","method":"ping","params":{"id":7,"a":"\\ud800"}}', None),
+    (b'{"jsonrpc":"2.0","id":8,"result":{"action":"\\ud800"}}', None),
+    (b'{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping"}', None),
+    (b"[" * 5000 + b"]" * 5000, None),
 ]
 NOT_RPC: list[tuple[bytes, int | str | None]] = [
     (b"[]", None),
@@ -63,11 +68,11 @@ NOT_RPC: list[tuple[bytes, int | str | None]] = [
 
 async def test_an_invalid_line_gets_constant_text_and_the_server_continues(served: Served) -> None:
     mark = served.mark()
-    for line in NOT_JSON:
+    for line, number in NOT_JSON:
         await served.send(line)
         assert await served.message() == {
             "jsonrpc": "2.0",
-            "id": None,
+            "id": number,
             "error": {"code": -32700, "message": "Parse error"},
         }, line[:80]
     for line, number in NOT_RPC:

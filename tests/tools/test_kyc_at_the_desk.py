@@ -13,6 +13,7 @@ import httpx
 import pytest
 from mcp import Client
 
+from machines_mcp.protocol.approval_arguments import NAMES
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings_reader import read_settings
 from tests.support.desks import FakeBrowser, forms
@@ -127,9 +128,9 @@ async def test_schema_has_no_identity_fields_if_the_policy_denies_them(tmp_path:
         for tool in await golden.listed(MACHINES_POLICY=policy(tmp_path, through=False))
         if tool["name"] == "submit_kyc"
     ]
-    assert tool["inputSchema"]["properties"].keys() == {"user_id", "approval_id"}
+    assert tool["inputSchema"]["properties"].keys() == {"user_id", *NAMES}
     (open_tool,) = [tool for tool in await golden.listed() if tool["name"] == "submit_kyc"]
-    assert open_tool["inputSchema"]["properties"].keys() == applicant().keys() | OPTIONAL | {"user_id", "approval_id"}
+    assert open_tool["inputSchema"]["properties"].keys() == applicant().keys() | OPTIONAL | {"user_id", *NAMES}
     assert open_tool["inputSchema"]["required"] == ["user_id"]
 
 

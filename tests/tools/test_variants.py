@@ -14,6 +14,7 @@ import pytest
 from mcp import Client, MCPError
 
 from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.protocol.approval_arguments import NAMES
 from machines_mcp.protocol.prompts import load_prompts
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings_reader import read_settings
@@ -100,7 +101,7 @@ def test_variant_without_optional_arguments_has_no_known_problem(tmp_path: Path)
     policy.chmod(0o600)
     tools = {tool["name"]: tool for tool in listed(tmp_path / "state", MACHINES_POLICY=str(policy))}
     assert faults(list(tools.values())) == []
-    assert tools["submit_kyc"]["inputSchema"]["properties"].keys() == {"user_id", "approval_id"}
+    assert tools["submit_kyc"]["inputSchema"]["properties"].keys() == {"user_id", *NAMES}
 
 
 @pytest.mark.parametrize(
