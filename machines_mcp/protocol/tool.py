@@ -164,7 +164,6 @@ class Tool:
     reconcile: Reconcile | None
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]]
     withheld: frozenset[str]
-    """The arguments that are never repeated to the model."""
     idempotent: bool
     """Whether repeating a call changes nothing more."""
     read_only: bool
