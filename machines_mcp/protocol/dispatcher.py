@@ -39,10 +39,6 @@ Context = ServerRequestContext[Any, Any]
 ToolAnswer = dict[str, Any] | types.InputRequiredResult
 
 
-async def _no_page(approval_id: str) -> None:
-    pass
-
-
 class Dispatcher:
     """Runs tool calls. `desk` starts the desk and returns the address of a page, or None if it can't run.
 
@@ -59,7 +55,7 @@ class Dispatcher:
         *,
         digest_key: bytes,
         desk: Callable[[str], Awaitable[str | None]],
-        page_ended: Callable[[str], Awaitable[None]] = _no_page,
+        page_ended: Callable[[str], Awaitable[None]],
     ) -> None:
         self._tools = registry.tools
         self._policy = registry.policy

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Self, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from machines_mcp.permissions.action_class import PLAIN, ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy
+from machines_mcp.protocol.tool_input import WORDS_REFUSED as WORDS_REFUSED
+from machines_mcp.protocol.tool_input import Input as Input
+from machines_mcp.protocol.tool_input import UserInput as UserInput
 from machines_mcp.protocol.toolset import Toolset
 from machines_mcp.redaction.characters import checked_text
-from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import CallContext, JournalEntry
 
 S = TypeVar("S")
@@ -29,39 +30,8 @@ Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 Text = Annotated[str, AfterValidator(checked_text)]
 """Words of a person. They are sent and shown exactly as given, or refused."""
 
-WORDS_REFUSED: dict[str, Any] = {"words": "refused"}
-"""Refuses `null`, `None` and `undefined` as the whole value. Elsewhere they mean that optional text is absent."""
 WORDS_KEPT: dict[str, Any] = {"words": "kept"}
 """Takes those words as they are: people have such names."""
-
-
-class Input(BaseModel):
-    """The arguments of a tool. Unknown names are refused, so that a misspelt limit is not ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    @classmethod
-    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield a name and the rule for each rule across arguments that is broken. Values may have the wrong type."""
-        yield from ()
-
-    @model_validator(mode="after")
-    def _follows_rules(self) -> Self:
-        given = {name: getattr(self, name) for name in type(self).model_fields}
-        for _, rule in self.broken_rules({name: value for name, value in given.items() if value is not None}):
-            raise PydanticCustomError("machines_rule", "{rule}", {"rule": rule})
-        return self
-
-
-class UserInput(Input):
-    """The arguments of a tool that acts for one user. A pinned server omits `user_id` from the schema."""
-
-    user_id: Annotated[
-        Verbatim,
-        VerbatimArgument(min_length=1, max_length=120),
-        AfterValidator(checked_text),
-        Field(json_schema_extra=WORDS_REFUSED),
-    ]
 
 
 class OutputPart(BaseModel):

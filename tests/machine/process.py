@@ -45,6 +45,10 @@ _KEY = Secret("partner-key-of-the-machine")
 
 
 @dataclass(frozen=True)
+async def _no_page(approval_id: str) -> None:
+    pass
+
+
 class Dialog:
     """The person's answer in the client's dialog."""
 
@@ -93,6 +97,7 @@ class Process:
             ResponseBuilder(registry, {"environment": "machine"}),
             digest_key=state_key(self.store.folder, ARGUMENTS_KEY),
             desk=_no_desk_address,
+            page_ended=_no_page,
         )
         self.tasks: set[asyncio.Task[Any]] = set()
         """Its running tasks."""
