@@ -45,10 +45,6 @@ _KEY = Secret("partner-key-of-the-machine")
 
 
 @dataclass(frozen=True)
-async def _no_page(approval_id: str) -> None:
-    pass
-
-
 class Dialog:
     """The person's answer in the client's dialog."""
 
@@ -173,6 +169,10 @@ def _context() -> Any:
 
 
 async def _no_progress(fraction: float, total: float, message: str) -> None:
+    pass
+
+
+async def _no_page(approval_id: str) -> None:
     pass
 
 
