@@ -101,13 +101,13 @@ def check(fields: Fields, today: date) -> str:
     last_name = fields.text("lastName", most=50)
     _check_birth_date(fields, today)
     fields.text("nationalId", pattern=_NATIONAL_ID)
-    fields.text("countryOfIssue", pattern=_COUNTRY)
+    _check_country(fields, "countryOfIssue")
     fields.text("email", most=254, pattern=_EMAIL)
     address = fields.child("address")
     for name in _ADDRESS:
         address.text(name, most=200)
     address.optional_text("line2", least=0, most=200)
-    address.text("countryCode", pattern=_COUNTRY)
+    _check_country(address, "countryCode")
     fields.optional_text("phoneCountryCode", most=3, pattern=_DIGITS)
     fields.optional_text("phoneNumber", most=15, pattern=_DIGITS)
     fields.choice("occupation", OCCUPATIONS)
@@ -115,6 +115,13 @@ def check(fields: Fields, today: date) -> str:
     fields.choice("accountPurpose", PURPOSES)
     fields.choice("expectedMonthlyVolume", MONTHLY_VOLUME)
     return last_name
+
+
+def _check_country(fields: Fields, name: str) -> None:
+    from iso3166 import countries_by_alpha2
+
+    if fields.text(name, pattern=_COUNTRY).upper() not in countries_by_alpha2:
+        fields.refuse(name, "must be an ISO 3166-1 alpha-2 code")
 
 
 def _check_birth_date(fields: Fields, today: date) -> None:

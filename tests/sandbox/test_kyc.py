@@ -78,6 +78,8 @@ def test_only_optional_fields_may_be_omitted(partner: SandboxClient) -> None:
         ("nationalId", "1234\n"),
         ("countryOfIssue", "USA"),
         ("countryOfIssue", "U1"),
+        ("countryOfIssue", "ZZ"),
+        ("countryOfIssue", "UK"),
         ("email", "nobody"),
         ("email", "nobody@nowhere"),
         ("email", "no body@example.com"),
