@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, JsonValue, ValidationInfo
+from pydantic import AfterValidator, ValidationInfo
 
 from machines_mcp.partner.formats.addresses import address_fault
 from machines_mcp.partner.formats.memos import memo_fault
 from machines_mcp.partner.models.base import RequestModel, ResponseModel
+from machines_mcp.partner.models.signed_json import SignedJson
 from machines_mcp.partner.models.types import (
     Cents,
     Code,
@@ -80,14 +81,14 @@ class Relay(ResponseModel):
 class Withdrawal(ResponseModel):
     """`pending`: repeat the same order and key after `retry_after_seconds`. `ready`: valid until `expires_at`.
 
-    `parameters` and `signature` are the JSON as it came. Seven parameters are documented: collateral proxy, token,
-    amount, recipient, expiry, salt, signature. Forms differ: a salt is base64, hex, or a list of 32 numbers.
+    `parameters` and `signature` are the JSON as it came, without undocumented keys. Seven parameters are documented:
+    collateral proxy, token, amount, recipient, expiry, salt, signature. Forms differ: see `SignedJson`.
     """
 
     status: Literal["pending", "ready"] | str
     retry_after_seconds: Number | None = None
-    parameters: JsonValue = None
-    signature: JsonValue = None
+    parameters: SignedJson = None
+    signature: SignedJson = None
     expires_at: Moment | None = None
     execution: Execution | None = None
     relay: Relay | None = None
