@@ -66,10 +66,11 @@ async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> Withd
     client = await call.services.partner.client(call.logged_as)
     route = _route(args.model_dump())
     limits = await client.withdrawals.range(call.user_id, route)
-    _check_range(args.amount_cents, limits.min_amount_cents, limits.max_amount_cents)
+    faults = _range_faults(args.amount_cents, limits.min_amount_cents, limits.max_amount_cents)
     if args.extra_id is not None and limits.destination_supports_extra_id is False:
-        rule = "is not used on this network; omit it"
-        raise ToolError(Code.INPUT_INVALID, fields=[FieldError("extra_id", rule)])
+        faults.append(FieldError("extra_id", "is not used on this network; omit it"))
+    if faults:
+        raise ToolError(Code.INPUT_INVALID, fields=faults)
     estimate = await client.withdrawals.estimate(call.user_id, route, args.amount_cents)
     terms = args.model_dump(exclude={"user_id"}) | {"estimated_to_amount": estimate.estimated_to_amount}
     quote = await call.services.state.withdrawals.quote(call.user_id, terms)
@@ -107,11 +108,12 @@ async def create_withdrawal(call: ServiceContext, args: CreateWithdrawal) -> Wit
     return withdrawal_result(call, withdrawal_id, quote.terms, answer)
 
 
-def _check_range(amount: int, low: int | None, high: int | None) -> None:
+def _range_faults(amount: int, low: int | None, high: int | None) -> list[FieldError]:
     if (low is not None and amount < low) or (high is not None and amount > high):
         bounds = [f"at least {math.ceil(low)}"] if low is not None else []
         bounds += [f"at most {math.floor(high)}"] if high is not None else []
-        raise ToolError(Code.INPUT_INVALID, fields=[FieldError("amount_cents", f"must be {' and '.join(bounds)} here")])
+        return [FieldError("amount_cents", f"must be {' and '.join(bounds)} here")]
+    return []
 
 
 def _route(terms: Any) -> WithdrawalRoute:
