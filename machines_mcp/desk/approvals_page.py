@@ -81,17 +81,18 @@ class ApprovalsPage:
             older=max(0, len(waiting) - MAX_WAITING),
             others=others_waiting(pending.others_waiting) if pending.others_waiting else "",
             decided=[self._view(approval) for approval in recent[:MAX_DECIDED]],
-            checks=[(user, identity_path(user)) for user in self._checked_users([*waiting, *recent])],
+            checks=[(user, identity_path(user)) for user in await self._checked_users([*waiting, *recent])],
             policy=self._guard.policy,
             budgets=[(_BUDGET_LABELS[one.limit], one) for one in pending.budgets if one.limit in _BUDGET_LABELS],
             passphrase_set_at=verifier.set_at if verifier else None,
             fault="",
         )
 
-    def _checked_users(self, approvals: list[Approval]) -> list[str]:
+    async def _checked_users(self, approvals: list[Approval]) -> list[str]:
         """Return the users whose identity check a person may look up: named by the operator, or in an approval."""
         users = [*sorted(self._guard.principal.users or ()), *(approval.user_id for approval in approvals)]
-        return [user for user in dict.fromkeys(users) if user][:MAX_CHECKS]
+        known = self._guard.known_users.knows
+        return [user for user in dict.fromkeys(users) if user and await known(user)][:MAX_CHECKS]
 
     async def show(self, request: SessionRequest) -> Response:
         """Show one approval in any state."""

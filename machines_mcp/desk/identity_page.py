@@ -37,8 +37,9 @@ class IdentityPage:
 
     async def show(self, request: SessionRequest) -> Response:
         """Show the identity check of one user."""
-        user_id = _user_id(request.path_parameter)
-        if not user_id or not self._known.guard.principal.may_act_for(user_id):
+        user_id, guard = _user_id(request.path_parameter), self._known.guard
+        # Loading the status opens a session, which would make a user who does not exist.
+        if not guard.principal.may_act_for(user_id) or not await guard.known_users.knows(user_id):
             return self._renderer.templates.message_response(404, "There is no such user here.")
         try:
             status = await self._known.kyc_status(user_id)

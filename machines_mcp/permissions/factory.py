@@ -129,5 +129,5 @@ def build_guard(
         clock_check,
         authorizer,
         pending,
-        KnownUsers(store, clock),
+        KnownUsers(store, principal, clock),
     )

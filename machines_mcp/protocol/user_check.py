@@ -1,7 +1,4 @@
-"""Refuse calls for users who may not exist at Machines: a session makes its user, so a read with a typo would make one.
-
-A user is known if the operator named them, or if a call that changes something succeeded for them in this state folder.
-"""
+"""Refuse calls for users who may not exist at Machines: a session makes its user, so a typo would make one."""
 
 from __future__ import annotations
 
@@ -34,9 +31,7 @@ class UserCheck:
             StoreUnavailable: The state folder can't be used.
         """
         user_id = call.request.user_id
-        if not user_id or self._registry.principal.names(user_id) or self._may_make_user(call):
-            return
-        if not await self._known.knows(user_id):
+        if user_id and not self._may_make_user(call) and not await self._known.knows(user_id):
             raise self._unknown(user_id)
 
     def _may_make_user(self, call: ToolCall) -> bool:

@@ -1,4 +1,7 @@
-"""The users who exist at Machines, as far as a state folder knows: a call that changes something succeeded for them."""
+"""The users who exist at Machines, as far as a server knows.
+
+The operator named them, or a call that changes something succeeded for them in this state folder.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from machines_mcp.storage.database import Store
+    from machines_mcp.storage.principal import Principal
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +27,9 @@ MAX_RECENT = 50
 class KnownUsers:
     """The known users of one state folder. `recent` are those of this process's calls, oldest first, at most 50."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Store, principal: Principal, clock: Callable[[], float] = time.time) -> None:
         self._store = store
+        self._principal = principal
         self._clock = clock
         self._remembered: set[str] = set()
         self.recent: dict[str, None] = {}
@@ -35,6 +40,8 @@ class KnownUsers:
         Raises:
             StoreUnavailable: The database can't be read.
         """
+        if self._principal.names(user_id):
+            return True
         if user_id not in self._remembered and await self._store.read(lambda db: _is_known(db, user_id)):
             self._remember(user_id)
         return user_id in self._remembered

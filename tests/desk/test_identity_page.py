@@ -16,7 +16,13 @@ from tests.support.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, k
 pytestmark = pytest.mark.anyio
 
 PATH = f"/{identity_path('user-1')}"
+OTHER = f"/{identity_path('user-2')}"
 LINK = "https://verify.example.com/check?session=" + "aB3-" * 375 + "&lang=en#start"
+
+
+@pytest.fixture(autouse=True)
+async def known_user(desk: RunningDesk) -> None:
+    await desk.guard.known_users.succeeded("user-1", changed=True)
 
 
 def links(page: str) -> list[str]:
@@ -58,10 +64,17 @@ async def test_link_that_a_person_must_not_open_is_not_shown(desk: RunningDesk, 
 
 
 async def test_home_page_leads_to_the_checks_of_users_with_a_request(desk: RunningDesk, person: FakeBrowser) -> None:
+    await desk.guard.known_users.succeeded("user-2", changed=True)
     await desk.ask(user_id="user-2")
     page = (await person.get("/")).text
-    assert f'/{identity_path("user-2")}"' in page
-    assert f'/{identity_path("user-1")}"' not in page
+    assert f'{OTHER}"' in page
+    assert f'{PATH}"' not in page
+
+
+async def test_user_who_may_not_exist_has_no_page(desk: RunningDesk, person: FakeBrowser) -> None:
+    await desk.ask(user_id="user-2")
+    assert f'{OTHER}"' not in (await person.get("/")).text
+    assert (await person.get(OTHER)).status_code == 404
 
 
 async def test_card_number_in_the_providers_words_is_masked(desk: RunningDesk, person: FakeBrowser) -> None:

@@ -13,6 +13,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.storage import migrations
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.known_users import KnownUsers
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.tools.catalog import TOOLS
 from tests.protocol.test_every_action_class import CALLS
 from tests.support.in_process import InProcessSandbox
@@ -150,7 +151,7 @@ def _migration(name: str) -> int:
 async def _knows(folder: Path, user_id: str) -> bool:
     store = Store(folder)
     try:
-        return await KnownUsers(store).knows(user_id)
+        return await KnownUsers(store, ANY_USER).knows(user_id)
     finally:
         await store.close()
 
