@@ -27,6 +27,8 @@ _BUDGET_LABELS = {
     "withdrawals.per_day_cents": "Payouts today",
     "rates.asks_per_minute": "Requests this minute",
     "rates.mutations_per_hour": "Changes this hour",
+    "rates.total.asks_per_minute": "Requests this minute, all users",
+    "rates.total.mutations_per_hour": "Changes this hour, all users",
 }
 _NOT_DECIDED: dict[str, tuple[int, str]] = {
     "not_allowed": (403, MESSAGES["not_allowed"]),
@@ -83,7 +85,11 @@ class ApprovalsPage:
             decided=[self._view(approval) for approval in recent[:MAX_DECIDED]],
             checks=[(user, identity_path(user)) for user in await self._checked_users([*waiting, *recent])],
             policy=self._guard.policy,
-            budgets=[(_BUDGET_LABELS[one.limit], one) for one in pending.budgets if one.limit in _BUDGET_LABELS],
+            budgets=[
+                (_BUDGET_LABELS[one.limit], one)
+                for one in pending.budgets
+                if one.limit in _BUDGET_LABELS and one.left is not None
+            ],
             passphrase_set_at=verifier.set_at if verifier else None,
             fault="",
         )

@@ -69,7 +69,7 @@ def _of_user(
 ) -> Iterator[Budget]:
     if most is None:
         return
-    if principal.pinned is None:
+    if principal.only is None:
         yield Budget(limit, most)
     else:
-        yield Budget(limit, most, max(0, most - used(db, query, now, user_id=principal.pinned)))
+        yield Budget(limit, most, max(0, most - used(db, query, now, user_id=principal.only)))

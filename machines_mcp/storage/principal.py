@@ -35,6 +35,11 @@ class Principal:
         return self.users is not None and user_id in self.users
 
     @property
+    def only(self) -> str | None:
+        """The user, if there is only one."""
+        return next(iter(self.users)) if self.users is not None and len(self.users) == 1 else None
+
+    @property
     def bound(self) -> dict[str, object]:
         """Return the value of the parameter in `OF_PRINCIPAL`."""
         return {"principal": None if self.users is None else json.dumps(sorted(self.users))}

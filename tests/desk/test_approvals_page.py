@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,3 +233,13 @@ async def test_the_page_shows_the_newest_fifty_requests_and_counts_the_others(tm
         page = (await person.get()).text
         assert len([path for path in forms(page) if path.startswith("/decisions/")]) == 50
         assert "10 older requests wait" in page and "60 waiting" in page
+
+
+async def test_home_page_of_a_desk_for_all_users_shows_what_is_left_of_totals(tmp_path: Path) -> None:
+    limits = Limits(asks_per_minute=5, mutations_per_hour=20, total_asks_per_minute=50, total_mutations_per_hour=200)
+    policy = replace(default_policy("embedded", read_only=False), limits=limits)
+    async with running_desk(tmp_path / "state", "embedded", policy=policy) as desk, browser(desk) as person:
+        await desk.ask()
+        page = (await person.get("/")).text
+    shown = dict(re.findall(r"<dt>([^<]*)</dt><dd>([0-9,]+) left", page))
+    assert shown == {"Requests this minute, all users": "49", "Changes this hour, all users": "200"}
