@@ -116,11 +116,11 @@ def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
 def approval_required(
     approval: Approval, *, page: str | None, desk: str | None, decidable: bool, waited: bool = False
 ) -> ToolError:
-    """Return `approval.required` with where to decide: on the call's own page, at the desk or in a terminal.
+    """Return `approval.required` with its expiry and where to decide: on its own page, at the desk or in a terminal.
 
     `waited`: the call has waited for the decision already.
     """
-    details: dict[str, str | int] = {"approval_id": approval.id}
+    details: dict[str, str | int] = {"approval_id": approval.id, "expires_at": iso(approval.expires_at)}
     if waited:
         details["still_waiting"] = True
     if page is not None:

@@ -24,6 +24,7 @@ from tests.approval.wire import (
     connected,
 )
 from tests.approval.world import Installation, Name
+from tests.support.stdio_client import applicant
 from tests.support.waiting import PATIENCE, SHORTER_THAN_A_WAIT
 
 pytestmark = pytest.mark.anyio
@@ -241,6 +242,34 @@ async def test_an_acceptance_fails_if_the_passphrase_was_removed(worlds: Worlds)
         kept.replace(verifier)
     assert code(await question.answer(ACCEPT)) == "ok"
     assert await world.cards(user_id) == 1
+
+
+@everywhere
+async def test_the_dialog_shows_masked_identity_data_and_the_state_keeps_none(
+    worlds: Worlds, era: Era, name: Name
+) -> None:
+    world = await worlds.named(name)
+    server, user_id, data = await world.server(era), await world.new_user(), applicant()
+    question = await server.question("submit_kyc", data | {"user_id": user_id})
+    for row in (
+        f"Name: {data['first_name']} {data['last_name']}",
+        f"Born in: {data['birth_date'][:4]}",
+        f"Country: {data['country_of_issue']}",
+        f"National id: ending {data['national_id'][-3:]}",
+        "E-mail: at example.com",
+    ):
+        assert f"{row}\n" in question.text
+    for value in (data["national_id"], data["birth_date"], data["email"], data["address_line1"]):
+        assert value not in question.text
+    approval_id = body(await (await world.server(era, dialog=False)).call("submit_kyc", data | {"user_id": user_id}))[
+        "approval_id"
+    ]
+    assert world.sealed(approval_id) is not None
+    assert data["last_name"].encode() not in b"".join(
+        path.read_bytes() for path in world.database.parent.glob("state.db*")
+    )
+    assert code(await question.answer(DECLINE)) == "approval.refused"
+    assert world.sealed(approval_id) is None
 
 
 HASTY = """

@@ -96,6 +96,12 @@ class Installation:
             rows = db.execute("SELECT id FROM approvals WHERE user_id = ? AND state = 'waiting'", (user_id,))
             return [str(row[0]) for row in rows]
 
+    def sealed(self, approval_id: str) -> bytes | None:
+        """Return the approval's encrypted identity data, read from the database."""
+        with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as db:
+            (found,) = db.execute("SELECT sealed FROM approvals WHERE id = ?", (approval_id,)).fetchone()
+        return bytes(found) if found is not None else None
+
     async def upstream_state(self, user_id: str) -> dict[str, Any]:
         """Return everything that upstream shows of the user."""
         cursor: dict[str, str] = {}

@@ -22,6 +22,7 @@ from mcp import Client
 from machines_mcp.cli.approvals import format_approval, waiting_approvals
 from machines_mcp.permissions.passphrase_tries import Way
 from machines_mcp.protocol.elicitation import PAGE
+from machines_mcp.redaction.display import iso
 from machines_mcp.server.app import App
 from machines_mcp.server.app import opened as opened_app
 from machines_mcp.server.settings_reader import read_settings
@@ -293,6 +294,7 @@ async def test_every_surface_names_the_same_expiry_and_stays_until_then(
         asked = await session.reveal("page")
         ((waiting,), _) = await waiting_approvals(read_settings(session.settings))
         until = f"{datetime.fromtimestamp(waiting.expires_at, UTC):%H:%M}"
+        assert asked["expires_at"] == iso(waiting.expires_at)
         assert f"open until {until}:" in format_approval(waiting)
         vault = await card_page(asked["page"], http)
         desk = await http.get(asked["page"], headers={"Sec-Fetch-Site": "none"})
