@@ -99,6 +99,8 @@ async def _prepared(user: ToolCaller, tool: str, who: dict[str, Any]) -> dict[st
         deposit = await partner.deposits.create(USER, "rusd", "base", amount=100)
     await user.control("/deposits", depositId=deposit.id)
     if tool == "create_withdrawal":
+        # A read needs a user whom this server has resolved, or to whom it is pinned.
+        await user.call("resolve_user", **who)
         return {"quote_id": (await user.call("quote_withdrawal", **TERMS, **who))["quote_id"]} | who
     found = ARGUMENTS[tool] | who
     return found | {"card_id": card.card_id} if "card_id" in found else found
