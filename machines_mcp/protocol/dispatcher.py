@@ -84,14 +84,14 @@ class Dispatcher:
             await self._refuse_if_frozen(call)
             # Every other call gets an approval even if the policy allows it, so that limits count it.
             if call.rule is Rule.ALLOW and call.request.action_class in PLAIN:
-                return self._responses.result(call.request_id, await self._run_plain(call))
+                return self._responses.result(call, await self._run_plain(call))
             authorization = await self._approvals.authorize(call)
             if isinstance(authorization, types.InputRequiredResult):
                 return authorization
             self._repeats.note(call, authorization)
             if authorization.verdict == "run" and authorization.approval is not None:
                 ran = await self._runner.execute(call, authorization.approval)
-                return self._responses.result(call.request_id, ran)
+                return self._responses.result(call, ran)
             return await self._answer(call, authorization)
         except (ToolError, StoreUnavailable, Frozen) as error:
             tool_error = as_tool_error(error)
@@ -115,7 +115,7 @@ class Dispatcher:
             if not tool.read_only or call.rule is not Rule.ALLOW:
                 raise ToolError(Code.POLICY_DENIED)
             await self._users.require(call)
-            ran = await self._runner.run(call)
+            ran = self._responses.fitting(call, await self._runner.run(call))
         except Exception as error:
             self._authorizer.record(call.request, as_tool_error(error).code.value)
             raise
@@ -246,4 +246,4 @@ class Dispatcher:
             return self._responses.error(call.request_id, self._repeats.completed(outcome, call))
         output = call.tool.output_model.model_validate_json(approval.outcome or "")
         ran = ToolRun(outcome, output.summary(), {}, frozenset(collect_verbatim(output)))
-        return self._responses.result(call.request_id, ran)
+        return self._responses.result(call, ran)

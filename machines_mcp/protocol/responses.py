@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import to_json
 
-from machines_mcp.protocol.errors import NextStep
+from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.result_size import fits, shortened
 from machines_mcp.protocol.tool import Output
+from machines_mcp.protocol.tool_call import ToolCall
 from machines_mcp.redaction.verbatim import collect_verbatim
 
 STATUS = NextStep("status", "Check the current state and what can be done.")
@@ -54,15 +56,45 @@ class ResponseBuilder:
         if request_id is not None and values:
             self._expect(request_id, values)
 
-    def result(self, request_id: int | str | None, ran: ToolRun) -> dict[str, Any]:
-        """Return a successful result.
+    def fitting(self, call: ToolCall, ran: ToolRun) -> ToolRun:
+        """Return the run, without the entries of its lists that would make the response too long.
+
+        Raises:
+            ToolError: It is too long without them, too.
+        """
+        if fits(ran.outcome):
+            return ran
+        outcome, left = shortened(ran.outcome)
+        if not fits(outcome):
+            raise ToolError(Code.PARTNER_MALFORMED, message="Machines sent more than a response can show.")
+        outcome["next_steps"] = self._steps_to_the_rest(call, outcome, left)
+        summary = f"{ran.summary} {left} more entries are not listed."
+        return replace(ran, outcome=outcome, summary=summary, verbatim=ran.verbatim | collect_verbatim(call.arguments))
+
+    def _steps_to_the_rest(self, call: ToolCall, outcome: Mapping[str, Any], left: int) -> list[dict[str, Any]]:
+        """Return the next steps. The first one says that entries are left out and, if it can, how to get them."""
+        why = f"{left} more entries did not fit into the response and are not listed."
+        steps = list(outcome["next_steps"])
+        limit = getattr(call.arguments, "limit", None)
+        if isinstance(limit, int):
+            pinned = {"user_id"} if self._registry.principal.pinned is not None else set()
+            given = call.arguments.model_dump(mode="json", exclude_unset=True, exclude=pinned)
+            sizes = [len(found) for name, found in outcome.items() if isinstance(found, list) and name != "next_steps"]
+            fewer = given | {"limit": max(1, min(limit, *sizes))}
+            return [NextStep(call.tool.name, f"{why} Get fewer at a time.", fewer).payload(), *steps]
+        first, *rest = steps or [STATUS.payload()]
+        return [first | {"why": f"{why} {first['why']}"}, *rest]
+
+    def result(self, call: ToolCall, ran: ToolRun) -> dict[str, Any]:
+        """Return the successful result of a call.
 
         The first text repeats the object, because some clients read only that. The second, the summary, is for people.
         """
+        ran = self.fitting(call, ran)
         body = self._stamped(ran.outcome | ran.ephemeral)
         content = [_object(body), _text(ran.summary)]
         if ran.verbatim or ran.ephemeral:
-            self.allow(request_id, ran.verbatim.union(ran.ephemeral.values()))
+            self.allow(call.request_id, ran.verbatim.union(ran.ephemeral.values()))
         return {"resultType": "complete", "content": content, "structuredContent": body}
 
     def error(self, request_id: int | str | None, payload: dict[str, Any]) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _permissions(state: State, *, decidable: bool) -> list[Permission]:
 
 def _newest(items: list[T]) -> tuple[list[T], int]:
     """Return the last items, which are the newest, and how many are left out."""
-    kept, _ = fitted(items[::-1][:MAX_LISTED], MAX_LIST // 2)
+    kept = fitted(items[::-1][:MAX_LISTED], MAX_LIST)
     return kept[::-1], len(items) - len(kept)
 
 
