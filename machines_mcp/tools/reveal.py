@@ -116,6 +116,7 @@ async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalD
 
 async def _open_page(call: ServiceContext, args: RevealCard, approval: Approval) -> str:
     """Start the vault's page, which asks the person and shows the card, and return its address."""
+    await call.services.state.guard.freezes.refuse(call.user_id)
     return await call.services.reveals.page(
         approval, await _last4(call, args), lambda found: _page_outcome(call, args, found)
     )

@@ -13,6 +13,7 @@ import pytest
 from machines_mcp.permissions.channels import ApprovalChannels
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.protocol import reconciliation
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
@@ -237,3 +238,18 @@ async def test_a_withdrawal_that_a_freeze_interrupts_goes_on_after_it(
         made = await c.call("create_withdrawal", **quote, approval_id=approval)
         assert (made["status"], made["amount_cents"]) == ("ready", 2_500)
         assert (await c.call("status"))["unresolved"] == []
+
+
+async def test_no_card_page_starts_while_frozen(tmp_path: Path) -> None:
+    async with caller(tmp_path, answer="accept") as c:
+        await c.approved()
+        card = (await c.call("create_card"))["card_id"]
+        async with caller(tmp_path, answer=None, sandbox=c.sandbox) as asking:
+            approval = (await asking.call("reveal_card", card_id=card, sink="page"))["approval_id"]
+        await freeze(c)
+        with requests(c) as sent:
+            async with opened(read_settings(env(c)), embedded=c.sandbox) as desk:
+                with pytest.raises(ToolError) as refused:
+                    await desk.load().dispatcher.open_page(approval)
+        assert (refused.value.code, sent) == (Code.POLICY_FROZEN, [])
+        assert [each["approval_id"] for each in (await c.call("status"))["waiting"]] == [approval]
