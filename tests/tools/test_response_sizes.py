@@ -66,7 +66,7 @@ def upstream(c: ToolCaller, change: Callable[[Any], Any]) -> Iterator[None]:
     async def send(request: httpx.Request) -> httpx.Response:
         response = await original(request)
         body = json.loads(await response.aread())
-        if request.method == "GET" and isinstance(body.get("data"), dict):
+        if not request.url.path.endswith("/sessions") and isinstance(body.get("data"), dict):
             body["data"] = change(body["data"])
         return httpx.Response(response.status_code, json=body, request=request)
 
@@ -131,3 +131,26 @@ async def test_no_error_is_withheld_for_its_size(tmp_path: Path) -> None:
             for arguments in [*wrong, applicant() | {"occupation": '"' * 100_000}]:
                 answer = await c.client.call_tool(tool.name, arguments)
                 assert line_length(answer) < MAX_LINE // 8, tool.name
+
+
+@pytest.mark.parametrize("size", [60, 1_000, 300_000])
+async def test_no_change_is_withheld_for_the_size_of_its_response(tmp_path: Path, size: int) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        cards = [(await c.call("create_card", label="Food"))["card_id"] for _ in range(2)]
+        quote = await c.call("quote_withdrawal", amount_cents=2_500, address=ADDRESS, **TERMS)
+        with upstream(c, partial(inflated, text='"' * size, entries=1)):
+            for name, arguments in {
+                "create_session": {"purpose": "cards"},
+                "resolve_user": {},
+                "submit_kyc": applicant(),
+                "accept_agreements": {},
+                "create_deposit": {**TERMS, "amount": 50},
+                "create_withdrawal": {"quote_id": quote["quote_id"]},
+                "create_card": {"label": "Fuel"},
+                "update_card": {"card_id": cards[0], "status": "locked"},
+                "close_card": {"card_id": cards[1]},
+            }.items():
+                answer = await c.client.call_tool(name, arguments)
+                assert line_length(answer) < MAX_LINE // 8, name
+                assert "internal" not in str(answer.content[0]), name
