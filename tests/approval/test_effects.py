@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from machines_mcp.partner import CardLimit
 from tests.approval.conftest import Worlds, everywhere
 from tests.approval.wire import ACCEPT, CANCEL, DECLINE, Era, code
 from tests.approval.world import TERMS, WALLET, Installation, Name
@@ -22,7 +23,8 @@ Arguments = dict[str, Any]
 
 
 async def _card(world: Installation, user_id: str) -> str:
-    return (await world.client.cards.create(user_id, idempotency_key=f"test-{user_id}")).card_id
+    limit = CardLimit(amount_cents=5000, frequency="per24HourPeriod")
+    return (await world.client.cards.create(user_id, limit=limit, idempotency_key=f"test-{user_id}")).card_id
 
 
 async def submit_kyc(world: Installation) -> tuple[str, Arguments]:

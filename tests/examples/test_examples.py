@@ -21,7 +21,7 @@ get_kyc_requirements: done
   the person is asked: Send the identity data .*
 submit_kyc: approved
 get_agreements: done
-  the person is asked: Accept these agreements .*
+  the person is asked: Accept 3 agreements .*
 accept_agreements: done
 list_deposit_assets: done
 quote_deposit: done
