@@ -164,7 +164,7 @@ def with_values(fields: tuple[Field, ...], form: Mapping[str, str]) -> tuple[Fie
 
 def validated(fields: tuple[Field, ...], values: KycValues, now: float) -> tuple[Field, ...]:
     """Return the fields, each invalid one with a sentence that says how to fix it."""
-    codes = {occupation.code for occupation in values.occupations}
+    codes = {occupation.code for occupation in values.occupations if occupation.code}
     today = date.fromisoformat(utc_day(now))
     typed = {field.name: field.value for field in fields}
     return tuple(replace(field, fault=_fault(field, codes, today, typed)) for field in fields)

@@ -17,10 +17,11 @@ from machines_mcp.partner.response_check import ResponseCheck
 from machines_mcp.partner.scopes import RequiredScopes
 from machines_mcp.partner.sessions import CachedSession, Sessions
 from machines_mcp.partner.transport import Transport
+from machines_mcp.partner.vocabulary import RECORD_ID
 
 # Names of the id of a created resource.
 _ID_NAMES = ("cardId", "id")
-_ID = re.compile(r"[A-Za-z0-9._~-]{8,128}")
+_ID = re.compile(RECORD_ID)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,8 +121,8 @@ class Probe:
             amount = max(1.0, (bounds.min_amount if bounds else None) or 0.0)
             await self._call("POST /deposits/estimate", lambda: client.deposits.estimate(user_id, *coin, amount))
         deposits = await self._call("GET /deposits", lambda: client.deposits.list(user_id, scope="all"))
-        if deposits and deposits.deposits:
-            first = deposits.deposits[0].id
+        first = next((each.id for each in (deposits.deposits if deposits else ()) if each.id), None)
+        if first is not None:
             await self._call("GET /deposits/{depositId}", lambda: client.deposits.get(user_id, first))
         else:
             self._skip("GET /deposits/{depositId}", _NOTHING_TO_QUERY)
@@ -149,8 +149,8 @@ class Probe:
 
     async def _cards(self, client: PartnerClient, user_id: str) -> None:
         page = await self._call("GET /cards", lambda: client.cards.list(user_id))
-        if page and page.cards:
-            first = page.cards[0].card_id
+        first = next((card.card_id for card in (page.cards if page else ()) if card.card_id), None)
+        if first is not None:
             await self._call("GET /cards/{cardId}", lambda: client.cards.get(user_id, first))
         else:
             self._skip("GET /cards/{cardId}", _NOTHING_TO_QUERY)
@@ -188,6 +188,6 @@ class Probe:
 
 def _route(assets: AssetList | None) -> tuple[str, str] | None:
     """Pick a currency and network to query, preferably one without a memo."""
-    routes = [(a.ticker, n) for a in (assets.assets if assets else ()) for n in a.networks]
-    routes.sort(key=lambda route: bool(route[1].supports_extra_id))
-    return (routes[0][0], routes[0][1].id) if routes else None
+    found = [(a.ticker, n.id, n) for a in (assets.assets if assets else ()) for n in a.networks]
+    routes = [(ticker, network, bool(n.supports_extra_id)) for ticker, network, n in found if ticker and network]
+    return min(routes, key=lambda route: route[2])[:2] if routes else None

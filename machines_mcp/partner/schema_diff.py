@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from machines_mcp.partner.models.base import is_documented
+from machines_mcp.partner.models.types import AS_IT_CAME
 from machines_mcp.partner.trace import UNNAMED
 
 # Digits only at the end, as in `line1`, because the keys of a map can be tokens or numbers.
@@ -55,11 +57,14 @@ def _compare(model: type[BaseModel], value: object, root: str) -> Differences:
     missing: list[str] = []
     mistyped: list[str] = []
     try:
-        model.model_validate(value)
+        model.model_validate(value, context=AS_IT_CAME)
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
             path = _path(model, root, fault["loc"])
             (missing if fault["type"] == "missing" else mistyped).append(path)
+    for path, is_null in _absent(model, value, root):
+        if not any(path == known or path.startswith((f"{known}.", f"{known}[")) for known in mistyped):
+            (mistyped if is_null else missing).append(path)
     return Differences(_unique(missing), _unique(_extra(model, value, root)), _unique(mistyped))
 
 
@@ -76,6 +81,21 @@ def _path(model: type[BaseModel], root: str, place: Sequence[int | str]) -> str:
         path = _below(path, step)
         model = next(iter(_models(member)), model)
     return path or "data"
+
+
+def _absent(model: type[BaseModel], value: object, path: str) -> Iterator[tuple[str, bool]]:
+    """Yield the documented fields without a value that the model can do without, and whether they are null."""
+    if isinstance(value, list):
+        for member in value:
+            yield from _absent(model, member, f"{path}[]")
+    if not isinstance(value, dict):
+        return
+    for name, field in model.model_fields.items():
+        alias = field.alias or name
+        if value.get(alias) is None and is_documented(field) and not field.is_required():
+            yield _below(path, alias), alias in value
+        for inner in _models(field.annotation):
+            yield from _absent(inner, value.get(alias), _below(path, alias))
 
 
 def _extra(model: type[BaseModel], value: object, path: str) -> Iterator[str]:

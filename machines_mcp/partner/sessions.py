@@ -179,14 +179,14 @@ class Sessions:
         session = parse(Session, envelope)
         if not is_header_safe(session.session_token):
             raise Malformed
+        expires_at = minted_at if session.expires_at is None else session.expires_at.timestamp()
         if self._on_secret is not None:
             # The later of both clocks, because the token may be valid until then.
-            until = max(session.expires_at.timestamp(), minted_at + order.ttl_seconds)
-            self._on_secret(session.session_token, until)
+            self._on_secret(session.session_token, max(expires_at, minted_at + order.ttl_seconds))
         # After the token is known as a secret: it is one even if it is refused here.
         self._response_check.check(request, envelope)
-        life = session.expires_at.timestamp() - minted_at
-        # By our clock. If the API's clock is so far off that the expiry is in the past, use the requested lifetime.
+        life = expires_at - minted_at
+        # By our clock. If the expiry is unknown, or in the past by the API's own clock, use the requested lifetime.
         life = min(life, order.ttl_seconds) if life > 0 else order.ttl_seconds
         self.latest_serial += 1
         renew_at = minted_at + _USED_SHARE_OF_LIFETIME * life

@@ -20,7 +20,8 @@ from machines_mcp.protocol.argument_details import argument_details
 from machines_mcp.protocol.errors import NOT_BEGUN, Code, ToolError
 from machines_mcp.protocol.responses import STATUS, ToolRun, tool_run
 from machines_mcp.protocol.tool import NeedsPerson, Reconciliation, Tool, ToolContext
-from machines_mcp.protocol.tool_call import ToolCall
+from machines_mcp.protocol.tool_call import ToolCall, no_progress
+from machines_mcp.protocol.unknown_outcome import unknown_once_sent
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.freeze import Frozen
@@ -145,7 +146,8 @@ class ToolRunner:
             raise not_executed(approval, "What it was about has changed since the person was asked.")
 
     async def _run(self, call: ToolCall, context: ToolContext[Any]) -> ToolRun:
-        output = await self._mapped(call.tool, call.tool.run(context, call.arguments))
+        with unknown_once_sent(context.logged_as.begun):
+            output = await self._mapped(call.tool, call.tool.run(context, call.arguments))
         if context.user_id:
             await self.users.succeeded(context.user_id, changed=call.request.action_class is not ActionClass.READ)
         return tool_run(output)
@@ -243,7 +245,3 @@ class ToolRunner:
             # The caller still gets the outcome. A repeated call finds the row `executing` and reconciles it.
             await self._authorizer.release(approval)
             logger.error("the outcome of an approved call could not be stored")
-
-
-async def no_progress(fraction: float, message: str) -> None:
-    """Report progress to nobody."""

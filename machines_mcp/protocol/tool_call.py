@@ -131,3 +131,7 @@ class CallReader:
 def unvalidated_request(tool: Tool) -> CallRequest:
     """Return what is known of a call before its arguments are valid, for the audit log."""
     return CallRequest(tool.name, tool.action_classes[0], "", "")
+
+
+async def no_progress(fraction: float, message: str) -> None:
+    """Report progress to nobody."""

@@ -27,7 +27,7 @@ from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.error_mapping import agreements_missing, kyc_missing
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_fact
-from machines_mcp.tools.text import clean, pluralize, quote_text
+from machines_mcp.tools.text import clean, clean_or_none, pluralize, quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Agreements
@@ -42,8 +42,8 @@ class GetAgreements(UserInput):
 
 
 class AgreementOutput(OutputPart):
-    id: Verbatim
-    text: str
+    id: Verbatim | None = None
+    text: str | None = None
     links: list[str]
 
 
@@ -62,6 +62,9 @@ async def _approval_details(call: ServiceContext, args: GetAgreements) -> Approv
     client = await call.services.partner.client(call.logged_as)
     found = await client.agreements.get(call.user_id)
     count, who = pluralize(len(found.agreements), "agreement"), quote_text(call.user_id, 120)
+    if not all(map(_is_whole, found.agreements)):
+        message = "Machines sent agreements that can't be shown in full, so nothing was asked. Tell the operator."
+        raise ToolError(Code.PARTNER_MALFORMED, message=message)
     details = ApprovalDetails(
         question=f"Accept {count} for the user {who}? The whole text of each is below.",
         items=(user_fact(call), *(row for each in found.agreements for row in _rows(each))),
@@ -73,6 +76,12 @@ async def _approval_details(call: ServiceContext, args: GetAgreements) -> Approv
         )
         raise ToolError(Code.PARTNER_MALFORMED, message=message)
     return details
+
+
+def _is_whole(agreement: Agreement) -> bool:
+    """Whether everything that Machines sent of an agreement could be read."""
+    links = all(link.url and not link.odd for link in agreement.links)
+    return bool(agreement.text) and not agreement.odd and links
 
 
 def _rows(agreement: Agreement) -> Iterator[Detail]:
@@ -89,7 +98,7 @@ def _rows(agreement: Agreement) -> Iterator[Detail]:
 
 
 def _texts(agreement: Agreement) -> Iterator[str]:
-    yield from (agreement.id, agreement.text)
+    yield from (agreement.id or "", agreement.text)
     for link in agreement.links:
         yield from (link.label, link.url)
 
@@ -153,7 +162,11 @@ def _output(call: ServiceContext, found: Agreements, first: Sequence[NextStepOut
         accepted=found.accepted,
         accepted_at=found.accepted_at,
         agreements=[
-            AgreementOutput(id=a.id, text=clean(a.text, 4000), links=[clean(link.url, 500) for link in a.links])
+            AgreementOutput(
+                id=a.id,
+                text=clean_or_none(a.text, 4000),
+                links=[clean(link.url, 500) for link in a.links if link.url],
+            )
             for a in found.agreements
         ],
         next_steps=follow,

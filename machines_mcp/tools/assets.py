@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from machines_mcp.partner.vocabulary import CODE
 from machines_mcp.protocol.tool import Output, OutputPart, Text, UserInput
 from machines_mcp.tools.text import clean, pluralize
 
@@ -13,9 +14,8 @@ if TYPE_CHECKING:
     from machines_mcp.partner import AssetList
 
 
-_NAME = r"^[A-Za-z0-9._-]+$"
-Ticker = Field(max_length=20, pattern=_NAME, description="Ticker from the asset list", examples=["usdc"])
-NetworkId = Field(max_length=40, pattern=_NAME, description="Network id of that asset", examples=["base"])
+Ticker = Field(pattern=CODE, description="Ticker from the asset list", examples=["usdc"])
+NetworkId = Field(pattern=CODE, description="Network id of that asset", examples=["base"])
 
 
 class ListAssets(UserInput):
@@ -24,13 +24,13 @@ class ListAssets(UserInput):
 
 
 class NetworkOutput(OutputPart):
-    id: str
+    id: str | None = None
     label: str | None = None
     takes_memo: bool | None = None
 
 
 class AssetOutput(OutputPart):
-    currency: str
+    currency: str | None = None
     name: str | None = None
     networks: list[NetworkOutput]
 
@@ -46,11 +46,11 @@ def asset_outputs(found: AssetList) -> list[AssetOutput]:
     """Convert the API's assets to output models with cleaned text."""
     return [
         AssetOutput(
-            currency=clean(asset.ticker, 40),
+            currency=asset.ticker,
             name=clean(asset.name, 80) if asset.name else None,
             networks=[
                 NetworkOutput(
-                    id=clean(network.id, 40),
+                    id=network.id,
                     label=clean(network.label, 80) if network.label else None,
                     takes_memo=network.supports_extra_id,
                 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
 
 from pydantic import Field
 
@@ -11,10 +10,10 @@ from machines_mcp.partner.vocabulary import TransactionType
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart, UserInput, tool
 from machines_mcp.redaction.display import dollars
-from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
-from machines_mcp.tools.card_output import CardId
+from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.tools.card_output import CardId, Cursor
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import clean, clean_or_none, pluralize
+from machines_mcp.tools.text import clean_or_none, pluralize
 
 
 class GetBalances(UserInput):
@@ -33,21 +32,19 @@ class BalancesOutput(Output):
 
 
 class ListTransactions(UserInput):
-    cursor: Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=500)] | None = Field(
-        default=None, description="next_cursor of the previous page"
-    )
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the previous page")
     limit: int = Field(default=25, ge=1, le=100)
     card_id: CardId | None = None
     types: list[TransactionType] | None = Field(default=None, max_length=4)
 
 
 class TransactionOutput(OutputPart):
-    transaction_id: Verbatim
-    type: str
-    status: str
-    amount_cents: int
-    currency: str
-    created_at: datetime
+    transaction_id: Verbatim | None = None
+    type: str | None = None
+    status: str | None = None
+    amount_cents: int | None = None
+    currency: str | None = None
+    created_at: datetime | None = None
     merchant_name: str | None = None
     card_id: Verbatim | None = None
 
@@ -93,10 +90,10 @@ async def list_transactions(call: ServiceContext, args: ListTransactions) -> Tra
         transactions=[
             TransactionOutput(
                 transaction_id=t.transaction_id,
-                type=clean(t.type, 40),
-                status=clean(t.status, 40),
+                type=clean_or_none(t.type, 40),
+                status=clean_or_none(t.status, 40),
                 amount_cents=t.amount_cents,
-                currency=clean(t.currency, 20),
+                currency=clean_or_none(t.currency, 20),
                 created_at=t.created_at,
                 merchant_name=clean_or_none(t.merchant_name, 120),
                 card_id=t.card_id,

@@ -14,9 +14,9 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, s
 from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, Text, UserInput
 from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import require_agreements
-from machines_mcp.tools.card_output import CardId, decrypted_label
+from machines_mcp.tools.card_output import CardId, card_name, decrypted_label
 from machines_mcp.tools.services import ServiceContext, user_fact
-from machines_mcp.tools.text import clean, quote_text
+from machines_mcp.tools.text import clean, clean_or_none, quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit
@@ -114,31 +114,31 @@ async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDeta
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
     spends_more, limit = update_class(args) is ActionClass.MONEY, args.limit() or card.limit
-    last4, known = clean(card.last4, 4), limit is not None and limit.frequency in _PERIOD_NAMES
+    name, known = card_name(card), limit is not None and limit.frequency in _PERIOD_NAMES
     return ApprovalDetails(
-        question=f"Card ending {last4} of the user {quote_text(call.user_id, 120)}: {_changes(args, card)}?",
+        question=f"Card {name} of the user {quote_text(call.user_id, 120)}: {_changes(args, card)}?",
         items=(
             user_fact(call),
-            Detail("Card", f"ending {last4}"),
-            Detail("Status", _change(clean(card.status, 40), args.status)),
-            Detail("Limit", _change(_limit_text(card.limit), _limit_text(limit))),
+            Detail("Card", name),
+            Detail("Status", _change(_status_text(card), args.status)),
+            Detail("Limit", _change(_current_limit(card), _limit_text(args.limit()) if args.limit() else None)),
             *_label_rows(await decrypted_label(client, call.user_id, card), args.label),
         ),
         limits_card=spends_more,
         limit_cents=limit.amount_cents if limit is not None and known else None,
         limit_frequency=limit.frequency if limit is not None and known else None,
         card_id=args.card_id,
-        seen=seen_digest(last4, _limit_text(card.limit)) if spends_more else None,
+        seen=seen_digest(name, _current_limit(card)) if spends_more else None,
     )
 
 
 async def close_details(call: ServiceContext, args: CardInput) -> ApprovalDetails:
     """Describe the card to close, which is looked up."""
     card, rows = await card_rows(call, args)
-    last4 = clean(card.last4, 4)
+    name = card_name(card)
     return ApprovalDetails(
-        question=f"Permanently close the card ending {last4} of the user {quote_text(call.user_id, 120)}?",
-        items=(user_fact(call), Detail("Card", f"ending {last4}", "can't be undone"), *rows),
+        question=f"Permanently close the card {name} of the user {quote_text(call.user_id, 120)}?",
+        items=(user_fact(call), Detail("Card", name, "can't be undone"), *rows),
         card_id=args.card_id,
     )
 
@@ -148,7 +148,7 @@ async def card_rows(call: ServiceContext, args: CardInput) -> tuple[Card, tuple[
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
     label = await decrypted_label(client, call.user_id, card)
-    state = (Detail("Status", clean(card.status, 40)), Detail("Limit", _limit_text(card.limit)))
+    state = (Detail("Status", _status_text(card)), Detail("Limit", _current_limit(card)))
     return card, state + _label_rows(label, None)
 
 
@@ -156,14 +156,22 @@ def _changes(args: UpdateCard, card: Card) -> str:
     """Return what the update does, in words, with the limit whenever the card can spend more afterwards."""
     limit, found = args.limit(), []
     if args.status == "active":
-        found.append("unlock it" if limit else f"unlock it with {_with(card.limit)}")
+        found.append("unlock it" if limit else f"unlock it with {_current_limit(card, _with(card.limit))}")
     if args.status == "locked":
         found.append("lock it")
     if limit:
-        found.append(f"change its limit from {_limit_text(card.limit)} to {_limit_text(limit)}")
+        found.append(f"change its limit from {_current_limit(card)} to {_limit_text(limit)}")
     if args.label:
         found.append(f"label it {quote_text(args.label, 60)}")
     return " and ".join(found)
+
+
+def _status_text(card: Card) -> str:
+    return clean_or_none(card.status, 40) or "can't be read"
+
+
+def _current_limit(card: Card, text: str | None = None) -> str:
+    return "a limit that can't be read" if "limit" in card.odd else text or _limit_text(card.limit)
 
 
 def _label_rows(before: str | None, after: str | None) -> tuple[Detail, ...]:

@@ -4,48 +4,57 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from machines_mcp.partner.errors import PartnerError
+from machines_mcp.partner.vocabulary import MAX_CURSOR, RECORD_ID
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
+from machines_mcp.redaction.characters import checked_characters
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import clean, status_label
+from machines_mcp.tools.text import clean_or_none, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient
+    from machines_mcp.partner.models.cards import ListedCard
 
 
 CardId = Annotated[
     Verbatim,
-    VerbatimArgument(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
+    VerbatimArgument(pattern=RECORD_ID),
     Field(description="From list_cards", examples=["a card_id from list_cards"]),
 ]
 
 
+Cursor = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=MAX_CURSOR), AfterValidator(checked_characters)]
+
+
 class CardOutput(OutputPart):
-    card_id: Verbatim
-    status: str
+    card_id: Verbatim | None = None
+    status: str | None = None
     brand: str | None = None
-    last4: str = Field(pattern=r"^\d{4}$")
-    expiration_month: int
-    expiration_year: int
+    last4: str | None = Field(default=None, pattern=r"^[0-9]{4}$")
+    expiration_month: int | None = None
+    expiration_year: int | None = None
     label: str | None = None
     limit_amount_cents: int | None = None
     limit_frequency: str | None = None
 
 
 class CardResult(Output, CardOutput):
+    card_id: Verbatim
+
     def summary(self) -> str:
         limit = self.limit_amount_cents
         limited = "" if limit is None else f" and a limit of {dollars(limit)}"
-        return f"The card ending {self.last4} has the status {status_label(self.status)}{limited}."
+        named = f"The card ending {self.last4}" if self.last4 else "The card"
+        return f"{named} has the status {status_label(self.status)}{limited}."
 
 
 class CardClosed(Output):
     card_id: Verbatim
-    status: str
+    status: str | None = None
 
     def summary(self) -> str:
         return "The card is closed."
@@ -76,33 +85,38 @@ def locked_steps(call: ServiceContext, card_id: Verbatim) -> list[NextStepOutput
     ]
 
 
-def closed_result(call: ServiceContext, card_id: Verbatim, status: str) -> CardClosed:
+def closed_result(call: ServiceContext, card_id: Verbatim, status: str | None) -> CardClosed:
     """Build the result of `close_card`."""
     steps = [next_step(call, "list_cards", "See the remaining cards.")]
-    return CardClosed(card_id=card_id, status=clean(status, 40), next_steps=steps)
+    return CardClosed(card_id=card_id, status=clean_or_none(status, 40), next_steps=steps)
 
 
-async def decrypted_label(client: PartnerClient, user_id: str, card: Card) -> str | None:
+def card_name(card: Card) -> str:
+    """Return words that name the card for a person: its last four digits, or its id if those can't be read."""
+    return f"ending {card.last4}" if card.last4 else f"with the id {card.card_id}"
+
+
+async def decrypted_label(client: PartnerClient, user_id: str, card: ListedCard) -> str | None:
     """Decrypt the card's label; return None if it has none or it can't be decrypted."""
     if card.encrypted_name is None:
         return None
     try:
-        return clean(await client.encryption.decrypt(user_id, card.encrypted_name), 60)
+        return clean_or_none(await client.encryption.decrypt(user_id, card.encrypted_name), 60)
     except PartnerError:
         # An unreadable label is no reason to hide the card.
         return None
 
 
-def card_fields(card: Card, label: str | None) -> dict[str, Any]:
+def card_fields(card: ListedCard, label: str | None) -> dict[str, Any]:
     """Return the fields of a `CardOutput`."""
     return {
         "card_id": card.card_id,
-        "status": clean(card.status, 40),
-        "brand": clean(card.brand, 20) if card.brand else None,
+        "status": clean_or_none(card.status, 40),
+        "brand": clean_or_none(card.brand, 20),
         "last4": card.last4,
         "expiration_month": card.expiration_month,
         "expiration_year": card.expiration_year,
         "label": label,
         "limit_amount_cents": card.limit.amount_cents if card.limit else None,
-        "limit_frequency": clean(card.limit.frequency, 40) if card.limit else None,
+        "limit_frequency": clean_or_none(card.limit.frequency, 40) if card.limit else None,
     }

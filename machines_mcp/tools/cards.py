@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import anyio
 from pydantic import Field
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import Output, UserInput, tool
-from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.tools.card_approvals import (
     CardInput,
     CreateCard,
@@ -24,6 +24,7 @@ from machines_mcp.tools.card_output import (
     CardClosed,
     CardOutput,
     CardResult,
+    Cursor,
     card_fields,
     closed_result,
     created_result,
@@ -36,14 +37,11 @@ from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import clean, pluralize
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Card
-
-
-PageCursor = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=500)]
+    from machines_mcp.partner.models.cards import ListedCard
 
 
 class ListCards(UserInput):
-    cursor: PageCursor | None = Field(default=None, description="next_cursor of the previous page")
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the previous page")
     limit: int = Field(default=20, ge=1, le=100)
 
 
@@ -83,18 +81,16 @@ async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
     """List the user's cards with label, last four digits, status and limit."""
     client = await call.services.partner.client(call.logged_as)
     page = await client.cards.list(call.user_id, cursor=args.cursor, limit=args.limit)
-    labels: dict[str, str] = {}
+    labels: list[str | None] = [None] * len(page.cards)
     slots = anyio.CapacityLimiter(6)
 
-    async def read(card: Card) -> None:
+    async def read(row: int, card: ListedCard) -> None:
         async with slots:
-            label = await decrypted_label(client, call.user_id, card)
-        if label is not None:
-            labels[card.card_id] = label
+            labels[row] = await decrypted_label(client, call.user_id, card)
 
     async with anyio.create_task_group() as tasks:
-        for card in page.cards:
-            tasks.start_soon(read, card)
+        for row, card in enumerate(page.cards):
+            tasks.start_soon(read, row, card)
     more = page.next_cursor
     if more:
         steps = [next_step(call, "list_cards", "Get the next page.", cursor=more)]
@@ -102,7 +98,7 @@ async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
         usable = any(card.status != "canceled" for card in page.cards)
         steps = [] if usable or args.cursor else [next_step(call, "create_card", "There is no usable card; issue one.")]
     return CardListOutput(
-        cards=[CardOutput(**card_fields(card, labels.get(card.card_id))) for card in page.cards],
+        cards=[CardOutput(**card_fields(card, label)) for card, label in zip(page.cards, labels, strict=True)],
         next_cursor=more,
         next_steps=steps,
     )

@@ -10,10 +10,11 @@ from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import clean, pluralize, status_label
+from machines_mcp.tools.text import clean_or_none, pluralize, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit
+    from machines_mcp.partner.models.deposits import ListedDeposit
 
 # The API publishes no list of deposit statuses. These are final; any other may still change.
 ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})
@@ -39,10 +40,10 @@ class DepositQuote(Output):
 
 
 class DepositOutput(OutputPart):
-    deposit_id: Verbatim
-    status: str
-    currency: str
-    network: str
+    deposit_id: Verbatim | None = None
+    status: str | None = None
+    currency: str | None = None
+    network: str | None = None
     deposit_address: Verbatim | None = None
     memo: Verbatim | None = None
     min_amount: float | None = None
@@ -51,6 +52,7 @@ class DepositOutput(OutputPart):
 
 
 class DepositResult(Output, DepositOutput):
+    deposit_id: Verbatim
     still_waiting: bool | None = None
     poll_after_seconds: float | None = None
 
@@ -81,18 +83,21 @@ def _next_step(call: ServiceContext, deposit: Deposit) -> NextStepOutput:
         return next_step(call, "get_balances", "The deposit arrived; see what the user can spend.")
     if deposit.status in ENDED:
         return next_step(call, "list_deposit_assets", "This deposit ended without arriving; start another.")
+    if "payin_extra_id" in deposit.odd:
+        return next_step(call, "list_deposits", "Machines' response is incomplete; see the deposit there.")
     why = "Have the user send the currency to deposit_address (with the memo), then wait for it."
     return next_step(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
 
 
-def deposit_fields(deposit: Deposit) -> dict[str, Any]:
+def deposit_fields(deposit: ListedDeposit) -> dict[str, Any]:
     """Return the fields of a `DepositOutput`."""
     return {
         "deposit_id": deposit.id,
-        "status": clean(deposit.status, 40),
-        "currency": clean(deposit.from_currency, 40),
-        "network": clean(deposit.from_network, 40),
-        "deposit_address": deposit.deposit_address,
+        "status": clean_or_none(deposit.status, 40),
+        "currency": clean_or_none(deposit.from_currency, 40),
+        "network": clean_or_none(deposit.from_network, 40),
+        # Money sent without its memo is lost, so without a readable memo there is no address.
+        "deposit_address": None if "payin_extra_id" in deposit.odd else deposit.deposit_address,
         "memo": deposit.payin_extra_id,
         "min_amount": deposit.min_amount,
         "max_amount": deposit.max_amount,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from machines_mcp.partner.vocabulary import AmountCurrency, DepositScope
+from machines_mcp.partner.vocabulary import RECORD_ID, AmountCurrency, DepositScope
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.approval_arguments import WaitSeconds
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import (
     Completed,
     NextStepOutput,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 DepositId = Annotated[
     Verbatim,
-    VerbatimArgument(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
+    VerbatimArgument(pattern=RECORD_ID),
     Field(description="From list_deposits", examples=["a deposit_id from list_deposits"]),
 ]
 
@@ -75,7 +76,7 @@ async def list_deposit_assets(call: ServiceContext, args: ListAssets) -> AssetLi
     """List the currencies and networks that can fund the account. Next: quote_deposit."""
     client = await call.services.partner.client(call.logged_as)
     assets = asset_outputs(await client.deposits.assets(call.user_id, q=args.query, limit=args.limit))
-    first = next(((asset.currency, asset.networks[0].id) for asset in assets if asset.networks), (None, None))
+    first = next(((asset.currency, network.id) for asset in assets for network in asset.networks), (None, None))
     why = "See the allowed range and an estimate, once the user chose currency, network and amount."
     follow = next_step(call, "quote_deposit", why, currency=first[0], network=first[1])
     return AssetListOutput(assets=assets, next_steps=[follow] if assets else [])
@@ -87,6 +88,8 @@ async def quote_deposit(call: ServiceContext, args: QuoteDeposit) -> DepositQuot
     nothing and locks no rate. Next: create_deposit."""
     client = await call.services.partner.client(call.logged_as)
     limits = await client.deposits.range(call.user_id, args.currency, args.network)
+    if limits.odd & {"min_amount", "max_amount"}:
+        raise ToolError(Code.PARTNER_MALFORMED)
     estimate = None
     fits = args.amount_currency == "usd" or _is_within(args.amount, limits.min_amount, limits.max_amount)
     if fits:
@@ -118,17 +121,21 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     taken = (await call.services.state.guard.journal.concurrent_requests(entry)).created
     since = entry.sent_at - MAX_CLOCK_SKEW_SECONDS
     found = [
-        deposit
+        deposit.id
         for deposit in there
-        if (deposit.id == entry.reference and entry.state == "done")
-        or (
-            deposit.id not in taken
-            and (deposit.from_currency, deposit.from_network) == (asked.get("currency"), asked.get("network"))
-            and (deposit.created_at is None or deposit.created_at.timestamp() >= since)
+        if deposit.id is not None
+        and (
+            (deposit.id == entry.reference and entry.state == "done")
+            or (
+                deposit.id not in taken
+                and (deposit.from_currency, deposit.from_network) == (asked.get("currency"), asked.get("network"))
+                and (deposit.created_at is None or deposit.created_at.timestamp() >= since)
+            )
         )
     ]
     if len(found) == 1:
-        return Completed(deposit_result(call, found[0], waited=False), found[0].id)
+        deposit = await client.deposits.get(call.user_id, found[0])
+        return Completed(deposit_result(call, deposit, waited=False), deposit.id)
     return NotExecuted("No deposit can be matched to this call. Create another; an unpaid deposit does no harm.")
 
 
@@ -170,7 +177,7 @@ async def list_deposits(call: ServiceContext, args: ListDeposits) -> DepositList
     """List the user's deposits: the recent active ones, or all. To wait for one, use get_deposit."""
     client = await call.services.partner.client(call.logged_as)
     found = await client.deposits.list(call.user_id, scope=args.scope)
-    waiting = [d for d in found.deposits if d.status not in ENDED]
+    waiting = [d for d in found.deposits if d.status not in ENDED and d.id is not None]
     steps = (
         [next_step(call, "get_deposit", "Wait for it.", deposit_id=waiting[0].id, wait_seconds=30)] if waiting else []
     )

@@ -19,6 +19,7 @@ from machines_mcp.partner.formats.identity import (
     email_fault,
     national_number,
 )
+from machines_mcp.partner.vocabulary import OCCUPATION_CODE
 from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.protocol.coercion import hyphened
 from machines_mcp.protocol.tool import WORDS_KEPT, Text, UserInput
@@ -104,7 +105,7 @@ PhoneNumber = Annotated[
 ]
 Occupation = Annotated[
     str,
-    Field(pattern=r"^[0-9A-Za-z-]{3,20}$", description="Code from get_kyc_requirements", examples=["15-1132"]),
+    Field(pattern=OCCUPATION_CODE, description="Code from get_kyc_requirements", examples=["15-1132"]),
     BeforeValidator(_code),
 ]
 Email = Annotated[

@@ -19,7 +19,7 @@ class KycField(OutputPart):
 
 
 class Occupation(OutputPart):
-    code: str
+    code: str | None = None
     label: str
 
 
@@ -47,4 +47,4 @@ def _rule(field: KycValue) -> str | None:
 def occupations_of(values: KycValues, query: str | None) -> list[Occupation]:
     """Return the occupations that match the query, or the first ones without one; at most 10."""
     found = values.occupations if query is None else values.matching_occupations(query)
-    return [Occupation(code=clean(one.code, 40), label=clean(one.label, 120)) for one in found[:10]]
+    return [Occupation(code=one.code or None, label=clean(one.label, 120)) for one in found[:10]]

@@ -28,10 +28,13 @@ from machines_mcp.tools.services import ServiceContext
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient
+    from machines_mcp.partner.models.cards import ListedCard
 
 
 # APIs that honour idempotency keys keep them for a day.
 RESEND_SECONDS = 23 * 3600
+# The fields by which a card is matched.
+_MATCHED = frozenset({"encrypted_name", "limit"})
 # Most responses arrive within this time.
 _ANSWER_SECONDS = 5.0
 _PAGE = 100
@@ -44,6 +47,7 @@ _LATE = "No card matches, and it is too late to send the request again."
 _BUSY = "No card matches, and Machines may still be processing the request."
 _OTHER_LIMIT = "The card that this request created has another limit than the requested one."
 _OTHER_CARD = "Machines answered this request with a card that is not the requested one."
+_UNREADABLE = "No card matches, and Machines shows a card that this server can't read."
 _REFUSED = "No card matches, and Machines refused the same request when it was sent again."
 
 
@@ -62,11 +66,14 @@ async def reconcile_create(call: ServiceContext, approval: Approval, entries: Se
     cards = await _all_cards(call, client)
     # After the list: a request that starts later created none of these cards.
     others = await call.services.state.guard.journal.concurrent_requests(entry)
-    found = [card for card in cards if card.card_id not in others.created and _matches_entry(card, entry)]
+    readable = [card for card in cards if card.card_id is not None and not card.odd & _MATCHED]
+    found = [card for card in readable if card.card_id not in others.created and _matches_entry(card, entry)]
     if found:
         return _ambiguity(entry, others, found) or await _completed(call, client, found[0])
     if early is not None:
         return early
+    if len(readable) < len(cards):
+        return NeedsPerson(_UNREADABLE)
     if entry.reference is not None:
         # Sent again, it could create another such card.
         return NeedsPerson(_OTHER_CARD)
@@ -77,12 +84,13 @@ async def reconcile_create(call: ServiceContext, approval: Approval, entries: Se
     return await _resend(call, client, entry)
 
 
-async def _completed(call: ServiceContext, client: PartnerClient, card: Card) -> Completed:
-    return Completed(created_result(call, card, await decrypted_label(client, call.user_id, card)), card.card_id)
+async def _completed(call: ServiceContext, client: PartnerClient, card: ListedCard) -> Completed:
+    found = partner.Card.model_validate(card.model_dump())
+    return Completed(created_result(call, found, await decrypted_label(client, call.user_id, card)), found.card_id)
 
 
-async def _all_cards(call: ServiceContext, client: PartnerClient) -> list[Card]:
-    found: list[Card] = []
+async def _all_cards(call: ServiceContext, client: PartnerClient) -> list[ListedCard]:
+    found: list[ListedCard] = []
     cursor: str | None = None
     for _ in range(_MAX_PAGES):
         page = await client.cards.list(call.user_id, cursor=cursor, limit=_PAGE)
@@ -93,19 +101,19 @@ async def _all_cards(call: ServiceContext, client: PartnerClient) -> list[Card]:
     return found
 
 
-def _matches_entry(card: Card, entry: JournalEntry) -> bool:
+def _matches_entry(card: ListedCard, entry: JournalEntry) -> bool:
     body = _body(entry)
     if "encryptedName" in body:
         return _has_name(card, body)
     return card.encrypted_name is None and _limit(card) == body.get("limit") and not _is_older(card, entry)
 
 
-def _is_older(card: Card, entry: JournalEntry) -> bool:
+def _is_older(card: ListedCard, entry: JournalEntry) -> bool:
     return card.created_at is not None and card.created_at.timestamp() < entry.sent_at - MAX_CLOCK_SKEW_SECONDS
 
 
 def _ambiguity(
-    entry: JournalEntry, others: ConcurrentRequests, found: Sequence[Card]
+    entry: JournalEntry, others: ConcurrentRequests, found: Sequence[ListedCard]
 ) -> NeedsPerson | RetryLater | None:
     """Return why a match is no result: another limit, several cards, or an identical request that is unresolved too."""
     body = _body(entry)
@@ -117,7 +125,7 @@ def _ambiguity(
     return NeedsPerson(_MANY) if len(found) > 1 else NeedsPerson(_EQUAL) if equal else None
 
 
-def _has_other_limit(card: Card, entry: JournalEntry, others: ConcurrentRequests) -> bool:
+def _has_other_limit(card: ListedCard, entry: JournalEntry, others: ConcurrentRequests) -> bool:
     """Whether a card has another limit than requested, and no later request may have set it."""
     body = _body(entry)
     set_later = any(
@@ -126,7 +134,7 @@ def _has_other_limit(card: Card, entry: JournalEntry, others: ConcurrentRequests
     return "limit" in body and _limit(card) != body["limit"] and not set_later
 
 
-def _may_be_altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequence[Card]) -> bool:
+def _may_be_altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequence[ListedCard]) -> bool:
     """Whether a card of unknown origin was changed or closed since, so that it may no longer match."""
     known = others.created | {card.card_id for card in cards if _is_older(card, entry)}
     return any(change.ids.get("cardId", "") not in known and _hides_match(change) for change in others.later_changes)
@@ -208,11 +216,11 @@ def _body(entry: JournalEntry) -> Mapping[str, Any]:
     return dict(json.loads(entry.body or "{}"))
 
 
-def _limit(card: Card) -> dict[str, Any] | None:
+def _limit(card: ListedCard) -> dict[str, Any] | None:
     limit = card.limit
     return None if limit is None else {"amountCents": limit.amount_cents, "frequency": limit.frequency}
 
 
-def _has_name(card: Card, body: Mapping[str, Any]) -> bool:
+def _has_name(card: ListedCard, body: Mapping[str, Any]) -> bool:
     asked, name = body["encryptedName"], card.encrypted_name
     return name is not None and (name.iv, name.ct) == (asked["iv"], asked["ct"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PrivateAttr
 
@@ -21,6 +21,9 @@ from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.card_approvals import CardInput, card_rows
 from machines_mcp.tools.services import PageOutcome, Revealed, ServiceContext, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Card
 
 # Descriptions of the sinks for the model.
 _SINKS: dict[Sink, str] = {
@@ -73,7 +76,7 @@ class CardRevealed(Output):
     status: Literal["verified", "shown", "sealed", "released"]
     shown: Literal["nowhere", "page", "model"]
     brand: str | None = None
-    last4: str = Field(pattern=r"^\d{4}$")
+    last4: str = Field(pattern=r"^[0-9]{4}$")
     expiration_month: int
     expiration_year: int
     _secret: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -98,7 +101,7 @@ def _allowed_sinks(policy: Policy) -> dict[str, str]:
 async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalDetails:
     _require_sink(call, args)
     card, rows = await card_rows(call, args)
-    last4 = clean(card.last4, 4)
+    last4 = _readable_last4(card)
     where, key = _WHO_SEES_IT[args.sink], call.services.state.policy.sealed_key
     if args.sink == "model":
         where += ", including the CVC" if call.services.state.policy.reveal_model_cvc else ", without the CVC"
@@ -173,7 +176,14 @@ def _require_sink(call: ServiceContext, args: RevealCard) -> None:
 
 async def _last4(call: ServiceContext, args: RevealCard) -> str:
     client = await call.services.partner.client(call.logged_as)
-    return clean((await client.cards.get(call.user_id, args.card_id)).last4, 4)
+    return _readable_last4(await client.cards.get(call.user_id, args.card_id))
+
+
+def _readable_last4(card: Card) -> str:
+    """Return the digits that the vault compares with the decrypted number: without them, no card is revealed."""
+    if card.last4 is None:
+        raise ToolError(Code.PARTNER_MALFORMED)
+    return card.last4
 
 
 def _page_outcome(call: ServiceContext, args: RevealCard, found: Revealed) -> PageOutcome:

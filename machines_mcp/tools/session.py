@@ -33,10 +33,10 @@ class CreateSession(UserInput):
 
 
 class SessionCreated(Output):
-    session_id: Verbatim
+    session_id: Verbatim | None = None
     purpose: Purpose
     scopes: list[str]
-    expires_at: datetime
+    expires_at: datetime | None = None
 
     def summary(self) -> str:
         return f"Session opened for {self.purpose}."

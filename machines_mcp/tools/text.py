@@ -37,9 +37,9 @@ def quote_text(text: str, limit: int = 200) -> str:
     return "“" + re.sub(_QUOTES, "'", clean(text, limit)) + "”"
 
 
-def status_label(text: str) -> str:
+def status_label(text: str | None) -> str:
     """Format a status for a sentence. Anything but a plain word may be injected text and is not repeated."""
-    return text.replace("_", " ") if re.fullmatch(r"[A-Za-z_]{1,40}", text) else "unrecognized"
+    return text.replace("_", " ") if text and re.fullmatch(r"[A-Za-z_]{1,40}", text) else "unrecognized"
 
 
 def pluralize(number: int, noun: str, plural: str | None = None) -> str:

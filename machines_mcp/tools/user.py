@@ -117,7 +117,7 @@ def _output(call: ServiceContext, user: User) -> UserResolved:
     )
 
 
-def kyc_next_step(call: ServiceContext, status: str) -> NextStepOutput:
+def kyc_next_step(call: ServiceContext, status: str | None) -> NextStepOutput:
     """Return the next step for a user with this KYC status."""
     if status == "not_submitted":
         return next_step(call, "get_kyc_requirements", "See which identity data the check needs.")

@@ -66,6 +66,8 @@ async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> Withd
     client = await call.services.partner.client(call.logged_as)
     route = _route(args.model_dump())
     limits = await client.withdrawals.range(call.user_id, route)
+    if limits.odd & {"min_amount_cents", "max_amount_cents"}:
+        raise ToolError(Code.PARTNER_MALFORMED)
     faults = _range_faults(args.amount_cents, limits.min_amount_cents, limits.max_amount_cents)
     if args.extra_id is not None and limits.destination_supports_extra_id is False:
         faults.append(FieldError("extra_id", "is not used on this network; omit it"))

@@ -99,7 +99,7 @@ class Folder:
 
     async def cards(self) -> list[str]:
         async with self.partner() as client:
-            return [card.card_id for card in (await client.cards.list(self.user)).cards]
+            return [str(card.card_id) for card in (await client.cards.list(self.user)).cards]
 
 
 def answered(result: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import string
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import product
@@ -22,7 +23,8 @@ Drawn = SearchStrategy[Any]
 _MOST = 2**53 - 1
 # The first and last second, in Unix time, that the client accepts as a point in time.
 _FIRST, _LAST = 946_684_800, 7_258_118_399
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(lambda text: CANARY + text)
+_TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12).map(lambda text: CANARY + text)
+_CODE = st.text(string.ascii_letters + string.digits + ".-", max_size=12).map(lambda text: CANARY + text)
 _WHOLE = st.integers(-_MOST, _MOST)
 _NUMBER = _WHOLE | st.floats(allow_nan=False, allow_infinity=False)
 JSON: Drawn = st.recursive(
@@ -36,11 +38,30 @@ _MOMENT = st.builds(
     st.sampled_from(["", ".5", ".123", ".123456"]),
     st.sampled_from(["Z", "+00:00", "-11:30", "+14:00"]),
 )
-# The contract says `number`, as the vendor's types do. Chains and versions are integers, expiries are timestamps, and a
-# token goes into a header.
-_NARROWER = dict.fromkeys(("chainId", "contractVersion", "parameters"), _WHOLE) | {
-    "expiresAt": st.integers(_FIRST, _LAST)
+# The contract says `number` and `string`, as the vendor's types do. What it can't mean is left out: versions are
+# integers, expiries are timestamps, no month is the thirteenth, no amount of a route is negative, ids fit in a path.
+_POSITIVE, _CENTS, _AMOUNT = st.integers(1, _MOST), st.integers(0, _MOST), st.integers(0, 10**15) | st.floats(0, 1e15)
+_NARROWER: dict[str, Drawn] = (
+    dict.fromkeys(("contractVersion", "parameters"), _WHOLE)
+    | dict.fromkeys(("chainId", "payoutChainId"), _POSITIVE)
+    | dict.fromkeys(("minAmount", "maxAmount", "estimatedToAmount", "quotedAmount", "fromAmount"), _AMOUNT)
+    | dict.fromkeys(("minAmountCents", "maxAmountCents", "fromAmountCents", "amountCents"), _CENTS)
+    | dict.fromkeys(("cardId", "id", "ticker", "code"), _CODE)
+    | {
+        "expiresAt": st.integers(_FIRST, _LAST),
+        "expirationMonth": st.integers(1, 12),
+        "expirationYear": st.integers(2000, 2199),
+        "sortOrder": st.integers(-(10**15), 10**15),
+        "retryAfterSeconds": st.integers(0, 86_400),
+        "last4": st.from_regex("[0-9]{4}", fullmatch=True),
+    }
+)
+# `""` is absent, and these can't be.
+_NEEDED = frozenset({"data", "iv", "ct", "secretKey", "sessionId", "userId", "toCurrency", "toNetwork", "enum"}) | {
+    *("annualSalary", "expectedMonthlyVolume", "accountPurpose", "quotedAmountCurrency", "scopes"),
 }
+# Strings in one alternative of the contract, numbers in another.
+_NUMBERS = ("contractVersion", "parameters", "expiresAt")
 _TOKEN = st.from_regex(r"[!-~]{1,80}", fullmatch=True)
 
 
@@ -92,16 +113,18 @@ class ResponseStrategies:
 def _scalar(kind: str, schema: Schema, name: str) -> Drawn:
     if kind == "string" and schema.get("format") == "date-time":
         return _MOMENT
+    if name in _NARROWER and kind in ("string", "integer", "number") and not (kind == "string" and name in _NUMBERS):
+        return _NARROWER[name]
     if kind == "string" and "pattern" in schema:
         return st.from_regex(schema["pattern"], fullmatch=True)
     if name == "sessionToken":
         return _TOKEN
     if kind == "string":
         # Longer than every minimum length and shorter than every maximum.
-        return _TEXT if "minLength" in schema else _TEXT | st.just("")
+        return _TEXT if "minLength" in schema or name in _NEEDED else _TEXT | st.just("")
     if kind == "integer":
         return st.integers(schema.get("minimum", -_MOST), schema.get("maximum", _MOST))
-    return {"null": st.none(), "boolean": st.booleans(), "number": _NARROWER.get(name, _NUMBER)}[kind]
+    return {"null": st.none(), "boolean": st.booleans(), "number": _NUMBER}[kind]
 
 
 def _alternatives(schema: Schema) -> list[Schema]:

@@ -239,7 +239,7 @@ async def test_pagination_returns_consecutive_pages(client: PartnerClient, user:
     cursor: str | None = None
     for _ in range(5):
         page = await client.cards.list(user, cursor=cursor, limit=2)
-        seen += [card.card_id for card in page.cards]
+        seen += [str(card.card_id) for card in page.cards]
         cursor = page.next_cursor
         if cursor is None:
             break

@@ -20,7 +20,7 @@ from machines_mcp.partner.request import Request
 from machines_mcp.partner.same_value import is_closed, same_cents_on_chain
 from tests.contract.judge import contract
 from tests.partner.schema import JSON
-from tests.partner.test_any_response import each_method, fixed_examples
+from tests.partner.test_any_response import KEPT, each_method, fixed_examples
 from tests.partner.test_resources import ENDPOINTS, Endpoint, example
 from tests.support.fake_api import FakeApi
 from tests.support.fitted_responses import assign, binding_of
@@ -197,7 +197,9 @@ def test_transaction_of_any_shape_is_kept(value: Any, where: str, index: int) ->
     else:
         data[where] = value
     answer = respond(api, body)
-    assert (answer.parameters, answer.signature) == (data["parameters"], data["signature"])
+    assert (answer.parameters, answer.signature) == tuple(
+        None if part == "" else KEPT(part) for part in (data["parameters"], data["signature"])
+    )
 
 
 @pytest.mark.parametrize("key", PARAMETERS)
@@ -242,6 +244,30 @@ def test_transaction_is_for_the_requested_amount_token_and_recipient(
     with pytest.raises(Mismatch) as caught:
         withdrawal(**changes)
     assert caught.value.outcome_known is False
+
+
+@pytest.mark.parametrize(
+    ("network", "asked", "found", "same"),
+    [
+        ("base", "0x" + "ab" * 20, "0x" + "AB" * 20, True),
+        ("btc", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", "BC1QAR0SRRR7XFKVY5L643LYDNW9RE59GTZZWF5MDQ", True),
+        (
+            "solana",
+            "9wFFyRfZBsuAha4YcuxcXLKwMxJR43S7fPfQLusDBzvT",
+            "9wffyrfzbsuaha4ycuxcxlkwmxjr43s7fpfqlusdbzvt",
+            False,
+        ),
+        ("base", "0x" + "ab" * 20, "0x" + "ac" * 20, False),
+    ],
+)
+def test_addresses_are_compared_in_the_normal_form_of_the_network(
+    network: str, asked: str, found: str, same: bool
+) -> None:
+    body = {"destination": {"currency": "x", "network": network, "address": asked}, "amountCents": 500}
+    request = Request.mutation("POST", "/withdrawals", body)
+    relay = {"payoutAddress": found, "payinAddress": "0x" + "12" * 20}
+    difference = BINDINGS["POST /withdrawals"].difference(request, {"status": "ready", "relay": relay})
+    assert difference == (None if same else "relay.payoutAddress")
 
 
 def test_direct_withdrawal_pays_the_requested_address_itself() -> None:

@@ -115,7 +115,7 @@ ENDINGS: dict[str, Answer] = {
     "a failure": refusal(500, message="canary"),
     "a redirect": http(302, b"canary", {"Location": "http://canary.example/?token=canary"}),
     "HTML": http(200, b"<html>canary</html>"),
-    "wrong types": good({"cards": [{"cardId": ["canary"], "status": "canary"}]}),
+    "wrong types": good({"cards": {"cardId": ["canary"], "status": "canary"}}),
     "a broken header": http(200, b"{}", {"Content-Length": "canary"}),
     "no answer": hang_up,
 }

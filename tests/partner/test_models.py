@@ -9,8 +9,10 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from machines_mcp.partner import (
+    Agreements,
     Balances,
     Card,
+    CardPage,
     DataKey,
     Deposit,
     KycStatus,
@@ -74,9 +76,10 @@ def test_missing_expiry_is_none() -> None:
     ],
     ids=str,
 )
-def test_invalid_expiry_is_malformed(value: object) -> None:
-    with pytest.raises(ValidationError):
-        expiry(value)
+def test_invalid_expiry_is_left_out(value: object) -> None:
+    read = Withdrawal.model_validate({"status": "ready", "expiresAt": value})
+    assert (read.status, read.expires_at) == ("ready", None)
+    assert read.odd == (frozenset() if value == "" else {"expires_at"})
 
 
 SALTS = ["c2FsdA==", "0x" + "ab" * 32, list(range(32))]
@@ -101,10 +104,10 @@ ODD: list[Any] = [
 def test_parameters_and_signature_are_the_json_as_it_came(value: Any) -> None:
     sent = {"status": "ready", "parameters": ["0xAbC", "007", 10**15, " 0x ", value], "signature": value}
     read = Withdrawal.model_validate(sent)
-    assert (read.parameters, read.signature) == (sent["parameters"], value)
+    assert (read.parameters, read.signature) == (sent["parameters"], None if value == "" else value)
     assert json.dumps(read.model_dump(mode="json")["parameters"]) == json.dumps(sent["parameters"])
     whole = Withdrawal.model_validate({"status": "ready", "parameters": value})
-    assert json.dumps(whole.model_dump(mode="json")["parameters"]) == json.dumps(value)
+    assert json.dumps(whole.model_dump(mode="json")["parameters"]) == json.dumps(None if value == "" else value)
 
 
 def test_undocumented_keys_of_a_signature_are_dropped() -> None:
@@ -122,7 +125,9 @@ def test_unknown_enum_values_are_kept() -> None:
     limit = {"amountCents": 5, "frequency": "perFullMoon"}
     card = Card.model_validate(CARD | {"status": "frozen", "limit": limit})
     assert (card.status, card.limit and card.limit.frequency) == ("frozen", "perFullMoon")
-    deposit = Deposit.model_validate({"id": "d", "fromCurrency": "a", "fromNetwork": "b", "status": "sifting"})
+    deposit = Deposit.model_validate(
+        {"id": "deposit-0001", "fromCurrency": "a", "fromNetwork": "b", "status": "sifting"}
+    )
     assert deposit.status == "sifting"
     transaction = {"transactionId": "t", "type": "tip", "status": "s", "amountCents": -1, "currency": "USD"}
     assert Transaction.model_validate(transaction | {"createdAt": 1768564800}).type == "tip"
@@ -147,14 +152,71 @@ def test_other_cents_are_rejected(sent: object) -> None:
 
 @pytest.mark.parametrize("sent", ["true", 1, 0, None, "yes"], ids=str)
 def test_flag_is_true_or_false(sent: object) -> None:
+    read = KycStatus.model_validate({"status": "approved", "isTermsOfServiceAccepted": sent})
+    assert read.is_terms_of_service_accepted is None
     with pytest.raises(ValidationError):
-        KycStatus.model_validate({"status": "approved", "isTermsOfServiceAccepted": sent})
+        Agreements.model_validate({"agreements": [], "accepted": sent})
 
 
-@pytest.mark.parametrize("missing", ["cardId", "status", "last4", "expirationMonth", "expirationYear"])
-def test_card_without_a_required_field_is_malformed(missing: str) -> None:
+ODD_VALUES: dict[str, list[Any]] = {
+    "last4": ["", "123", "12345", "12a4", "\u0661\u0662\u0663\u0664", 1234, None, [], " 1234"],
+    "expirationMonth": [0, 13, -1, 1e300, 1.5, "1", True, None, 10**40],
+    "expirationYear": [0, 30, 1999, 2200, 1e300, "2030", None, 10**40],
+    "status": ["", None, 7, ["active"], {}],
+    "isPinned": [None, "", 1, "yes"],
+    "sortOrder": [None, "", 1e300, "1", True],
+    "createdAt": ["", None, "soon", 1e300, -1, {}],
+    "encryptedName": ["", [], {}, {"v": 1}, {"v": 1, "iv": "", "ct": ""}],
+    "limit": ["", [], {}, {"amountCents": -1, "frequency": "allTime"}, {"amountCents": 1e300}],
+    "brand": ["", 7, None],
+    "folderId": ["", 7, "\u202e", "x" * 2000],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(name, value) for name in ODD_VALUES for value in ODD_VALUES[name]], ids=repr
+)
+def test_card_with_an_odd_field_is_the_card_without_that_field(field: str, value: Any) -> None:
+    whole = Card.model_validate(CARD | {"brand": "VISA", "createdAt": 1768564800})
+    read = Card.model_validate(CARD | {"brand": "VISA", "createdAt": 1768564800} | {field: value})
+    names = {info.alias or name: name for name, info in Card.model_fields.items()}
+    default = Card.model_fields[names[field]].default
+    assert read.model_dump() == whole.model_dump() | {names[field]: default}
+    optional = field not in ("isPinned", "sortOrder")
+    assert read.odd == (frozenset() if value == "" or (value is None and optional) else {names[field]})
+
+
+@pytest.mark.parametrize("odd", [None, 7, "card", [], {}, {"cardId": ""}, {"cardId": "../.."}, {"last4": 5}], ids=repr)
+def test_odd_record_does_not_hide_the_others(odd: Any) -> None:
+    page = CardPage.model_validate({"cards": [CARD, odd, CARD], "nextCursor": ""})
+    assert [card.card_id for card in page.cards] == ["card-0001", None, "card-0001"]
+    assert page.cards[1].last4 is None
+    assert page.next_cursor is None
+
+
+@pytest.mark.parametrize("missing", ["cardId"])
+def test_card_without_its_id_is_malformed(missing: str) -> None:
+    for value in ("", None, 5, "short", "a/b/c/d/e", "x" * 129):
+        with pytest.raises(ValidationError):
+            Card.model_validate(CARD | {missing: value})
     with pytest.raises(ValidationError):
         Card.model_validate({name: value for name, value in CARD.items() if name != missing})
+
+
+@pytest.mark.parametrize(("sent", "read"), [(50, "50"), ("a b", "a b"), ("", None), ([1], None), ("x" * 1025, None)])
+def test_cursor_is_text_or_a_number(sent: Any, read: str | None) -> None:
+    page = CardPage.model_validate({"cards": [], "nextCursor": sent})
+    assert page.next_cursor == read
+    assert page.odd == ({"next_cursor"} if read is None and sent else frozenset())
+
+
+@pytest.mark.parametrize(
+    ("memo", "read"), [("40001", "40001"), (40001, "40001"), ("", None), (None, None), (1.5, None), ([40001], None)]
+)
+def test_memo_is_exact_or_odd(memo: Any, read: str | None) -> None:
+    deposit = Deposit.model_validate({"id": "deposit-0001", "depositAddress": "0.0.1", "payinExtraId": memo})
+    assert deposit.payin_extra_id == read
+    assert ("payin_extra_id" in deposit.odd) is (memo not in ("", None) and read is None)
 
 
 def test_models_are_immutable() -> None:

@@ -196,7 +196,8 @@ async def test_reads_without_an_id_are_skipped(api: ScriptedUpstream) -> None:
         "POST /withdrawals/estimate",
         "GET /cards/{cardId}",
     ]
-    assert all(row.ok for row in rows.values())
+    assert [endpoint for endpoint, row in rows.items() if not row.ok] == ["GET /withdrawals/assets"]
+    assert rows["GET /withdrawals/assets"].differences.mistyped == ("assets[].ticker", "assets[].networks[].id")
 
 
 async def test_probe_stops_when_the_api_stops_responding(api: ScriptedUpstream) -> None:

@@ -7,7 +7,7 @@ import re
 import mcp_types as types
 
 # A summary names no ids: those have dashes and underscores, or more letters and digits than a word.
-_SENTENCE = re.compile(r"(?!.*[\w-]{20})[A-Z0-9$][A-Za-z0-9 $.,;:'()]{3,120}\.")
+_SENTENCE = re.compile(r"(?!.*[\w-]{20})[A-Z0-9$-][A-Za-z0-9 $.,;:'()-]{3,120}\.")
 
 
 def object_text(answer: types.CallToolResult) -> str:

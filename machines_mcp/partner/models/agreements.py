@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from typing import Literal
 
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
-from machines_mcp.partner.models.types import Flag, Moment
-from machines_mcp.redaction.verbatim import VerbatimField
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
+from machines_mcp.partner.models.types import Flag, Moment, Rows, VerbatimText
 
 
 class AgreementLink(ResponseModel):
     """A document that an agreement refers to."""
 
-    label: str
-    url: str
+    label: str = documented("")
+    url: str = documented("")
 
 
 class Agreement(ResponseModel):
     """One agreement to accept."""
 
-    id: VerbatimField
-    text: str
-    links: tuple[AgreementLink, ...] = ()
+    id: VerbatimText | None = documented()
+    text: str = documented("")
+    links: Rows[AgreementLink] = ()
 
 
 class Agreements(ResponseModel):
     """All agreements of a user. They are accepted together or not at all."""
 
-    agreements: tuple[Agreement, ...]
+    agreements: Rows[Agreement]
     accepted: Flag
     accepted_at: Moment | None = None
 

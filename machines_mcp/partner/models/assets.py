@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
-from machines_mcp.partner.models.types import Flag, PageSize, PositiveWhole, ShortText, Visible, Whole
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
+from machines_mcp.partner.models.types import (
+    ChainId,
+    CodeName,
+    Flag,
+    PageSize,
+    PositiveWhole,
+    Rows,
+    ShortText,
+    Visible,
+)
 
 
 class Network(ResponseModel):
     """A network of an asset. `supports_extra_id`: payments there can carry a memo or tag."""
 
-    id: str
+    id: CodeName | None = documented()
     label: str | None = None
-    chain_id: Whole | None = None
+    chain_id: ChainId | None = None
     token_contract: str | None = None
     supports_extra_id: Flag | None = None
 
@@ -19,16 +28,16 @@ class Network(ResponseModel):
 class Asset(ResponseModel):
     """One asset. Its `ticker` is the `currency` of the other calls."""
 
-    ticker: str
+    ticker: CodeName | None = documented()
     name: str | None = None
     icon: str | None = None
-    networks: tuple[Network, ...] = ()
+    networks: Rows[Network] = ()
 
 
 class AssetList(ResponseModel):
     """Assets that match a query."""
 
-    assets: tuple[Asset, ...]
+    assets: Rows[Asset]
 
 
 class AssetQuery(RequestModel):

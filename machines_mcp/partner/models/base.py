@@ -1,4 +1,4 @@
-"""Base models. Responses tolerate unknown fields, request bodies are strict, and no error quotes a value."""
+"""Base models. Responses tolerate unknown and odd fields, request bodies are strict, and no error quotes a value."""
 
 from __future__ import annotations
 
@@ -6,16 +6,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
 from machines_mcp.partner.envelope import Envelope
 from machines_mcp.partner.errors import InvalidRequest, Malformed
-from machines_mcp.partner.models.types import PollMilliseconds
+from machines_mcp.partner.models.types import AS_IT_CAME, PollMilliseconds
 from machines_mcp.partner.request import Request
 
 M = TypeVar("M", bound=BaseModel)
 A = TypeVar("A", bound="ResponseModel")
+
+
+def documented(default: Any = None) -> Any:
+    """Declare a field that the API documents as always present, without which a response can still be used."""
+    return Field(default=default, json_schema_extra={"documented": True})
+
+
+def is_documented(field: FieldInfo) -> bool:
+    """Whether the API documents this field of a response as always present."""
+    return field.is_required() or field.json_schema_extra == {"documented": True}
 
 
 class NextHint(BaseModel):
@@ -31,7 +51,11 @@ class NextHint(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """Base class of responses: frozen, camelCase on the wire, unknown fields ignored."""
+    """Base class of responses: frozen, camelCase on the wire, unknown fields ignored, `""` is absent.
+
+    An optional field with an unusable value is left out, and named in `odd`: one such value must hide neither what
+    happened nor the other records of a list. With the context `AS_IT_CAME`, every such value is an error.
+    """
 
     model_config = ConfigDict(
         populate_by_name=True,
@@ -44,6 +68,29 @@ class ResponseModel(BaseModel):
     )
 
     _hint: NextHint | None = PrivateAttr(default=None)
+    _odd: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _without_odd_fields(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if info.context is AS_IT_CAME or not isinstance(data, dict):
+            return handler(data)
+        given = {name: value for name, value in data.items() if value != ""}
+        try:
+            return handler(given)
+        except ValidationError as error:
+            odd = {fault["loc"][0] for fault in error.errors(include_url=False, include_context=False)}
+        names = {name: field.alias or name for name, field in cls.model_fields.items() if not field.is_required()}
+        left_out = frozenset(name for name, alias in names.items() if odd & {name, alias})
+        kept = {key: value for key, value in given.items() if not any(key in (n, names[n]) for n in left_out)}
+        read = handler(kept)
+        read._odd = left_out
+        return read
+
+    @property
+    def odd(self) -> frozenset[str]:
+        """The fields that had a value of the wrong type or out of range. They are None, or their default."""
+        return self._odd
 
     @property
     def hint(self) -> NextHint | None:

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
 from machines_mcp.partner.models.encryption import EncryptedField, SealedLabel
-from machines_mcp.partner.models.types import Cents, Cursor, Flag, Moment, Number, PageSize, PositiveWhole, Whole
+from machines_mcp.partner.models.types import (
+    Cursor,
+    Flag,
+    Last4,
+    LimitCents,
+    Moment,
+    Month,
+    Number,
+    PageCursor,
+    PageSize,
+    PositiveWhole,
+    RecordId,
+    Rows,
+    VerbatimText,
+    Whole,
+    Year,
+)
 from machines_mcp.partner.vocabulary import CardStatus, LimitFrequency
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.verbatim import VerbatimField
 
 
 class CardLimitSet(ResponseModel):
     """A card's spending limit as the API returns it, in US cents per `frequency`."""
 
-    amount_cents: Cents
+    amount_cents: LimitCents
     frequency: LimitFrequency | str
 
 
-class Card(ResponseModel):
-    """A card without its number. `expiration_month` is 1 to 12, `expiration_year` has four digits."""
+class ListedCard(ResponseModel):
+    """A card in a list, without its number. Documented fields may be absent: one odd card must not hide the others."""
 
-    card_id: VerbatimField
-    status: CardStatus | str
-    last4: str
-    expiration_month: Whole
-    expiration_year: Whole
+    card_id: RecordId | None = documented()
+    status: CardStatus | str | None = documented()
+    last4: Last4 | None = documented()
+    expiration_month: Month | None = documented()
+    expiration_year: Year | None = documented()
     encrypted_name: EncryptedField | None = None
     is_pinned: Flag = False
     sort_order: Number = 0.0
@@ -36,22 +51,28 @@ class Card(ResponseModel):
     encrypted_color: EncryptedField | None = None
     encrypted_emoji: EncryptedField | None = None
     encrypted_memo: EncryptedField | None = None
-    folder_id: VerbatimField | None = None
-    contract_id: VerbatimField | None = None
+    folder_id: VerbatimText | None = None
+    contract_id: VerbatimText | None = None
+
+
+class Card(ListedCard):
+    """A card that was asked for or changed, so that its id is known."""
+
+    card_id: RecordId
 
 
 class CardPage(ResponseModel):
     """A page of a user's cards. `next_cursor` is None on the last page."""
 
-    cards: tuple[Card, ...]
-    next_cursor: VerbatimField | None = None
+    cards: Rows[ListedCard]
+    next_cursor: PageCursor | None = None
 
 
 class CardDeleted(ResponseModel):
     """A card that was permanently closed."""
 
-    card_id: VerbatimField
-    status: CardStatus | str
+    card_id: RecordId
+    status: CardStatus | str | None = documented()
     deleted_at: Moment | None = None
 
 

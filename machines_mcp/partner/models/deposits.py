@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
-from machines_mcp.partner.models.types import Code, Moment, Number, PositiveNumber, Whole
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
+from machines_mcp.partner.models.types import (
+    Amount,
+    ChainId,
+    Code,
+    MemoText,
+    Moment,
+    PositiveNumber,
+    RecordId,
+    Rows,
+    VerbatimText,
+)
 from machines_mcp.partner.vocabulary import AmountCurrency, DepositScope
-from machines_mcp.redaction.verbatim import VerbatimField
 
 # The API publishes no list of statuses. These are treated as final; all others may still change.
 _ARRIVED = frozenset({"completed", "finished"})
@@ -19,39 +28,40 @@ class DepositRange(ResponseModel):
     from_network: str
     to_currency: str | None = None
     to_network: str | None = None
-    contract_id: VerbatimField | None = None
-    payout_address: VerbatimField | None = None
-    payout_chain_id: Whole | None = None
-    min_amount: Number | None = None
-    max_amount: Number | None = None
+    contract_id: VerbatimText | None = None
+    payout_address: VerbatimText | None = None
+    payout_chain_id: ChainId | None = None
+    min_amount: Amount | None = None
+    max_amount: Amount | None = None
 
 
 class DepositEstimate(DepositRange):
     """An estimate of what would arrive: `estimated_to_amount` in units of `to_currency`."""
 
-    quoted_amount: Number
+    quoted_amount: Amount
     quoted_amount_currency: AmountCurrency | str
-    estimated_to_amount: Number | None = None
-    rate_id: VerbatimField | None = None
+    estimated_to_amount: Amount | None = None
+    rate_id: VerbatimText | None = None
 
 
-class Deposit(ResponseModel):
-    """A deposit. Pay to `deposit_address` (may be set later), with `payin_extra_id` as the memo if there is one.
+class ListedDeposit(ResponseModel):
+    """A deposit in a list. Pay to `deposit_address` (may be set later), with the memo `payin_extra_id` if there is one.
 
-    `status` is an open set; only `pending` is documented.
+    `status` is an open set; only `pending` is documented. Documented fields may be absent: one odd deposit must not
+    hide the others.
     """
 
-    id: VerbatimField
-    contract_id: VerbatimField | None = None
-    change_now_id: VerbatimField | None = None
-    from_currency: str
-    from_network: str
-    deposit_address: VerbatimField | None = None
-    payin_extra_id: VerbatimField | None = None
-    chain_id: Whole | None = None
-    min_amount: Number | None = None
-    max_amount: Number | None = None
-    status: str
+    id: RecordId | None = documented()
+    contract_id: VerbatimText | None = None
+    change_now_id: VerbatimText | None = None
+    from_currency: str | None = documented()
+    from_network: str | None = documented()
+    deposit_address: VerbatimText | None = None
+    payin_extra_id: MemoText | None = None
+    chain_id: ChainId | None = None
+    min_amount: Amount | None = None
+    max_amount: Amount | None = None
+    status: str | None = documented()
     created_at: Moment | None = None
     updated_at: Moment | None = None
 
@@ -66,10 +76,16 @@ class Deposit(ResponseModel):
         return self.arrived or self.status in _LOST
 
 
+class Deposit(ListedDeposit):
+    """A deposit that was asked for or created, so that its id is known."""
+
+    id: RecordId
+
+
 class DepositList(ResponseModel):
     """A user's deposits. The API does not paginate them."""
 
-    deposits: tuple[Deposit, ...]
+    deposits: Rows[ListedDeposit]
 
 
 class DepositRoute(RequestModel):

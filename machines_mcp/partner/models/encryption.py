@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, StringConstraints, model_validator
 
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
 from machines_mcp.partner.models.types import LongText, PositiveWhole, Whole
 from machines_mcp.redaction.secret import Secret
 
@@ -36,7 +36,7 @@ class EncryptedValue(ResponseModel):
 class DecryptedValue(ResponseModel):
     """Response of `POST /encryption/decrypt`."""
 
-    value: str
+    value: str = documented("")
 
 
 class DataKey(ResponseModel):

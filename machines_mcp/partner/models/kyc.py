@@ -15,8 +15,8 @@ from machines_mcp.partner.formats.identity import (
     email_fault,
     national_number,
 )
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
-from machines_mcp.partner.models.types import Flag, Text, Whole
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
+from machines_mcp.partner.models.types import Flag, OccupationCode, Rows, Text, Texts, Whole
 
 # An open set: unlisted values are kept unchanged.
 KycStatusValue = (
@@ -71,7 +71,7 @@ _Date = Annotated[str, AfterValidator(_birth_date)]
 _Country = Annotated[str, AfterValidator(_country)]
 _NationalId = Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9A-Za-z-]+$")]
 _Email = Annotated[Text, StringConstraints(max_length=254), AfterValidator(_email)]
-_Soc = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,20}$")]
+_Soc = OccupationCode
 _CallingCode = Annotated[str, AfterValidator(_calling_code)]
 _PhoneNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$"), AfterValidator(_phone_number)]
 
@@ -79,31 +79,31 @@ _PhoneNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$"), After
 class KycField(ResponseModel):
     """One field of the form, with the API's validation rules."""
 
-    name: str
-    required: Flag
-    type: str
+    name: str = documented("")
+    required: Flag = documented(True)
+    type: str = documented("")
     max_length: Whole | None = None
     min_length: Whole | None = None
     regex: str | None = None
-    enum: tuple[str, ...] | None = None
+    enum: Texts | None = None
     description: str | None = None
 
 
 class Occupation(ResponseModel):
     """An occupation and its SOC code, such as `49-3023`."""
 
-    code: str
-    label: str
+    code: OccupationCode = documented("")
+    label: str = documented("")
 
 
 class KycValues(ResponseModel):
     """The fields of the form, and the allowed values of those with a list."""
 
-    fields: tuple[KycField, ...]
-    occupations: tuple[Occupation, ...]
-    annual_salary: tuple[str, ...]
-    expected_monthly_volume: tuple[str, ...]
-    account_purpose: tuple[str, ...]
+    fields: Rows[KycField]
+    occupations: Rows[Occupation] = documented(())
+    annual_salary: Texts = documented(())
+    expected_monthly_volume: Texts = documented(())
+    account_purpose: Texts = documented(())
 
     def flat_fields(self) -> list[KycField]:
         """Return the fields under flat snake_case names, with their allowed values.
@@ -112,6 +112,9 @@ class KycValues(ResponseModel):
         """
         found = []
         for field in self.fields:
+            # A field without a name can be neither shown nor filled in.
+            if not field.name:
+                continue
             name = _CAMEL.sub("_", field.name).lower()
             if name == "address":
                 found += [KycField(name=part, required=part != "address_line2", type="") for part in _ADDRESS]
@@ -135,8 +138,8 @@ _ADDRESS = tuple(f"address_{part}" for part in ("line1", "line2", "city", "regio
 class KycStatus(ResponseModel):
     """The status of a KYC check. The user opens `completion_link`, or else `external_verification_link`."""
 
-    status: KycStatusValue
-    is_terms_of_service_accepted: Flag
+    status: KycStatusValue | None = documented()
+    is_terms_of_service_accepted: Flag | None = documented()
     reason: str | None = None
     completion_link: str | None = None
     external_verification_link: str | None = None

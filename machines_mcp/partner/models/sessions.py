@@ -6,20 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
-from machines_mcp.partner.models.types import Moment, ShortText, UserId
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
+from machines_mcp.partner.models.types import Moment, ShortText, UserId, VerbatimText
 from machines_mcp.partner.scopes import Scope
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.verbatim import VerbatimField
 
 
 class Session(ResponseModel):
     """A session. `scopes` are those that the API granted."""
 
-    session_id: VerbatimField
-    user_id: VerbatimField
+    session_id: VerbatimText | None = documented()
+    user_id: VerbatimText
     scopes: tuple[str, ...]
-    expires_at: Moment
+    expires_at: Moment | None = documented()
     session_token: Secret
 
 

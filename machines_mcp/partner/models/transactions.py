@@ -6,30 +6,42 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
-from machines_mcp.partner.models.types import Cents, Cursor, Moment, PageSize, Uuid
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
+from machines_mcp.partner.models.types import (
+    Cents,
+    Cursor,
+    GivenId,
+    Moment,
+    PageCursor,
+    PageSize,
+    RecordId,
+    Rows,
+    VerbatimText,
+)
 from machines_mcp.partner.vocabulary import TransactionType
-from machines_mcp.redaction.verbatim import VerbatimField
 
 
 class Transaction(ResponseModel):
-    """A transaction, in cents of `currency`. `status` and `merchant_name` are untrusted free text."""
+    """A transaction, in cents of `currency`. `status` and `merchant_name` are untrusted free text.
 
-    transaction_id: VerbatimField
-    type: TransactionType | str
-    status: str
-    amount_cents: Cents
-    currency: str
-    created_at: Moment
+    Documented fields may be absent: one odd transaction must not hide the others.
+    """
+
+    transaction_id: VerbatimText | None = documented()
+    type: TransactionType | str | None = documented()
+    status: str | None = documented()
+    amount_cents: Cents | None = documented()
+    currency: str | None = documented()
+    created_at: Moment | None = documented()
     merchant_name: str | None = None
-    card_id: VerbatimField | None = None
+    card_id: RecordId | None = None
 
 
 class TransactionPage(ResponseModel):
     """A page of transactions. `next_cursor` is None on the last page, or if the API sends none."""
 
-    transactions: tuple[Transaction, ...]
-    next_cursor: VerbatimField | None = None
+    transactions: Rows[Transaction]
+    next_cursor: PageCursor | None = None
 
 
 class TransactionQuery(RequestModel):
@@ -37,7 +49,7 @@ class TransactionQuery(RequestModel):
 
     cursor: Cursor | None = None
     limit: PageSize | None = None
-    card_id: Uuid | None = None
+    card_id: GivenId | None = None
     types: Annotated[tuple[TransactionType, ...], Field(serialization_alias="type")] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -4,20 +4,47 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, ValidationInfo
 
 from machines_mcp.partner.formats.addresses import address_fault, contract_fault
-from machines_mcp.redaction.characters import checked_text
+from machines_mcp.partner.vocabulary import CODE, MAX_CURSOR, OCCUPATION_CODE, RECORD_ID
+from machines_mcp.redaction.characters import checked_characters, checked_text
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+
+T = TypeVar("T")
+
+AS_IT_CAME: dict[str, object] = {}
+"""The validation context that tolerates no odd value, to compare a response with its model."""
 
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 # Larger integers lose precision in JSON parsers that use doubles.
 MAX_WHOLE = 2**53 - 1
+# More of any currency is no amount.
+MAX_AMOUNT = 1e15
 
 
 def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _whole_as_text(value: object) -> object:
+    """Return an integer as its digits: some APIs send tags and cursors as numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_WHOLE else value
+
+
+def _rows(value: object, info: ValidationInfo) -> object:
+    """Replace what is no object in a list, so that the other rows can be read."""
+    if not isinstance(value, list) or info.context is AS_IT_CAME:
+        return value
+    return [row if isinstance(row, dict) else {} for row in value]
+
+
+def _texts(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, list) or info.context is AS_IT_CAME:
+        return value
+    return [text for text in value if isinstance(text, str) and text]
 
 
 def _moment(value: object) -> datetime:
@@ -48,8 +75,30 @@ def _valid(value: str, fault: str | None) -> str:
 Whole = Annotated[int, Field(strict=True, ge=-MAX_WHOLE, le=MAX_WHOLE), BeforeValidator(_whole)]
 Cents = Whole
 PollMilliseconds = Annotated[int, Field(strict=True, ge=1, le=86_400_000), BeforeValidator(_whole)]
-Number = Annotated[float, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
+Amount = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT)]
+LimitCents = Annotated[int, Field(strict=True, ge=0, le=MAX_WHOLE), BeforeValidator(_whole)]
+ChainId = Annotated[int, Field(strict=True, ge=1, le=MAX_WHOLE), BeforeValidator(_whole)]
+PauseSeconds = Annotated[float, Field(strict=True, ge=0, le=86_400)]
+Month = Annotated[int, Field(strict=True, ge=1, le=12), BeforeValidator(_whole)]
+Year = Annotated[int, Field(strict=True, ge=2000, le=2199), BeforeValidator(_whole)]
+# `[0-9]` and not `\d`, which matches the digits of every script.
+Last4 = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}$")]
 Flag = StrictBool
+RecordId = Annotated[Verbatim, VerbatimArgument(pattern=RECORD_ID)]
+CodeName = Annotated[str, StringConstraints(pattern=CODE)]
+OccupationCode = Annotated[str, StringConstraints(pattern=OCCUPATION_CODE)]
+# Values that are passed on but never sent back: addresses, and ids of the API's own.
+VerbatimText = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=1024), AfterValidator(checked_characters)]
+MemoText = Annotated[VerbatimText, BeforeValidator(_whole_as_text)]
+PageCursor = Annotated[
+    Verbatim,
+    VerbatimArgument(min_length=1, max_length=MAX_CURSOR),
+    AfterValidator(checked_characters),
+    BeforeValidator(_whole_as_text),
+]
+Rows = Annotated[tuple[T, ...], BeforeValidator(_rows)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 # ISO 8601 or Unix seconds, converted to UTC.
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 
@@ -58,14 +107,14 @@ Text = Annotated[str, StringConstraints(min_length=1), AfterValidator(checked_te
 UserId = Annotated[Text, StringConstraints(max_length=120)]
 ShortText = Annotated[Text, StringConstraints(max_length=120)]
 LongText = Annotated[Text, StringConstraints(max_length=1000)]
-Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
-# Visible ASCII without spaces: addresses, memos, ids, cursors.
+Code = CodeName
+# Visible ASCII without spaces: addresses and memos.
 Visible = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
-Cursor = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,1024}$")]
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CURSOR), AfterValidator(checked_characters)]
 EvmAddress = Annotated[str, AfterValidator(lambda value: _valid(value, address_fault("ethereum", value)))]
 # A token or an account on a network that holds collateral.
 ContractAddress = Annotated[Visible, AfterValidator(lambda value: _valid(value, contract_fault(value)))]
-Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+GivenId = Annotated[str, StringConstraints(pattern=RECORD_ID)]
 PositiveWhole = Annotated[int, Field(ge=1, le=MAX_WHOLE)]
 PositiveNumber = Annotated[float, Field(gt=0, le=MAX_WHOLE)]
 PageSize = Annotated[int, Field(ge=1, le=100)]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
 from machines_mcp.partner.models.kyc import KycStatusValue
-from machines_mcp.partner.models.types import EvmAddress, Moment, ShortText, UserId
-from machines_mcp.redaction.verbatim import VerbatimField
+from machines_mcp.partner.models.types import EvmAddress, Moment, ShortText, UserId, VerbatimText
 
 
 class User(ResponseModel):
     """A user as the API knows it. `wallet_address` is returned in lower case."""
 
-    user_id: VerbatimField
-    wallet_address: VerbatimField | None = None
-    kyc_status: KycStatusValue
+    user_id: VerbatimText
+    wallet_address: VerbatimText | None = None
+    kyc_status: KycStatusValue | None = documented()
     created_at: Moment | None = None
 
 

@@ -9,20 +9,23 @@ from pydantic import AfterValidator, ValidationInfo
 
 from machines_mcp.partner.formats.addresses import address_fault
 from machines_mcp.partner.formats.memos import memo_fault
-from machines_mcp.partner.models.base import RequestModel, ResponseModel
+from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
 from machines_mcp.partner.models.signed_json import SignedJson
 from machines_mcp.partner.models.types import (
-    Cents,
+    Amount,
+    ChainId,
     Code,
     ContractAddress,
     Flag,
+    LimitCents,
+    MemoText,
     Moment,
-    Number,
+    PauseSeconds,
     PositiveWhole,
+    VerbatimText,
     Visible,
     Whole,
 )
-from machines_mcp.redaction.verbatim import VerbatimField
 
 CallPath = Literal["controller_v1", "coordinator_v2", "solana_v2_02", "unknown"] | str
 
@@ -30,48 +33,48 @@ CallPath = Literal["controller_v1", "coordinator_v2", "solana_v2_02", "unknown"]
 class WithdrawalRange(ResponseModel):
     """The minimum and maximum amount, in units of `from_currency` and in US cents. None means no bound."""
 
-    from_currency: str
-    from_network: str
+    from_currency: str | None = documented()
+    from_network: str | None = documented()
     to_currency: str
     to_network: str
-    min_amount: Number | None = None
-    max_amount: Number | None = None
-    min_amount_cents: Cents | None = None
-    max_amount_cents: Cents | None = None
+    min_amount: Amount | None = None
+    max_amount: Amount | None = None
+    min_amount_cents: LimitCents | None = None
+    max_amount_cents: LimitCents | None = None
     destination_supports_extra_id: Flag | None = None
 
 
 class WithdrawalEstimate(WithdrawalRange):
     """An estimate of what would arrive: `estimated_to_amount` in units of `to_currency`. Not guaranteed."""
 
-    from_amount: Number | None = None
-    from_amount_cents: Cents | None = None
-    estimated_to_amount: Number | None = None
-    rate_id: VerbatimField | None = None
-    destination_extra_id: VerbatimField | None = None
+    from_amount: Amount | None = None
+    from_amount_cents: LimitCents | None = None
+    estimated_to_amount: Amount | None = None
+    rate_id: VerbatimText | None = None
+    destination_extra_id: MemoText | None = None
 
 
 class Execution(ResponseModel):
     """The contract to call: `call_target`, as `call_path` requires. Never the collateral proxy itself."""
 
-    contract_id: VerbatimField | None = None
+    contract_id: VerbatimText | None = None
     contract_version: str | Whole | None = None
-    chain_id: Whole | None = None
-    collateral_proxy_address: VerbatimField | None = None
-    controller_address: VerbatimField | None = None
-    coordinator_address: VerbatimField | None = None
-    call_target: VerbatimField | None = None
+    chain_id: ChainId | None = None
+    collateral_proxy_address: VerbatimText | None = None
+    controller_address: VerbatimText | None = None
+    coordinator_address: VerbatimText | None = None
+    call_target: VerbatimText | None = None
     call_path: CallPath | None = None
 
 
 class Relay(ResponseModel):
     """The exchange used if the asset changes: the withdrawal pays to `payin_address`."""
 
-    change_now_id: VerbatimField | None = None
-    payin_address: VerbatimField | None = None
-    payin_extra_id: VerbatimField | None = None
-    payout_address: VerbatimField | None = None
-    payout_extra_id: VerbatimField | None = None
+    change_now_id: VerbatimText | None = None
+    payin_address: VerbatimText | None = None
+    payin_extra_id: MemoText | None = None
+    payout_address: VerbatimText | None = None
+    payout_extra_id: MemoText | None = None
     from_currency: str | None = None
     from_network: str | None = None
     to_currency: str | None = None
@@ -86,7 +89,7 @@ class Withdrawal(ResponseModel):
     """
 
     status: Literal["pending", "ready"] | str
-    retry_after_seconds: Number | None = None
+    retry_after_seconds: PauseSeconds | None = None
     parameters: SignedJson = None
     signature: SignedJson = None
     expires_at: Moment | None = None

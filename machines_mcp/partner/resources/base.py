@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from machines_mcp.partner.authenticated import AuthenticatedTransport
 from machines_mcp.partner.models.base import refuse_value
+from machines_mcp.partner.vocabulary import RECORD_ID
 
-_RECORD_ID = re.compile(r"[A-Za-z0-9._~-]{8,128}")
+_RECORD_ID = re.compile(RECORD_ID)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
 
 

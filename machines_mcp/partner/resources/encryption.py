@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from machines_mcp.partner.errors import InvalidRequest, Malformed
 from machines_mcp.partner.models.encryption import (
     DataKey,
     DecryptedValue,
@@ -22,6 +23,11 @@ class Encryption(Resource):
         """Encrypt a label of 1 to 1000 characters: `POST /encryption/encrypt`. Scope `encryption.write`."""
         request = Request.read_by_post("/encryption/encrypt", PlainValue(value=text).to_json())
         answer = await self._transport.call(user_id, ENCRYPTION_WRITE, request, EncryptedValue)
+        try:
+            sealed(answer.value)
+        except InvalidRequest:
+            # A label that can't be sent back can't be the label of a card.
+            raise Malformed from None
         return answer.value.with_hint(answer.hint)
 
     async def decrypt(self, user_id: str, field: EncryptedField) -> str:
