@@ -132,7 +132,7 @@ def _parse_filter(query: QueryParams) -> AuditFilter:
     fault = ""
     if day:
         try:
-            if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day):
+            if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
                 raise ValueError
             datetime.fromisoformat(day)
         except ValueError:

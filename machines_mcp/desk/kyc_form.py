@@ -120,7 +120,7 @@ _KNOWN_FIELDS = {
     )
 }
 # The API's patterns are applied only if they are one character class with a count. Those can't run long.
-_SAFE_PATTERN = re.compile(r"\^\[[^\[\]]{1,60}\](?:[+*]|\{\d{1,3}(?:,\d{1,3})?\})\$")
+_SAFE_PATTERN = re.compile(r"\^\[[^\[\]]{1,60}\](?:[+*]|\{[0-9]{1,3}(?:,[0-9]{1,3})?\})\$")
 
 
 def build_fields(values: KycValues) -> tuple[Field, ...]:

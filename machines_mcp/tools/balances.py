@@ -11,7 +11,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart, UserInput, tool
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim
-from machines_mcp.tools.card_output import CardId, Cursor
+from machines_mcp.tools.card_output import CardId, Cursor, rest_of_list
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import clean_or_none, pluralize
 
@@ -52,9 +52,10 @@ class TransactionOutput(OutputPart):
 class TransactionListOutput(Output):
     transactions: list[TransactionOutput]
     next_cursor: Verbatim | None = None
+    incomplete: bool | None = None
 
     def summary(self) -> str:
-        more = "; more on the next page" if self.next_cursor else ""
+        more = rest_of_list(self.next_cursor, self.incomplete)
         return f"{pluralize(len(self.transactions), 'transaction')}{more}."
 
 
@@ -101,6 +102,7 @@ async def list_transactions(call: ServiceContext, args: ListTransactions) -> Tra
             for t in page.transactions
         ],
         next_cursor=more,
+        incomplete="next_cursor" in page.odd or None,
         next_steps=steps,
     )
 

@@ -30,6 +30,13 @@ CardId = Annotated[
 Cursor = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=MAX_CURSOR), AfterValidator(checked_characters)]
 
 
+def rest_of_list(next_cursor: str | None, incomplete: bool | None) -> str:
+    """Return the end of a list's summary: whether there is more, and whether it can be read."""
+    if incomplete:
+        return "; there is more, but its page can't be read"
+    return "; more on the next page" if next_cursor else ""
+
+
 class CardOutput(OutputPart):
     card_id: Verbatim | None = None
     status: str | None = None

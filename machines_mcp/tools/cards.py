@@ -30,6 +30,7 @@ from machines_mcp.tools.card_output import (
     created_result,
     decrypted_label,
     locked_steps,
+    rest_of_list,
     updated_result,
 )
 from machines_mcp.tools.reconcile_cards import reconcile_close, reconcile_create, reconcile_update
@@ -48,10 +49,11 @@ class ListCards(UserInput):
 class CardListOutput(Output):
     cards: list[CardOutput]
     next_cursor: Verbatim | None = None
+    incomplete: bool | None = None
 
     def summary(self) -> str:
         active = sum(card.status == "active" for card in self.cards)
-        more = "; more on the next page" if self.next_cursor else ""
+        more = rest_of_list(self.next_cursor, self.incomplete)
         return f"{pluralize(len(self.cards), 'card')}, {active} active{more}."
 
 
@@ -91,15 +93,20 @@ async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
     async with anyio.create_task_group() as tasks:
         for row, card in enumerate(page.cards):
             tasks.start_soon(read, row, card)
-    more = page.next_cursor
+    more, incomplete = page.next_cursor, "next_cursor" in page.odd or None
     if more:
         steps = [next_step(call, "list_cards", "Get the next page.", cursor=more)]
     else:
         usable = any(card.status != "canceled" for card in page.cards)
-        steps = [] if usable or args.cursor else [next_step(call, "create_card", "There is no usable card; issue one.")]
+        steps = (
+            []
+            if usable or args.cursor or incomplete
+            else [next_step(call, "create_card", "There is no usable card; issue one.")]
+        )
     return CardListOutput(
         cards=[CardOutput(**card_fields(card, label)) for card, label in zip(page.cards, labels, strict=True)],
         next_cursor=more,
+        incomplete=incomplete,
         next_steps=steps,
     )
 

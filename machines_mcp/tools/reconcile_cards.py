@@ -47,7 +47,7 @@ _LATE = "No card matches, and it is too late to send the request again."
 _BUSY = "No card matches, and Machines may still be processing the request."
 _OTHER_LIMIT = "The card that this request created has another limit than the requested one."
 _OTHER_CARD = "Machines answered this request with a card that is not the requested one."
-_UNREADABLE = "No card matches, and Machines shows a card that this server can't read."
+_UNREADABLE = "No card matches, and this server can't read all cards that Machines shows."
 _REFUSED = "No card matches, and Machines refused the same request when it was sent again."
 
 
@@ -63,16 +63,16 @@ async def reconcile_create(call: ServiceContext, approval: Approval, entries: Se
         except NotFound:
             return NeedsPerson(_GONE)
     early = time_until_conclusive(call, entry)
-    cards = await _all_cards(call, client)
+    cards, complete = await _all_cards(call, client)
     # After the list: a request that starts later created none of these cards.
     others = await call.services.state.guard.journal.concurrent_requests(entry)
-    readable = [card for card in cards if card.card_id is not None and not card.odd & _MATCHED]
-    found = [card for card in readable if card.card_id not in others.created and _matches_entry(card, entry)]
+    strangers = [card for card in cards if card.card_id not in others.created]
+    found = [card for card in strangers if _is_readable(card) and _matches_entry(card, entry)]
     if found:
         return _ambiguity(entry, others, found) or await _completed(call, client, found[0])
     if early is not None:
         return early
-    if len(readable) < len(cards):
+    if not complete or any(not _is_readable(card) and not _is_older(card, entry) for card in strangers):
         return NeedsPerson(_UNREADABLE)
     if entry.reference is not None:
         # Sent again, it could create another such card.
@@ -89,7 +89,8 @@ async def _completed(call: ServiceContext, client: PartnerClient, card: ListedCa
     return Completed(created_result(call, found, await decrypted_label(client, call.user_id, card)), found.card_id)
 
 
-async def _all_cards(call: ServiceContext, client: PartnerClient) -> list[ListedCard]:
+async def _all_cards(call: ServiceContext, client: PartnerClient) -> tuple[list[ListedCard], bool]:
+    """Return the user's cards, and whether these are all."""
     found: list[ListedCard] = []
     cursor: str | None = None
     for _ in range(_MAX_PAGES):
@@ -97,8 +98,13 @@ async def _all_cards(call: ServiceContext, client: PartnerClient) -> list[Listed
         found += page.cards
         cursor = page.next_cursor
         if cursor is None:
-            break
-    return found
+            return found, "next_cursor" not in page.odd
+    return found, False
+
+
+def _is_readable(card: ListedCard) -> bool:
+    """Whether the card can be compared with a request."""
+    return card.card_id is not None and not card.odd & _MATCHED
 
 
 def _matches_entry(card: ListedCard, entry: JournalEntry) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.interrupted import short_reconciliation_wait
+from tests.support.interrupted import lose_response, short_reconciliation_wait, unresolved_call
 from tests.support.tool_caller import ToolCaller, caller
 from tests.tools.test_withdrawals import ADDRESS, funded
 
@@ -192,6 +192,30 @@ async def test_card_with_another_limit_needs_a_person_and_is_not_made_again(tmp_
         assert len((await c.call("list_cards"))["cards"]) == 1
         (shown,) = (await c.call("status"))["unresolved"]
         assert shown["status"] == "needs_person"
+
+
+UNREADABLE = [
+    {"op": "replace", "path": "/data/cards/0/cardId", "value": ""},
+    {"op": "replace", "path": "/data/cards/0/limit", "value": {"amountCents": -1, "frequency": "allTime"}},
+    {"op": "replace", "path": "/data/cards/0/encryptedName", "value": "?"},
+    {"op": "replace", "path": "/data/cards/0", "value": None},
+    {"op": "add", "path": "/data/nextCursor", "value": {"page": 2}},
+]
+
+
+@pytest.mark.parametrize("step", UNREADABLE, ids=lambda step: str(step["path"]))
+async def test_card_is_not_made_again_while_a_card_can_not_be_read(tmp_path: Path, step: dict[str, Any]) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        await c.control("/keys", honoured=False)
+        # With a cursor that can't be read, the card itself may be on the next page.
+        await lose_response(c, "/cards", done="cards" in step["path"].split("/"))
+        approval = await unresolved_call(c, "create_card", **LIMIT)
+        await c.control("/faults", kind="patch", path="/cards", method="GET", exact=True, patch=[step], calls=100)
+        again = await c.call("create_card", **LIMIT, approval_id=approval)
+        assert (again["code"], again["retryable"]) == ("outcome.unknown", False)
+        await c.control("/faults/clear")
+        assert len((await c.call("list_cards"))["cards"]) <= 1
 
 
 async def test_token_with_wider_scopes_is_never_used(tmp_path: Path) -> None:

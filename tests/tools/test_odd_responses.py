@@ -149,6 +149,19 @@ async def test_failure_after_a_change_is_an_unknown_outcome(tmp_path: Path, monk
             assert (await c.call("get_agreements"))["code"] in ("kyc.not_approved", "internal")
 
 
+@pytest.mark.parametrize("tool", ["list_cards", "list_transactions"])
+async def test_list_whose_next_page_can_not_be_read_is_incomplete(tmp_path: Path, tool: str) -> None:
+    path = {"list_cards": "/cards", "list_transactions": "/transactions"}[tool]
+    async with caller(tmp_path) as c:
+        await funded(c)
+        step = {"op": "add", "path": "/data/nextCursor", "value": ["page", 2]}
+        await c.control("/faults", kind="patch", path=path, method="GET", exact=True, patch=[step])
+        found = await c.call(tool)
+        assert (found["incomplete"], "next_cursor" in found) == (True, False)
+        assert [step["tool"] for step in found["next_steps"]] == []
+        assert "incomplete" not in await c.call(tool)
+
+
 def places(value: Any, path: str = "") -> Iterator[str]:
     """Yield a JSON pointer to each value in the data of an example, the first of each list."""
     inner = value.items() if isinstance(value, dict) else [("0", value[0])] if isinstance(value, list) and value else ()
