@@ -19,7 +19,7 @@ from machines_mcp.protocol.approval_errors import again, as_tool_error, not_exec
 from machines_mcp.protocol.argument_details import argument_details
 from machines_mcp.protocol.errors import NOT_BEGUN, Code, ToolError
 from machines_mcp.protocol.responses import STATUS, ToolRun, tool_run
-from machines_mcp.protocol.tool import NeedsPerson, Reconciliation, Tool, ToolContext
+from machines_mcp.protocol.tool import NeedsPerson, Output, Reconciliation, Tool, ToolContext
 from machines_mcp.protocol.tool_call import ToolCall, no_progress
 from machines_mcp.protocol.unknown_outcome import unknown_once_sent
 from machines_mcp.redaction.output_filter import OutputFilter
@@ -29,7 +29,6 @@ from machines_mcp.storage.journal import CallContext, JournalEntry
 from machines_mcp.storage.known_users import KnownUsers
 
 logger = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 NO_RECONCILE = "This version can't find out whether it happened."
@@ -150,7 +149,11 @@ class ToolRunner:
             output = await self._mapped(call.tool, call.tool.run(context, call.arguments))
         if context.user_id:
             await self.users.succeeded(context.user_id, changed=call.request.action_class is not ActionClass.READ)
-        return tool_run(output)
+        return self.tool_run(output, context.user_id)
+
+    def tool_run(self, output: Output, user_id: str) -> ToolRun:
+        """Split the output of a user's call, with upstream's texts masked."""
+        return tool_run(output, self._output_filter, user_id)
 
     def _context(self, call: ToolCall, approval: Approval | None = None) -> ToolContext[Any]:
         """Return what the tool's functions get. With an approval, its idempotency key and id."""

@@ -19,7 +19,6 @@ from machines_mcp.permissions.factory import Guard
 from machines_mcp.protocol.approval_errors import not_executed
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.protocol.execution import NO_RECONCILE, ToolRunner
-from machines_mcp.protocol.responses import tool_run
 from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reconciliation, RetryLater, Tool
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
@@ -145,7 +144,7 @@ class Reconciler:
         match outcome:
             case Completed(output, reference):
                 await self._close(approval, "done", reference)
-                await self._runner.store_outcome(approval, tool_run(output))
+                await self._runner.store_outcome(approval, self._runner.tool_run(output, approval.user_id))
                 await self._guard.known_users.succeeded(approval.user_id, changed=True)
             case NotExecuted(why):
                 await self._close(approval, "rejected")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
@@ -13,7 +14,9 @@ from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.result_size import fits, shortened
 from machines_mcp.protocol.tool import Output
 from machines_mcp.protocol.tool_call import ToolCall
-from machines_mcp.redaction.verbatim import collect_verbatim
+from machines_mcp.redaction.foreign_text import LOOK, Look
+from machines_mcp.redaction.output_filter import OutputFilter
+from machines_mcp.redaction.verbatim import collect_identifiers, collect_verbatim
 
 STATUS = NextStep("status", "Check the current state and what can be done.")
 _ABSENT = "The next step needs {}, which this server's toolsets or policy disable; tell the user."
@@ -29,10 +32,28 @@ class ToolRun:
     verbatim: frozenset[str]
 
 
-def tool_run(output: Output) -> ToolRun:
-    """Split a tool's output into what to store, show once and show verbatim."""
-    kept = output.model_dump(mode="json", exclude_none=True)
-    return ToolRun(kept, output.summary(), output.ephemeral(), frozenset(collect_verbatim(output)))
+def tool_run(output: Output, output_filter: OutputFilter, user_id: str) -> ToolRun:
+    """Split the output of a user's call into what to store, show once and show verbatim.
+
+    Upstream's texts are masked. An id can't be masked, so one that repeats the user's identity data is left out.
+    """
+    look: Look = partial(output_filter.look, user_id)
+    kept = output.model_dump(mode="json", exclude_none=True, context={LOOK: look})
+    echoes = output_filter.identity_echoes
+    repeated = {value for value in collect_identifiers(output) if echoes.found_in(user_id, value)}
+    kept = _without(kept, repeated) if repeated else kept
+    return ToolRun(kept, output.summary(), output.ephemeral(), frozenset(collect_verbatim(output) - repeated))
+
+
+def _without(node: Any, values: Collection[str]) -> Any:
+    """Return JSON without the members that are one of `values`."""
+    if isinstance(node, dict):
+        return {name: _without(value, values) for name, value in node.items() if not _is_one(value, values)}
+    return [_without(value, values) for value in node if not _is_one(value, values)] if isinstance(node, list) else node
+
+
+def _is_one(value: Any, values: Collection[str]) -> bool:
+    return isinstance(value, str) and value in values
 
 
 class ResponseBuilder:

@@ -88,11 +88,18 @@ def find_cards(text: str) -> list[Found]:
 
 def find_in_folded(plain: str) -> list[Found]:
     """Return the card numbers in a folded text, in order."""
+    return [card for run in _runs(plain) for card in run.cards()]
+
+
+def has_whole_card(plain: str) -> bool:
+    """Whether a folded text has a card number that is not part of a longer number."""
+    return any(run.has_whole() for run in _runs(plain))
+
+
+def _runs(plain: str) -> list[_Run]:
     runs = [run for run in _RUN.finditer(plain) if run.end() - run.start() >= SHORTEST]
-    if not runs:
-        return []
-    look_alikes = list(find_look_alikes(plain, is_card_number))
-    return [card for run in runs for card in _Run(run, look_alikes).cards()]
+    look_alikes = list(find_look_alikes(plain, is_card_number)) if runs else []
+    return [_Run(run, look_alikes) for run in runs]
 
 
 class _Run:
@@ -108,15 +115,22 @@ class _Run:
             apart = []
         self._starts, self._ends = [0, *apart], [*apart, len(self._digits)]
 
+    def has_whole(self) -> bool:
+        """Whether some whole groups of digits could be a card number."""
+        return bool(self._whole(self._judged()))
+
     def cards(self) -> Iterator[Found]:
         """Yield the card numbers: whole groups first, then other readings of the digits that are left."""
-        windows = [window for window in _windows(self._digits) if not self._is_look_alike(window)]
+        windows = self._judged()
         if not windows:
             return
         whole = self._whole(windows)
         found = [self._found(window, self._last4(window, windows)) for window in whole]
         found += self._other_readings(windows, whole)
         yield from sorted(found)
+
+    def _judged(self) -> list[_Window]:
+        return [window for window in _windows(self._digits) if not self._is_look_alike(window)]
 
     def _is_look_alike(self, window: _Window) -> bool:
         start, end = self._places[window.start], self._places[window.end - 1] + 1

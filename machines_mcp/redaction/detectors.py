@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from machines_mcp.redaction.card_numbers import SHORTEST, Found, find_in_folded
+from machines_mcp.redaction.card_numbers import SHORTEST, Found, find_in_folded, has_whole_card
 from machines_mcp.redaction.encodings import has_escapes, unescaped
 from machines_mcp.redaction.folding import FoldedText, folded
 from machines_mcp.redaction.look_alikes import DATE
@@ -97,6 +97,15 @@ def masked_text(text: str) -> str:
     spans += [(*span, HIDDEN) for card in cards for span in _codes_near(plain, card)]
     spans += [(*found.span("number"), HIDDEN) for rule in _CONTEXT for found in rule.finditer(plain)]
     return _replaced(text, [(*folding.span(start, end), instead) for start, end, instead in spans]) if spans else text
+
+
+def is_sensitive_id(value: str) -> bool:
+    """Whether an id is a card number in whole groups of its digits, or a national id by its form.
+
+    Longer numbers that contain a card number by chance are accepted, because an id can't be altered.
+    """
+    plain = FoldedText(unescaped(value)).plain
+    return has_whole_card(plain) or _SOCIAL_SECURITY.search(plain) is not None
 
 
 def masked_texts(texts: Iterable[str], exempt: Collection[str] = ()) -> list[str]:

@@ -16,18 +16,23 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
     from pydantic_core.core_schema import SerializationInfo
 
-Look: TypeAlias = Callable[[str], str]
-"""Returns a text with everything masked that must not be shown."""
+Look: TypeAlias = Callable[[str, bool], str]
+"""Returns a text with everything masked that must not be shown. The flag says whether the text will be cut."""
 LOOK = "look"
 """The name in the context of `model_dump` of the `Look` for the texts of an output."""
 # How many characters are looked at beyond those that are shown.
 _MARGIN = 100_000
 
 
-def shortened(text: str, limit: int, look: Look = masked_text) -> str:
+def look_alone(text: str, cut: bool) -> str:
+    """Mask what can be recognized by its form. The usual `Look` where no secrets are known."""
+    return masked_text(text)
+
+
+def shortened(text: str, limit: int, look: Look = look_alone) -> str:
     """Return text from outside, masked and then cut to `limit` characters."""
-    whole = text if len(text) <= limit + _MARGIN else _without_half(text[: limit + _MARGIN])
-    return cut(look(shown(whole)), limit)
+    whole = shown(text if len(text) <= limit + _MARGIN else _without_half(text[: limit + _MARGIN]))
+    return cut(look(whole, len(whole) > limit), limit)
 
 
 def cut(text: str, limit: int) -> str:
@@ -76,4 +81,4 @@ class ForeignText(str):
 
 
 def _written(text: ForeignText, info: SerializationInfo) -> str:
-    return shortened(text, text.limit, (info.context or {}).get(LOOK, masked_text))
+    return shortened(text, text.limit, (info.context or {}).get(LOOK, look_alone))

@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from machines_mcp.redaction.detectors import needs_full_search
+from machines_mcp.redaction.detectors import HIDDEN, masked_text, needs_full_search
 from machines_mcp.redaction.encodings import all_decodings, all_encodings, literals
 from machines_mcp.redaction.folding import squeezed
 from machines_mcp.redaction.identity_echo import IdentityEchoes
@@ -127,6 +127,16 @@ class OutputFilter:
         if found:
             self._raise_alarm("output_filter.exact")
         return found
+
+    def look(self, user_id: str, text: str, cut: bool) -> str:
+        """Return upstream's text for a user with everything masked that must not be shown: a `Look`.
+
+        A text that will be cut is hidden if it contains a known secret, because half of one is not recognized later.
+        Raises the same alarms as `filtered`.
+        """
+        if cut and self.contains_secret(text):
+            return HIDDEN
+        return masked_text(self.identity_echoes.masked(user_id, text))
 
     def storable(self, outcome: dict[str, Any], exempt: Collection[str] | None) -> str | None:
         """Return an outcome as JSON with likely secrets masked, or None if it contains a known secret.

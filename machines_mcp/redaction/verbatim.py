@@ -1,15 +1,17 @@
-"""A string type that redaction must never alter: ids, addresses, memos, calldata, hashes.
+"""String types that redaction must never alter: what money follows, and ids.
 
-One in fifty random 16-digit numbers could be a card number, and money is sent to these values. The output filter
-shows them unaltered, but only in output fields of this type. A validator must have made the value from the API's own
-field, from a checked argument, or from our own data. A plain `str` is rejected.
+The output filter shows them unaltered, but only in output fields of these types. A validator must have made the value
+from the API's own field, from a checked argument, or from our own data. A plain `str` is rejected.
+
+A `Verbatim` may look like a card number, as one in fifty random 16-digit numbers does: money is sent to these values.
+An `Identifier` may not: an altered id is of no use, so an id that looks like a card number is rejected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from machines_mcp.redaction.characters import checked_characters
 
@@ -37,6 +39,12 @@ class Verbatim(str):
         )
 
 
+class Identifier(Verbatim):
+    """An id or a cursor of Machines, which does not look like a card number."""
+
+    __slots__ = ()
+
+
 class VerbatimArgument:
     """Makes a `Verbatim` from a string that follows these rules. The JSON schema is that of such a string.
 
@@ -52,7 +60,23 @@ class VerbatimArgument:
         from pydantic_core import core_schema
 
         rules = {name: value for name, value in self._rules.items() if value is not None}
-        return core_schema.no_info_after_validator_function(Verbatim, core_schema.str_schema(**rules))
+        return core_schema.no_info_after_validator_function(self._made, core_schema.str_schema(**rules))
+
+    def _made(self, value: str) -> Verbatim:
+        return Verbatim(value)
+
+
+class IdentifierArgument(VerbatimArgument):
+    """As `VerbatimArgument`, for an `Identifier`."""
+
+    def _made(self, value: str) -> Identifier:
+        from machines_mcp.redaction.detectors import is_sensitive_id
+
+        if is_sensitive_id(value):
+            from pydantic_core import PydanticCustomError
+
+            raise PydanticCustomError("machines_rule", "must not look like a card number or a national id")
+        return Identifier(value)
 
 
 def _printable(value: Verbatim) -> Verbatim:
@@ -61,26 +85,29 @@ def _printable(value: Verbatim) -> Verbatim:
     return value
 
 
-VerbatimField = Annotated[Verbatim, VerbatimArgument()]
-"""A field of an API response."""
-
-
 def collect_verbatim(value: Any) -> set[str]:
     """Return every `Verbatim` in a model, at any depth: the values that its answer may show unaltered."""
-    found: set[str] = set()
-    _walk(value, found.add)
-    return found
+    found: list[Verbatim] = []
+    _walk(value, found.append)
+    return {str(one) for one in found}
+
+
+def collect_identifiers(value: Any) -> set[str]:
+    """Return every `Identifier` in a model, at any depth."""
+    found: list[Verbatim] = []
+    _walk(value, found.append)
+    return {str(one) for one in found if isinstance(one, Identifier)}
 
 
 # The most common values in a model. None of them contains a `Verbatim`.
 _LEAVES = frozenset({str, int, float, bool, type(None), datetime})
 
 
-def _walk(value: Any, tell: Callable[[str], None]) -> None:
+def _walk(value: Any, tell: Callable[[Verbatim], None]) -> None:
     if type(value) in _LEAVES:
         return
     if isinstance(value, Verbatim):
-        tell(str(value))
+        tell(value)
     elif isinstance(value, dict):
         for inner in value.values():
             _walk(inner, tell)

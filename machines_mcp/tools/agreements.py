@@ -21,13 +21,14 @@ from machines_mcp.protocol.tool import (
     UserInput,
     tool,
 )
+from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.links import is_openable
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.error_mapping import agreements_missing, kyc_missing
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_fact
-from machines_mcp.tools.text import clean, clean_or_none, pluralize, quote_text
+from machines_mcp.tools.text import clean, pluralize, quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Agreements
@@ -42,8 +43,8 @@ class GetAgreements(UserInput):
 
 
 class AgreementOutput(OutputPart):
-    id: Verbatim | None = None
-    text: str | None = None
+    id: Identifier | None = None
+    text: ForeignText | None = None
     links: list[str]
 
 
@@ -88,7 +89,7 @@ def _rows(agreement: Agreement) -> Iterator[Detail]:
     """Yield the whole text, then each link. A link that a person must not open is not shown."""
     yield Detail("Agreement", clean(agreement.text, len(agreement.text)))
     for link in agreement.links:
-        label = clean(link.label, 200)
+        label = clean(link.label, len(link.label))
         if is_openable(link.url):
             yield Detail("Document", label or link.url, url=link.url)
         else:
@@ -164,8 +165,8 @@ def _output(call: ServiceContext, found: Agreements, first: Sequence[NextStepOut
         agreements=[
             AgreementOutput(
                 id=a.id,
-                text=clean_or_none(a.text, 4000),
-                links=[clean(link.url, 500) for link in a.links if link.url],
+                text=ForeignText.of(a.text, 4000),
+                links=[link.url for link in a.links if call.services.state.may_show_link(call.user_id, link.url)],
             )
             for a in found.agreements
         ],

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from machines_mcp.partner.vocabulary import CODE
 from machines_mcp.protocol.tool import Output, OutputPart, Text, UserInput
-from machines_mcp.tools.text import clean, pluralize
+from machines_mcp.redaction.foreign_text import ForeignText
+from machines_mcp.tools.text import pluralize
 
 if TYPE_CHECKING:
     from machines_mcp.partner import AssetList
@@ -25,13 +26,13 @@ class ListAssets(UserInput):
 
 class NetworkOutput(OutputPart):
     id: str | None = None
-    label: str | None = None
+    label: ForeignText | None = None
     takes_memo: bool | None = None
 
 
 class AssetOutput(OutputPart):
     currency: str | None = None
-    name: str | None = None
+    name: ForeignText | None = None
     networks: list[NetworkOutput]
 
 
@@ -47,11 +48,11 @@ def asset_outputs(found: AssetList) -> list[AssetOutput]:
     return [
         AssetOutput(
             currency=asset.ticker,
-            name=clean(asset.name, 80) if asset.name else None,
+            name=ForeignText.of(asset.name, 80),
             networks=[
                 NetworkOutput(
                     id=network.id,
-                    label=clean(network.label, 80) if network.label else None,
+                    label=ForeignText.of(network.label, 80),
                     takes_memo=network.supports_extra_id,
                 )
                 for network in asset.networks

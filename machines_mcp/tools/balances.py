@@ -10,10 +10,11 @@ from machines_mcp.partner.vocabulary import TransactionType
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart, UserInput, tool
 from machines_mcp.redaction.display import dollars
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.redaction.foreign_text import ForeignText
+from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.tools.card_output import CardId, Cursor, rest_of_list
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import clean_or_none, pluralize
+from machines_mcp.tools.text import pluralize
 
 
 class GetBalances(UserInput):
@@ -39,19 +40,19 @@ class ListTransactions(UserInput):
 
 
 class TransactionOutput(OutputPart):
-    transaction_id: Verbatim | None = None
-    type: str | None = None
-    status: str | None = None
+    transaction_id: Identifier | None = None
+    type: ForeignText | None = None
+    status: ForeignText | None = None
     amount_cents: int | None = None
-    currency: str | None = None
+    currency: ForeignText | None = None
     created_at: datetime | None = None
-    merchant_name: str | None = None
-    card_id: Verbatim | None = None
+    merchant_name: ForeignText | None = None
+    card_id: Identifier | None = None
 
 
 class TransactionListOutput(Output):
     transactions: list[TransactionOutput]
-    next_cursor: Verbatim | None = None
+    next_cursor: Identifier | None = None
     incomplete: bool | None = None
 
     def summary(self) -> str:
@@ -91,12 +92,12 @@ async def list_transactions(call: ServiceContext, args: ListTransactions) -> Tra
         transactions=[
             TransactionOutput(
                 transaction_id=t.transaction_id,
-                type=clean_or_none(t.type, 40),
-                status=clean_or_none(t.status, 40),
+                type=ForeignText.of(t.type, 40),
+                status=ForeignText.of(t.status, 40),
                 amount_cents=t.amount_cents,
-                currency=clean_or_none(t.currency, 20),
+                currency=ForeignText.of(t.currency, 20),
                 created_at=t.created_at,
-                merchant_name=clean_or_none(t.merchant_name, 120),
+                merchant_name=ForeignText.of(t.merchant_name, 120),
                 card_id=t.card_id,
             )
             for t in page.transactions

@@ -16,7 +16,7 @@ from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import CardId, card_name, decrypted_label
 from machines_mcp.tools.services import ServiceContext, user_fact
-from machines_mcp.tools.text import clean, clean_or_none, quote_text
+from machines_mcp.tools.text import clean, quote_text, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit
@@ -167,7 +167,7 @@ def _changes(args: UpdateCard, card: Card) -> str:
 
 
 def _status_text(card: Card) -> str:
-    return clean_or_none(card.status, 40) or "can't be read"
+    return status_label(card.status) if card.status else "can't be read"
 
 
 def _current_limit(card: Card, text: str | None = None) -> str:

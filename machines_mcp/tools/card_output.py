@@ -11,9 +11,10 @@ from machines_mcp.partner.vocabulary import MAX_CURSOR, RECORD_ID
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.characters import checked_characters
 from machines_mcp.redaction.display import dollars
-from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.redaction.foreign_text import ForeignText
+from machines_mcp.redaction.verbatim import Identifier, IdentifierArgument
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import clean_or_none, status_label
+from machines_mcp.tools.text import status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 
 
 CardId = Annotated[
-    Verbatim,
-    VerbatimArgument(pattern=RECORD_ID),
+    Identifier,
+    IdentifierArgument(pattern=RECORD_ID),
     Field(description="From list_cards", examples=["a card_id from list_cards"]),
 ]
 
 
-Cursor = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=MAX_CURSOR), AfterValidator(checked_characters)]
+Cursor = Annotated[
+    Identifier, IdentifierArgument(min_length=1, max_length=MAX_CURSOR), AfterValidator(checked_characters)
+]
 
 
 def rest_of_list(next_cursor: str | None, incomplete: bool | None) -> str:
@@ -38,19 +41,19 @@ def rest_of_list(next_cursor: str | None, incomplete: bool | None) -> str:
 
 
 class CardOutput(OutputPart):
-    card_id: Verbatim | None = None
-    status: str | None = None
-    brand: str | None = None
+    card_id: Identifier | None = None
+    status: ForeignText | None = None
+    brand: ForeignText | None = None
     last4: str | None = Field(default=None, pattern=r"^[0-9]{4}$")
     expiration_month: int | None = None
     expiration_year: int | None = None
-    label: str | None = None
+    label: ForeignText | None = None
     limit_amount_cents: int | None = None
-    limit_frequency: str | None = None
+    limit_frequency: ForeignText | None = None
 
 
 class CardResult(Output, CardOutput):
-    card_id: Verbatim
+    card_id: Identifier
 
     def summary(self) -> str:
         limit = self.limit_amount_cents
@@ -60,20 +63,20 @@ class CardResult(Output, CardOutput):
 
 
 class CardClosed(Output):
-    card_id: Verbatim
-    status: str | None = None
+    card_id: Identifier
+    status: ForeignText | None = None
 
     def summary(self) -> str:
         return "The card is closed."
 
 
-def created_result(call: ServiceContext, card: Card, label: str | None) -> CardResult:
+def created_result(call: ServiceContext, card: Card, label: ForeignText | None) -> CardResult:
     """Build the result of `create_card`."""
     steps = [next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
     return CardResult(**card_fields(card, label), next_steps=steps)
 
 
-def updated_result(call: ServiceContext, card: Card, label: str | None) -> CardResult:
+def updated_result(call: ServiceContext, card: Card, label: ForeignText | None) -> CardResult:
     """Build the result of `update_card`."""
     if card.status == "active":
         steps = [next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
@@ -84,7 +87,7 @@ def updated_result(call: ServiceContext, card: Card, label: str | None) -> CardR
     return CardResult(**card_fields(card, label), next_steps=steps)
 
 
-def locked_steps(call: ServiceContext, card_id: Verbatim) -> list[NextStepOutput]:
+def locked_steps(call: ServiceContext, card_id: Identifier) -> list[NextStepOutput]:
     """Return what can be done about a locked card. The user must choose, so the first step is no complete call."""
     return [
         next_step(call, "update_card", "Ask the user: unlock it with status active if it was found.", card_id=card_id),
@@ -92,10 +95,10 @@ def locked_steps(call: ServiceContext, card_id: Verbatim) -> list[NextStepOutput
     ]
 
 
-def closed_result(call: ServiceContext, card_id: Verbatim, status: str | None) -> CardClosed:
+def closed_result(call: ServiceContext, card_id: Identifier, status: str | None) -> CardClosed:
     """Build the result of `close_card`."""
     steps = [next_step(call, "list_cards", "See the remaining cards.")]
-    return CardClosed(card_id=card_id, status=clean_or_none(status, 40), next_steps=steps)
+    return CardClosed(card_id=card_id, status=ForeignText.of(status, 40), next_steps=steps)
 
 
 def card_name(card: Card) -> str:
@@ -103,27 +106,27 @@ def card_name(card: Card) -> str:
     return f"ending {card.last4}" if card.last4 else f"with the id {card.card_id}"
 
 
-async def decrypted_label(client: PartnerClient, user_id: str, card: ListedCard) -> str | None:
+async def decrypted_label(client: PartnerClient, user_id: str, card: ListedCard) -> ForeignText | None:
     """Decrypt the card's label; return None if it has none or it can't be decrypted."""
     if card.encrypted_name is None:
         return None
     try:
-        return clean_or_none(await client.encryption.decrypt(user_id, card.encrypted_name), 60)
+        return ForeignText.of(await client.encryption.decrypt(user_id, card.encrypted_name), 60)
     except PartnerError:
         # An unreadable label is no reason to hide the card.
         return None
 
 
-def card_fields(card: ListedCard, label: str | None) -> dict[str, Any]:
+def card_fields(card: ListedCard, label: ForeignText | None) -> dict[str, Any]:
     """Return the fields of a `CardOutput`."""
     return {
         "card_id": card.card_id,
-        "status": clean_or_none(card.status, 40),
-        "brand": clean_or_none(card.brand, 20),
+        "status": ForeignText.of(card.status, 40),
+        "brand": ForeignText.of(card.brand, 20),
         "last4": card.last4,
         "expiration_month": card.expiration_month,
         "expiration_year": card.expiration_year,
         "label": label,
         "limit_amount_cents": card.limit.amount_cents if card.limit else None,
-        "limit_frequency": clean_or_none(card.limit.frequency, 40) if card.limit else None,
+        "limit_frequency": ForeignText.of(card.limit.frequency, 40) if card.limit else None,
     }

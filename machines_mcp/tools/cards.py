@@ -9,7 +9,8 @@ from pydantic import Field
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import Output, UserInput, tool
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.redaction.foreign_text import ForeignText
+from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.tools.card_approvals import (
     CardInput,
     CreateCard,
@@ -35,7 +36,7 @@ from machines_mcp.tools.card_output import (
 )
 from machines_mcp.tools.reconcile_cards import reconcile_close, reconcile_create, reconcile_update
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import clean, pluralize
+from machines_mcp.tools.text import pluralize
 
 if TYPE_CHECKING:
     from machines_mcp.partner.models.cards import ListedCard
@@ -48,7 +49,7 @@ class ListCards(UserInput):
 
 class CardListOutput(Output):
     cards: list[CardOutput]
-    next_cursor: Verbatim | None = None
+    next_cursor: Identifier | None = None
     incomplete: bool | None = None
 
     def summary(self) -> str:
@@ -75,7 +76,7 @@ async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
     card = await client.cards.create(
         call.user_id, encrypted_name=name, limit=limit, idempotency_key=call.idempotency_key
     )
-    return created_result(call, card, clean(args.label, 60) if args.label else None)
+    return created_result(call, card, ForeignText.of(args.label, 60))
 
 
 @tool(title="List cards", toolset="cards", action_class=ActionClass.READ, idempotent=True)
@@ -83,7 +84,7 @@ async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
     """List the user's cards with label, last four digits, status and limit."""
     client = await call.services.partner.client(call.logged_as)
     page = await client.cards.list(call.user_id, cursor=args.cursor, limit=args.limit)
-    labels: list[str | None] = [None] * len(page.cards)
+    labels: list[ForeignText | None] = [None] * len(page.cards)
     slots = anyio.CapacityLimiter(6)
 
     async def read(row: int, card: ListedCard) -> None:

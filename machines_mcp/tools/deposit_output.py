@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from machines_mcp.partner.vocabulary import AmountCurrency
 from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.redaction.foreign_text import ForeignText
+from machines_mcp.redaction.verbatim import Identifier, Verbatim
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import clean_or_none, pluralize, status_label
+from machines_mcp.tools.text import pluralize, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit
@@ -32,7 +33,7 @@ class DepositQuote(Output):
     max_amount: float | None = None
     within_range: bool
     estimated_to_amount: float | None = None
-    to_currency: str | None = None
+    to_currency: ForeignText | None = None
 
     def summary(self) -> str:
         fits = "can be deposited" if self.within_range else "is outside the allowed range"
@@ -40,10 +41,10 @@ class DepositQuote(Output):
 
 
 class DepositOutput(OutputPart):
-    deposit_id: Verbatim | None = None
-    status: str | None = None
-    currency: str | None = None
-    network: str | None = None
+    deposit_id: Identifier | None = None
+    status: ForeignText | None = None
+    currency: ForeignText | None = None
+    network: ForeignText | None = None
     deposit_address: Verbatim | None = None
     memo: Verbatim | None = None
     min_amount: float | None = None
@@ -52,7 +53,7 @@ class DepositOutput(OutputPart):
 
 
 class DepositResult(Output, DepositOutput):
-    deposit_id: Verbatim
+    deposit_id: Identifier
     still_waiting: bool | None = None
     poll_after_seconds: float | None = None
 
@@ -93,9 +94,9 @@ def deposit_fields(deposit: ListedDeposit) -> dict[str, Any]:
     """Return the fields of a `DepositOutput`."""
     return {
         "deposit_id": deposit.id,
-        "status": clean_or_none(deposit.status, 40),
-        "currency": clean_or_none(deposit.from_currency, 40),
-        "network": clean_or_none(deposit.from_network, 40),
+        "status": ForeignText.of(deposit.status, 40),
+        "currency": ForeignText.of(deposit.from_currency, 40),
+        "network": ForeignText.of(deposit.from_network, 40),
         # Money sent without its memo is lost, so without a readable memo there is no address.
         "deposit_address": None if "payin_extra_id" in deposit.odd else deposit.deposit_address,
         "memo": deposit.payin_extra_id,

@@ -21,7 +21,8 @@ from machines_mcp.protocol.tool import (
     UserInput,
     tool,
 )
-from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.redaction.foreign_text import ForeignText
+from machines_mcp.redaction.verbatim import Identifier, IdentifierArgument
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.assets import AssetListOutput, ListAssets, NetworkId, Ticker, asset_outputs
 from machines_mcp.tools.deposit_output import (
@@ -36,15 +37,14 @@ from machines_mcp.tools.deposit_output import (
 from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.reconcile import MAX_CLOCK_SKEW_SECONDS, newest_entry, outcome_from_journal
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:
     pass
 
 
 DepositId = Annotated[
-    Verbatim,
-    VerbatimArgument(pattern=RECORD_ID),
+    Identifier,
+    IdentifierArgument(pattern=RECORD_ID),
     Field(description="From list_deposits", examples=["a deposit_id from list_deposits"]),
 ]
 
@@ -105,7 +105,7 @@ async def quote_deposit(call: ServiceContext, args: QuoteDeposit) -> DepositQuot
         max_amount=limits.max_amount,
         within_range=fits,
         estimated_to_amount=estimate.estimated_to_amount if estimate else None,
-        to_currency=clean(limits.to_currency, 40) if limits.to_currency else None,
+        to_currency=ForeignText.of(limits.to_currency, 40),
         next_steps=[_after_quote(call, args, fits)],
     )
 

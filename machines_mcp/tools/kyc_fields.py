@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from machines_mcp.protocol.tool import OutputPart
-from machines_mcp.tools.text import clean, clean_or_none
+from machines_mcp.redaction.foreign_text import ForeignText
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycField as KycValue
@@ -13,38 +13,38 @@ if TYPE_CHECKING:
 
 
 class KycField(OutputPart):
-    name: str
+    name: ForeignText
     required: bool
-    rule: str | None = None
+    rule: ForeignText | None = None
 
 
 class Occupation(OutputPart):
     code: str | None = None
-    label: str
+    label: ForeignText
 
 
 def kyc_fields(values: KycValues) -> list[KycField]:
     """Return the API's fields under our argument names, each with its rule."""
     return [
-        KycField(name=clean(field.name, 60), required=field.required, rule=_rule(field))
+        KycField(name=ForeignText(field.name, 60), required=field.required, rule=ForeignText.of(_rule(field), 1000))
         for field in values.flat_fields()
     ]
 
 
 def _rule(field: KycValue) -> str | None:
     if field.enum:
-        return "one of: " + ", ".join(clean(choice, 60) for choice in field.enum)
+        return "one of: " + ", ".join(field.enum)
     bounds = [f"at least {field.min_length} characters"] if field.min_length else []
     bounds += [f"at most {field.max_length} characters"] if field.max_length else []
-    bounds += [f"matches {clean(field.regex, 100)}"] if field.regex else []
+    bounds += [f"matches {field.regex}"] if field.regex else []
     if field.type == "date":
         bounds.append("YYYY-MM-DD")
     if field.name == "address_country_code":
         bounds.append("two letters, ISO 3166-1")
-    return "; ".join(bounds) or clean_or_none(field.type, 40)
+    return "; ".join(bounds) or field.type
 
 
 def occupations_of(values: KycValues, query: str | None) -> list[Occupation]:
     """Return the occupations that match the query, or the first ones without one; at most 10."""
     found = values.occupations if query is None else values.matching_occupations(query)
-    return [Occupation(code=one.code or None, label=clean(one.label, 120)) for one in found[:10]]
+    return [Occupation(code=one.code or None, label=ForeignText(one.label, 120)) for one in found[:10]]

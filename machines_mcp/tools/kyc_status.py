@@ -12,8 +12,6 @@ from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.approval_arguments import WaitSeconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, UserInput, tool
-from machines_mcp.redaction.detectors import masked_text
-from machines_mcp.redaction.links import is_openable
 from machines_mcp.tools.kyc_reasons import own_words
 from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.services import ServiceContext, next_step
@@ -107,14 +105,7 @@ async def _link_to_show(call: ServiceContext, link: str | None) -> str | None:
     Whoever has the provider's link can act in the user's name, so the policy says whether the model gets it.
     """
     state = call.services.state
-    echoes = state.output_filter.identity_echoes
-    if (
-        link is not None
-        and state.policy.identity_link_to_model
-        and is_openable(link)
-        and masked_text(link) == link
-        and not echoes.found_in(call.user_id, link)
-    ):
+    if link and state.policy.identity_link_to_model and state.may_show_link(call.user_id, link):
         return link
     return await call.services.desk_pages.identity(call.user_id)
 

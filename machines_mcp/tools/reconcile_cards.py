@@ -14,7 +14,7 @@ from machines_mcp import partner
 from machines_mcp.partner.errors import Conflict, InvalidState, KycRequired, NotFound, PartnerError
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reconciliation, RetryLater
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.concurrent_requests import ConcurrentRequests
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.card_output import closed_result, created_result, decrypted_label, updated_result
@@ -197,7 +197,7 @@ async def reconcile_close(call: ServiceContext, approval: Approval, entries: Seq
     card = await _read(call, await call.services.partner.client(call.logged_as), entry)
     status = "no longer shown" if card is None else card.status
     if entry.state == "done" or card is None or card.status == "canceled":
-        return Completed(closed_result(call, Verbatim(entry.ids["cardId"]), status), entry.ids["cardId"])
+        return Completed(closed_result(call, Identifier(entry.ids["cardId"]), status), entry.ids["cardId"])
     return early or NotExecuted("The card is still open.")
 
 

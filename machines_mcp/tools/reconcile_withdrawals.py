@@ -19,13 +19,14 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Output, Reconciliation, RetryLater
 from machines_mcp.redaction.display import dollars
+from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.freeze import Frozen
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.reconcile import NOTHING_HAPPENED
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import clean, clean_or_none, status_label
+from machines_mcp.tools.text import status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal, WithdrawalOrder, WithdrawalSource
@@ -45,10 +46,10 @@ _BY_PERSON = "A person checked Machines and confirmed that this withdrawal was m
 
 class WithdrawalCreated(Output):
     withdrawal_id: Verbatim
-    status: str
+    status: ForeignText
     amount_cents: int
     chain_id: int | None = None
-    call_path: str | None = None
+    call_path: ForeignText | None = None
     call_target: Verbatim | None = None
     signature_expires_at: datetime | None = None
     note: str
@@ -180,10 +181,10 @@ def withdrawal_result(
     execution = answer.execution
     return WithdrawalCreated(
         withdrawal_id=withdrawal_id,
-        status=clean(answer.status, 40),
+        status=ForeignText(answer.status, 40),
         amount_cents=terms["amount_cents"],
         chain_id=execution.chain_id if execution else None,
-        call_path=clean_or_none(execution.call_path, 40) if execution else None,
+        call_path=ForeignText.of(execution.call_path, 40) if execution else None,
         call_target=execution.call_target if execution else None,
         signature_expires_at=answer.expires_at,
         note=_READY if answer.status == "ready" else "Machines has not signed yet. No money has moved.",
@@ -201,7 +202,7 @@ def _confirmed_result(call: ServiceContext, started: StartedWithdrawal) -> Withd
     """Build the result of a withdrawal that a person confirmed; the API's answer was lost."""
     return WithdrawalCreated(
         withdrawal_id=started.id,
-        status="confirmed",
+        status=ForeignText("confirmed", 40),
         amount_cents=started.quote.terms["amount_cents"],
         note=_BY_PERSON,
         next_steps=[next_step(call, "get_balances", "See the remaining balance.")],

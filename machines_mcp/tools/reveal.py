@@ -15,12 +15,13 @@ from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.approval_errors import limit_exceeded
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import NotExecuted, Output, Reconciliation, tool
+from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.sink import Sink
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.card_approvals import CardInput, card_rows
 from machines_mcp.tools.services import PageOutcome, Revealed, ServiceContext, next_step, user_fact
-from machines_mcp.tools.text import clean, quote_text
+from machines_mcp.tools.text import quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card
@@ -72,10 +73,10 @@ class RevealCard(CardInput):
 
 
 class CardRevealed(Output):
-    card_id: Verbatim
+    card_id: Identifier
     status: Literal["verified", "shown", "sealed", "released"]
     shown: Literal["nowhere", "page", "model"]
-    brand: str | None = None
+    brand: ForeignText | None = None
     last4: str = Field(pattern=r"^[0-9]{4}$")
     expiration_month: int
     expiration_year: int
@@ -200,7 +201,7 @@ def _result(call: ServiceContext, args: RevealCard, found: Revealed) -> CardReve
         card_id=args.card_id,
         status=_STATUS[args.sink],
         shown=_SHOWN[args.sink],
-        brand=clean(found.brand, 20) if found.brand else None,
+        brand=ForeignText.of(found.brand, 20),
         last4=found.last4,
         expiration_month=found.expiration_month,
         expiration_year=found.expiration_year,

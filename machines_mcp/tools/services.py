@@ -13,6 +13,8 @@ from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.protocol.tool import NextStepOutput, OutputPart, ToolContext
+from machines_mcp.redaction.detectors import masked_text
+from machines_mcp.redaction.links import is_openable
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.storage.journal import CallContext
@@ -128,6 +130,11 @@ class State:
         # Without need for a passphrase, do not look for its file at each status call.
         verifier = await self.guard.passphrase.verifier() if self.policy.needs_passphrase else None
         return None if verifier is None else verifier.set_at
+
+    def may_show_link(self, user_id: str, link: str) -> bool:
+        """Return whether the model gets a link for a user: exact, or not at all."""
+        echoes = self.output_filter.identity_echoes
+        return is_openable(link) and masked_text(link) == link and not echoes.found_in(user_id, link)
 
     def user_argument(self, user_id: str) -> dict[str, Any]:
         """Return `user_id` as a next-step argument; nothing if the server is pinned to one user."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.tool import NotExecuted, Output, Reconciliation, UserInput, tool
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.services import ServiceContext, next_step
 
@@ -33,7 +33,7 @@ class CreateSession(UserInput):
 
 
 class SessionCreated(Output):
-    session_id: Verbatim | None = None
+    session_id: Identifier | None = None
     purpose: Purpose
     scopes: list[str]
     expires_at: datetime | None = None

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from machines_mcp.protocol.schema import output_schema
 from machines_mcp.protocol.tool import Output, Tool
+from machines_mcp.tools.card_output import CardOutput
 from machines_mcp.tools.catalog import TOOLS
 
 _NEVER = re.compile(r"pan|card_?number|cvc|cvv|csc|secret|token|password|ssn|national|key")
@@ -30,9 +31,13 @@ def test_output_has_no_field_for_a_secret(tool: Tool) -> None:
     fields = list(_fields(output_schema(tool)))
     assert fields
     assert [name for name, _ in fields if _NEVER.search(name)] == []
-    for name, schema in fields:
-        if name == "last4":
-            assert schema["pattern"] == "^[0-9]{4}$"
+
+
+@pytest.mark.parametrize("last4", ["12345", "123", "4111111111111111", "\u0661\u0662\u0663\u0664", "abcd"])
+def test_last_four_digits_are_four_digits(last4: str) -> None:
+    with pytest.raises(ValidationError):
+        CardOutput(last4=last4)
+    assert CardOutput(last4="1234").last4 == "1234"
 
 
 def test_field_for_a_secret_would_be_detected() -> None:

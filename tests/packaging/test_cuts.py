@@ -17,7 +17,8 @@ REVIEWED = {
     "cli/policy_report.py: policy.digest[:12]": "our own digest",
     "cli/prompt.py: line.removesuffix(b'\\r')[:MAX_LINE_BYTES]": "what a person types, which is shown nowhere",
     "cli/tools_table.py: policy.digest[:12]": "our own digest",
-    "desk/approvals_page.py: [user for user in dict.fromkeys(users) if user][:MAX_CHECKS]": "a list",
+    "desk/approvals_page.py: [user for user in dict.fromkeys(users) if user and await known(user)]"
+    "[:MAX_CHECKS]": "a list",
     "desk/approvals_page.py: recent[:MAX_DECIDED]": "a list",
     "desk/audit_page.py: query.get('tool', '')[:60]": "what a person searches for",
     "desk/audit_page.py: query.get('user', '').strip()[:120]": "what a person searches for",

@@ -40,10 +40,10 @@ def test_text_that_ends_with_a_card_number_is_masked_at_every_place(limit: int) 
 
 
 def test_output_is_looked_at_as_a_whole_and_then_cut() -> None:
-    looked: list[str] = []
+    looked: list[tuple[str, bool]] = []
 
-    def look(text: str) -> str:
-        looked.append(text)
+    def look(text: str, cut: bool) -> str:
+        looked.append((text, cut))
         return text.replace("secret-0123456789", "•••")
 
     text = f"{'x' * 50} secret-0123456789 {'y' * 50}"
@@ -51,7 +51,7 @@ def test_output_is_looked_at_as_a_whole_and_then_cut() -> None:
         found = Output(text=ForeignText(text, limit)).model_dump(mode="json", context={LOOK: look})["text"]
         assert len(found) <= limit
         assert "secret" not in found
-    assert set(looked) == {text}
+    assert looked == [(text, limit < len(text)) for limit in range(1, len(text) + 5)]
 
 
 def test_output_without_a_look_is_masked() -> None:

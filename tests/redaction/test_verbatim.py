@@ -10,11 +10,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 import machines_mcp
 from machines_mcp.protocol.tool import NextStepOutput, Output
-from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument, VerbatimField, collect_verbatim
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument, collect_verbatim
 
 PACKAGE = Path(machines_mcp.__file__).parent
 # The modules that may construct a `Verbatim`: for ids that we generate, and for arguments read from our own store.
 MAKERS = {
+    "protocol/repeatable_calls.py",
+    "protocol/user_check.py",
     "redaction/verbatim.py",
     "storage/withdrawals.py",
     "tools/reconcile_cards.py",
@@ -25,7 +27,7 @@ MAKERS = {
 
 
 class ArgumentModel(BaseModel):
-    id: VerbatimField
+    id: Annotated[Verbatim, VerbatimArgument()]
     memo: Annotated[Verbatim, VerbatimArgument(min_length=2, max_length=4, pattern="^[a-z]+$")] | None = Field(
         default=None, description="A memo"
     )

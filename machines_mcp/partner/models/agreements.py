@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
-from machines_mcp.partner.models.types import Flag, Moment, Rows, VerbatimText
+from machines_mcp.partner.models.types import Flag, Moment, OwnId, Rows
 
 
 class AgreementLink(ResponseModel):
@@ -18,7 +18,7 @@ class AgreementLink(ResponseModel):
 class Agreement(ResponseModel):
     """One agreement to accept."""
 
-    id: VerbatimText | None = documented()
+    id: OwnId | None = documented()
     text: str = documented("")
     links: Rows[AgreementLink] = ()
 

@@ -14,12 +14,12 @@ from machines_mcp.partner.models.types import (
     Moment,
     Month,
     Number,
+    OwnId,
     PageCursor,
     PageSize,
     PositiveWhole,
     RecordId,
     Rows,
-    VerbatimText,
     Whole,
     Year,
 )
@@ -51,8 +51,8 @@ class ListedCard(ResponseModel):
     encrypted_color: EncryptedField | None = None
     encrypted_emoji: EncryptedField | None = None
     encrypted_memo: EncryptedField | None = None
-    folder_id: VerbatimText | None = None
-    contract_id: VerbatimText | None = None
+    folder_id: OwnId | None = None
+    contract_id: OwnId | None = None
 
 
 class Card(ListedCard):

@@ -9,6 +9,7 @@ from machines_mcp.partner.models.types import (
     Code,
     MemoText,
     Moment,
+    OwnId,
     PositiveNumber,
     RecordId,
     Rows,
@@ -28,7 +29,7 @@ class DepositRange(ResponseModel):
     from_network: str
     to_currency: str | None = None
     to_network: str | None = None
-    contract_id: VerbatimText | None = None
+    contract_id: OwnId | None = None
     payout_address: VerbatimText | None = None
     payout_chain_id: ChainId | None = None
     min_amount: Amount | None = None
@@ -41,7 +42,7 @@ class DepositEstimate(DepositRange):
     quoted_amount: Amount
     quoted_amount_currency: AmountCurrency | str
     estimated_to_amount: Amount | None = None
-    rate_id: VerbatimText | None = None
+    rate_id: OwnId | None = None
 
 
 class ListedDeposit(ResponseModel):
@@ -52,8 +53,8 @@ class ListedDeposit(ResponseModel):
     """
 
     id: RecordId | None = documented()
-    contract_id: VerbatimText | None = None
-    change_now_id: VerbatimText | None = None
+    contract_id: OwnId | None = None
+    change_now_id: OwnId | None = None
     from_currency: str | None = documented()
     from_network: str | None = documented()
     deposit_address: VerbatimText | None = None

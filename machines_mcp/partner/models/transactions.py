@@ -12,11 +12,11 @@ from machines_mcp.partner.models.types import (
     Cursor,
     GivenId,
     Moment,
+    OwnId,
     PageCursor,
     PageSize,
     RecordId,
     Rows,
-    VerbatimText,
 )
 from machines_mcp.partner.vocabulary import TransactionType
 
@@ -27,7 +27,7 @@ class Transaction(ResponseModel):
     Documented fields may be absent: one odd transaction must not hide the others.
     """
 
-    transaction_id: VerbatimText | None = documented()
+    transaction_id: OwnId | None = documented()
     type: TransactionType | str | None = documented()
     status: str | None = documented()
     amount_cents: Cents | None = documented()

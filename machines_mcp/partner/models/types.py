@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringC
 from machines_mcp.partner.formats.addresses import address_fault, contract_fault
 from machines_mcp.partner.vocabulary import CODE, MAX_CURSOR, OCCUPATION_CODE, RECORD_ID
 from machines_mcp.redaction.characters import checked_characters, checked_text
-from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.redaction.verbatim import Identifier, IdentifierArgument, Verbatim, VerbatimArgument
 
 T = TypeVar("T")
 
@@ -85,15 +85,17 @@ Year = Annotated[int, Field(strict=True, ge=2000, le=2199), BeforeValidator(_who
 # `[0-9]` and not `\d`, which matches the digits of every script.
 Last4 = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}$")]
 Flag = StrictBool
-RecordId = Annotated[Verbatim, VerbatimArgument(pattern=RECORD_ID)]
+# An id or a cursor that looks like a card number is left out, as any other unusable value.
+RecordId = Annotated[Identifier, IdentifierArgument(pattern=RECORD_ID)]
+OwnId = Annotated[Identifier, IdentifierArgument(min_length=1, max_length=1024), AfterValidator(checked_characters)]
 CodeName = Annotated[str, StringConstraints(pattern=CODE)]
 OccupationCode = Annotated[str, StringConstraints(pattern=OCCUPATION_CODE)]
-# Values that are passed on but never sent back: addresses, and ids of the API's own.
+# What money follows: addresses and memos.
 VerbatimText = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=1024), AfterValidator(checked_characters)]
 MemoText = Annotated[VerbatimText, BeforeValidator(_whole_as_text)]
 PageCursor = Annotated[
-    Verbatim,
-    VerbatimArgument(min_length=1, max_length=MAX_CURSOR),
+    Identifier,
+    IdentifierArgument(min_length=1, max_length=MAX_CURSOR),
     AfterValidator(checked_characters),
     BeforeValidator(_whole_as_text),
 ]

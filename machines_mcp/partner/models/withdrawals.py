@@ -20,6 +20,7 @@ from machines_mcp.partner.models.types import (
     LimitCents,
     MemoText,
     Moment,
+    OwnId,
     PauseSeconds,
     PositiveWhole,
     VerbatimText,
@@ -50,14 +51,14 @@ class WithdrawalEstimate(WithdrawalRange):
     from_amount: Amount | None = None
     from_amount_cents: LimitCents | None = None
     estimated_to_amount: Amount | None = None
-    rate_id: VerbatimText | None = None
+    rate_id: OwnId | None = None
     destination_extra_id: MemoText | None = None
 
 
 class Execution(ResponseModel):
     """The contract to call: `call_target`, as `call_path` requires. Never the collateral proxy itself."""
 
-    contract_id: VerbatimText | None = None
+    contract_id: OwnId | None = None
     contract_version: str | Whole | None = None
     chain_id: ChainId | None = None
     collateral_proxy_address: VerbatimText | None = None
@@ -70,7 +71,7 @@ class Execution(ResponseModel):
 class Relay(ResponseModel):
     """The exchange used if the asset changes: the withdrawal pays to `payin_address`."""
 
-    change_now_id: VerbatimText | None = None
+    change_now_id: OwnId | None = None
     payin_address: VerbatimText | None = None
     payin_extra_id: MemoText | None = None
     payout_address: VerbatimText | None = None

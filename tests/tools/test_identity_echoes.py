@@ -1,0 +1,124 @@
+"""Identity data that was submitted comes back in no answer, whatever Machines repeats in its texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.desks import FakeBrowser
+from tests.support.stdio_client import applicant
+from tests.support.tool_caller import ToolCaller, caller
+from tests.tools.test_kyc_at_the_desk import submit_form
+from tests.tools.test_sensitive_ids import TRANSACTION
+
+pytestmark = pytest.mark.anyio
+
+PERSON = applicant("Brewster-Approved") | {
+    "first_name": "Philippa", "birth_date": "1986-12-09", "national_id": "TEST-19064277", "email": "pip@example.net",
+    "address_line1": "12 Quernmore Road", "address_line2": "Flat 7 B", "address_city": "Lancaster",
+    "address_region": "Lancashire", "address_postal_code": "LA1 3JT", "phone_country_code": "44",
+    "phone_number": "1524555010",
+}  # fmt: skip
+FROM_LISTS = {
+    *("country_of_issue", "address_country_code", "phone_country_code"),
+    *("occupation", "annual_salary", "account_purpose", "expected_monthly_volume"),
+}
+VALUES = {name: str(value) for name, value in PERSON.items() if name not in FROM_LISTS}
+SAID: dict[str, Callable[[str], str]] = {
+    "as it is": lambda value: value,
+    "in a sentence": lambda value: f"To {value}, with thanks",
+    "in capitals": lambda value: f"{value} Ltd".upper(),
+    "long": lambda value: f"{'about ' * 30}{value} {'and so on ' * 500}",
+}
+TEXTS = {
+    "/kyc/status": ("status", "reason", "completionLink", "externalVerificationLink"),
+    "/users/resolve": ("kycStatus",),
+    "/agreements": ("agreements/0/id", "agreements/0/text", "agreements/0/links/0/label", "agreements/0/links/0/url"),
+    "/kyc/values": ("fields/0/type", "fields/1/regex", "fields/2/name", "occupations/0/label", "annualSalary/0"),
+    "/deposits/assets": ("assets/0/name", "assets/0/networks/0/label"),
+    "/withdrawals/assets": ("assets/0/name", "assets/0/networks/0/label"),
+    "/deposits/range": ("toCurrency", "toNetwork"),
+    "/deposits": ("deposits/0/status", "deposits/0/fromCurrency", "deposits/0/fromNetwork", "deposits/0/id"),
+    "/transactions": tuple(
+        f"transactions/0/{name}" for name in ("transactionId", "type", "status", "currency", "merchantName")
+    ),
+    "/cards": ("cards/0/status", "cards/0/brand", "cards/0/limit/frequency", "nextCursor"),
+    "/encryption/decrypt": ("value",),
+}
+"""The texts of responses, by the path of the request."""
+READS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("get_kyc_status", {}),
+    ("resolve_user", {}),
+    ("get_agreements", {}),
+    ("get_kyc_requirements", {}),
+    ("list_deposit_assets", {}),
+    ("list_withdrawal_assets", {}),
+    ("quote_deposit", {"currency": "rusd", "network": "base", "amount": 20}),
+    ("list_deposits", {"scope": "all"}),
+    ("list_transactions", {}),
+    ("list_cards", {}),
+    ("status", {}),
+)
+
+
+def plain(text: str) -> str:
+    return "".join(c for c in text.casefold() if c.isalnum())
+
+
+async def echo(c: ToolCaller, said: str) -> None:
+    """Have each text of each response contain `said`."""
+    await c.control("/faults/clear")
+    for path, places in TEXTS.items():
+        steps = [{"op": "replace", "path": "/data/transactions", "value": [TRANSACTION]}] * (path == "/transactions")
+        steps += [
+            {"op": "add", "path": f"/data/{place}", "value": f"https://example.com/{said}" if "ink" in place else said}
+            for place in places
+        ]
+        await c.control("/faults", kind="patch", path=path, exact=True, patch=steps, calls=1000)
+
+
+@asynccontextmanager
+async def submitted(folder: Path, way: str) -> AsyncIterator[ToolCaller]:
+    """Yield a caller for a user whose identity data was sent by the model or by a person at the desk."""
+    async with caller(folder) as c:
+        if way == "the tool":
+            assert (await c.call("submit_kyc", **PERSON))["status"] == "approved"
+        else:
+            asked = await c.call("submit_kyc")
+            async with httpx.AsyncClient(trust_env=False) as http:
+                assert (await submit_form(FakeBrowser("", http), asked["page"], PERSON)).status_code == 303
+            assert (await c.call("submit_kyc", approval_id=asked["approval_id"]))["status"] == "approved"
+        await c.call("accept_agreements")
+        await c.call("create_card", label="Fuel", limit_amount_cents=500, limit_frequency="per30DayPeriod")
+        await c.call("create_deposit", currency="rusd", network="base", amount=20)
+        yield c
+
+
+@pytest.mark.parametrize("way", ["the tool", "the desk's form"])
+@pytest.mark.parametrize("said", SAID)
+async def test_no_value_comes_back_in_any_answer(tmp_path: Path, way: str, said: str) -> None:
+    async with submitted(tmp_path, way) as c:
+        for name, value in VALUES.items():
+            await echo(c, SAID[said](value))
+            for tool, arguments in READS:
+                found = json.dumps(await c.call(tool, **arguments), ensure_ascii=False)
+                assert plain(value) not in plain(found), (name, tool)
+
+
+async def test_other_texts_reach_the_answers(tmp_path: Path) -> None:
+    async with submitted(tmp_path, "the tool") as c:
+        await echo(c, "Zanzibar")
+        reached = [tool for tool, arguments in READS if "Zanzibar" in json.dumps(await c.call(tool, **arguments))]
+    assert len(reached) >= 8
+
+
+async def test_honest_answers_are_unchanged(tmp_path: Path) -> None:
+    async with submitted(tmp_path, "the tool") as c:
+        for tool, arguments in READS:
+            assert "•" not in json.dumps(await c.call(tool, **arguments), ensure_ascii=False), tool
