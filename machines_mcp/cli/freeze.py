@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from machines_mcp.permissions.decision import MESSAGES
+from machines_mcp.permissions.policy import PolicyError, default_policy
 from machines_mcp.redaction.characters import printable
 from machines_mcp.redaction.display import moment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
-from machines_mcp.server.state_folder import open_guard
+from machines_mcp.server.state_folder import load_operator_policy, open_guard
 from machines_mcp.storage.freeze import EVERYONE, Freeze
 
 MAX_LISTED = 5
@@ -21,7 +22,12 @@ async def freeze(settings: Settings, user_id: str | None) -> str:
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
-    async with open_guard(settings) as guard:
+    try:
+        policy = load_operator_policy(settings)
+    except PolicyError:
+        # Servers that started before the file was broken still run, and a broken file must not keep them running.
+        policy = default_policy(settings.environment.value, read_only=True)
+    async with open_guard(settings, policy) as guard:
         frozen = await guard.freezes.freeze("terminal", user_id or EVERYONE)
         known = guard.principal.may_act_for(user_id or EVERYONE)
     what = f"Changes {_of(user_id or EVERYONE)} are {'now' if frozen else 'already'} frozen"

@@ -54,8 +54,10 @@ def _thumbprint(key: bytes) -> str:
 
 
 @asynccontextmanager
-async def open_guard(settings: Settings) -> AsyncIterator[Guard]:
+async def open_guard(settings: Settings, policy: Policy | None = None) -> AsyncIterator[Guard]:
     """Open the guard of the settings' state folder, and close it at the end. Does not call Machines.
+
+    Without a `policy`, it is that of the settings.
 
     Raises:
         PolicyError: The policy file is invalid.
@@ -63,7 +65,7 @@ async def open_guard(settings: Settings) -> AsyncIterator[Guard]:
     """
     from machines_mcp.permissions.factory import build_guard
 
-    policy, store = load_operator_policy(settings), Store(settings.state_dir)
+    policy, store = policy or load_operator_policy(settings), Store(settings.state_dir)
     try:
         guard = build_guard(store, policy, Principal.of(settings.user_id, policy.users))
         try:

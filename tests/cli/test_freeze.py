@@ -89,6 +89,16 @@ def test_a_user_that_the_policy_does_not_list_is_frozen_with_a_warning(run: Run,
     assert "are now frozen" in frozen.output and "check the id" in frozen.output
 
 
+def test_a_broken_policy_file_prevents_no_freeze(run: Run, env: dict[str, str]) -> None:
+    path = Path(env["MACHINES_STATE_DIR"]).parent / "policy.toml"
+    path.write_text("version = ", encoding="ascii")
+    path.chmod(0o600)
+    assert run("freeze").exit_code == 0
+    env["MACHINES_POLICY"] = str(path)
+    assert "already frozen" in run("freeze").output
+    assert run("unfreeze").exit_code == 2
+
+
 @pytest.mark.parametrize("user_id", ["", " user-1", "a\x07b", "u" * 121])
 def test_an_impossible_user_id_is_refused(run: Run, user_id: str) -> None:
     for command in ("freeze", "unfreeze"):
