@@ -47,6 +47,6 @@ def _read(token: bytes) -> int | str | None:
     if not token.startswith(b'"') or len(token) > MAX_BYTES:
         return None
     try:
-        return str(from_json(token))
+        return str(from_json(token, cache_strings="none"))
     except ValueError:
         return None

@@ -318,7 +318,7 @@ STATES = [
     state(
         "another's quote",
         "create_withdrawal",
-        "create_withdrawal quote_withdrawal create_withdrawal",
+        "create_withdrawal list_withdrawal_assets quote_withdrawal create_withdrawal",
         READY,
         anothers_quote,
     ),

@@ -59,15 +59,21 @@ class Walker:
         step: dict[str, Any] = {"tool": tool, "arguments": arguments}
         while len(self.calls) < MAX_CALLS:
             answer = await self._take(step)
-            if goal.items() <= answer.items() or not answer["next_steps"]:
-                return answer
             self.told(answer, self.data)
-            step = answer["next_steps"][0]
+            # Without a step, a call with wrong arguments is made again once the user has corrected them.
+            again = answer.get("code") == "input.invalid" and self._knows_better()
+            steps = answer["next_steps"] or ([{"tool": step["tool"], "arguments": {}}] if again else [])
+            if goal.items() <= answer.items() or not steps:
+                return answer
+            step = steps[0]
             if any(name in answer for name in _WAITS):
                 self.waits += 1
                 self._seen.clear()
                 await self.meanwhile(answer)
         raise WastedCall(f"no end after {self.calls}")
+
+    def _knows_better(self) -> bool:
+        return any(self.data.get(name, value) != value for name, value in self._arguments.items())
 
     async def _take(self, step: Mapping[str, Any]) -> Answer:
         tool = step["tool"]

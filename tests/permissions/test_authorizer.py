@@ -77,7 +77,7 @@ async def test_granted_id_does_not_authorize_another_call(
 ) -> None:
     approval = await _pending_approval(authorizer)
     await approvals.grant(approval.id, "terminal")
-    assert await authorizer.resume(other, approval.id) == Authorization("mismatch")
+    assert (await authorizer.resume(other, approval.id)).verdict == "mismatch"
     assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
 
 

@@ -151,7 +151,7 @@ NAMES = [
     ("", "", ""),
     ("a\nb\x1b[2J\u202ec", "“yes”", "ab2Jc yes"),
     ("Approve? Yes! (really); <b>", "1", "Approve Yes really b 1"),
-    ("x" * 500, "y" * 500, "x" * 40 + " " + "y" * 39),
+    ("x" * 500, "y" * 500, "x" * 79 + "…"),
     ("🙂", "1", "1"),
 ]
 

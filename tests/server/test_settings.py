@@ -136,7 +136,12 @@ def test_a_user_id_that_no_tool_accepts_is_refused_at_startup(user_id: str) -> N
 @given(user_id=st.text(min_size=1, max_size=130))
 def test_settings_and_tools_accept_the_same_user_ids(user_id: str) -> None:
     from machines_mcp.protocol.tool import UserInput
+    from machines_mcp.redaction.placeholders import placeholder_fault, word_fault
 
+    if word_fault(user_id) or placeholder_fault(user_id):
+        # Of arguments, the reader of calls refuses these before the model is made.
+        _refusal({"MACHINES_USER_ID": user_id})
+        return
     try:
         UserInput.model_validate({"user_id": user_id})
     except ValueError:
