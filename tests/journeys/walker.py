@@ -81,6 +81,8 @@ class Walker:
         kept = {name: value for name, value in same.items() if name not in ("approval_id", *self.data)}
         filled = {name: self.data[name] for name in self._schemas.get(tool, {}) if name in self.data}
         arguments = kept | filled | dict(step["arguments"])
+        if "approval_id" in arguments and "wait_seconds" in arguments:
+            arguments["wait_seconds"] = 0  # `meanwhile` has decided, or nobody will.
         call = json.dumps([tool, arguments], sort_keys=True)
         if call in self._seen:
             raise WastedCall(f"{tool} once more, after {self.calls}")
