@@ -16,12 +16,14 @@ from machines_mcp.partner.models.cards import CardLimit as CardLimit
 from machines_mcp.partner.models.cards import CardLimitSet as CardLimitSet
 from machines_mcp.partner.models.cards import CardPage as CardPage
 from machines_mcp.partner.models.cards import CardSecrets as CardSecrets
+from machines_mcp.partner.models.cards import ListedCard as ListedCard
 from machines_mcp.partner.models.cards import Sealed as Sealed
 from machines_mcp.partner.models.cards import SecretsSession as SecretsSession
 from machines_mcp.partner.models.deposits import Deposit as Deposit
 from machines_mcp.partner.models.deposits import DepositEstimate as DepositEstimate
 from machines_mcp.partner.models.deposits import DepositList as DepositList
 from machines_mcp.partner.models.deposits import DepositRange as DepositRange
+from machines_mcp.partner.models.deposits import ListedDeposit as ListedDeposit
 from machines_mcp.partner.models.encryption import DataKey as DataKey
 from machines_mcp.partner.models.encryption import EncryptedField as EncryptedField
 from machines_mcp.partner.models.kyc import KycAddress as KycAddress

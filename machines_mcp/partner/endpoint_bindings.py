@@ -103,7 +103,7 @@ BINDINGS: Final[Mapping[str, Binding]] = {
     "POST /withdrawals/estimate": Binding(
         (
             *_payout_route("estimate"),
-            Rule("estimate.fromAmountCents", "body.amountCents", same_amount, required=False),
+            Rule("estimate.fromAmountCents", "body.amountCents", required=False),
             Rule("estimate.destinationExtraId", "body.destination.extraId", required=False, exact=True),
         ),
         _SOURCE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from machines_mcp.partner.binding import Binding
@@ -41,7 +42,9 @@ class ResponseCheck:
         if field is None:
             return
         if self._on_mismatch is not None:
-            self._on_mismatch(endpoint, field)
+            # The response must be refused even if nobody can be told.
+            with suppress(Exception):
+                self._on_mismatch(endpoint, field)
         raise Mismatch(status=envelope.status, outcome_known=not request.mutates)
 
     def _contradiction(self, binding: Binding, data: Mapping[str, Any], user_id: str | None) -> str | None:

@@ -79,7 +79,9 @@ _CATALOGUE: Mapping[Code, _Entry] = {
     Code.PARTNER_REJECTED: _Entry(
         "Machines rejected the request, and nothing was changed. The same call would be rejected again."
     ),
-    Code.PARTNER_MALFORMED: _Entry("Machines sent a response that this server can't read. Tell the operator."),
+    Code.PARTNER_MALFORMED: _Entry(
+        "Machines sent a response that can't be read or does not fit the request. Tell the operator."
+    ),
     Code.RATE_LIMITED: _Entry("Machines is limiting the request rate. Call again later.", True),
     Code.OUTCOME_UNKNOWN: _Entry(
         "It is unknown whether this happened. Do not repeat it; check the current state first."

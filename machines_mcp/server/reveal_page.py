@@ -127,6 +127,9 @@ def record_reveal(
         card_id=card_id,
     )
     guard.audit.note(entry)
+    if reply.code == "secrets.mismatch":
+        # The vault has no audit log of its own.
+        guard.audit.alarm("response.mismatch:vault")
 
 
 def to_revealed(reply: VaultReply) -> Revealed:

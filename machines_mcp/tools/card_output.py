@@ -17,8 +17,7 @@ from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import status_label
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Card, PartnerClient
-    from machines_mcp.partner.models.cards import ListedCard
+    from machines_mcp.partner import Card, ListedCard, PartnerClient
 
 
 CardId = Annotated[

@@ -39,7 +39,7 @@ from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import pluralize
 
 if TYPE_CHECKING:
-    from machines_mcp.partner.models.cards import ListedCard
+    from machines_mcp.partner import ListedCard
 
 
 class ListCards(UserInput):

@@ -14,8 +14,7 @@ from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import pluralize, status_label
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Deposit
-    from machines_mcp.partner.models.deposits import ListedDeposit
+    from machines_mcp.partner import Deposit, ListedDeposit
 
 # The API publishes no list of deposit statuses. These are final; any other may still change.
 ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})

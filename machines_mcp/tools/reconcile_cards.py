@@ -27,8 +27,7 @@ from machines_mcp.tools.reconcile import (
 from machines_mcp.tools.services import ServiceContext
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Card, PartnerClient
-    from machines_mcp.partner.models.cards import ListedCard
+    from machines_mcp.partner import Card, ListedCard, PartnerClient
 
 
 # APIs that honour idempotency keys keep them for a day.

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from machines_mcp.partner import PartnerError
 from machines_mcp.partner.binding import Rule, read
 from machines_mcp.partner.endpoint_bindings import BINDINGS
+from machines_mcp.partner.envelope import Envelope
 from machines_mcp.partner.errors import Malformed, Mismatch
 from machines_mcp.partner.request import Request
+from machines_mcp.partner.response_check import ResponseCheck
 from machines_mcp.partner.same_value import is_closed, same_cents_on_chain
 from tests.contract.judge import contract
 from tests.partner.schema import JSON
@@ -164,6 +166,15 @@ def scopes_granted(*scopes: Any) -> Any:
     body = api.fitted(example("createSession")["body"])
     body["data"]["scopes"] = list(scopes)
     return respond(api, body)
+
+
+def test_response_is_refused_even_if_the_alarm_fails() -> None:
+    def fail(endpoint: str, field: str) -> None:
+        raise OSError
+
+    request = Request.mutation("DELETE", "/cards/{cardId}", ids={"cardId": "card-0001"})
+    with pytest.raises(Mismatch):
+        ResponseCheck(fail).check(request, Envelope({"cardId": "card-0002"}, None))
 
 
 def test_session_may_have_fewer_scopes_but_no_other() -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from anyio.abc import ByteStream
 
-from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.partner import CardLimit, PartnerClient, errors
 from machines_mcp.partner.models.base import ReceivedResponse
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
@@ -89,6 +89,24 @@ async def test_log_records_before_the_first_byte_and_at_the_end(
     assert log.seen_before == [0]
     assert log.sent_entries == ["entry-1"]
     assert log.ended == [("entry-1", "done", "card-0001", 200)]
+
+
+@pytest.mark.parametrize(
+    ("card_id", "reference"), [("card-0001", "card-0001"), ("short", None), ("../cards/1", None), (7, None)]
+)
+async def test_response_about_something_else_is_unknown_and_names_what_it_created(
+    api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog, card_id: object, reference: str | None
+) -> None:
+    limit = {"amountCents": 9_000_000, "frequency": "allTime"}
+    api.on("POST", "/cards", good(CARD | {"cardId": card_id, "limit": limit}))
+    api.on("DELETE", "/cards/card-0009", good(CARD | {"cardId": card_id, "status": "canceled"}))
+    with pytest.raises(errors.ResponseError):
+        await kept.cards.create(USER, limit=CardLimit(amount_cents=1, frequency="allTime"))
+    with pytest.raises(errors.ResponseError):
+        # What the response to a change of a known card names was not created by it.
+        await kept.cards.delete(USER, "card-0009")
+    status = 200 if reference else None
+    assert log.ended == [("entry-1", "unknown", reference, status), ("entry-2", "unknown", None, status)]
 
 
 async def test_unrecorded_mutation_is_not_sent(api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog) -> None:

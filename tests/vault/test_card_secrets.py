@@ -103,6 +103,16 @@ async def test_another_cards_number_is_a_mismatch(upstream: StubUpstream) -> Non
     assert await _code(upstream) == "secrets.mismatch"
 
 
+@pytest.mark.parametrize(
+    "change", [{"userId": "user-2"}, {"scopes": ["cards.secrets.read", "withdrawals.write"]}, {"scopes": None}], ids=str
+)
+async def test_another_users_or_a_wider_session_is_not_used(upstream: StubUpstream, change: dict[str, Any]) -> None:
+    upstream.change("/sessions", **change)
+    code = await _code(upstream)
+    assert code == ("partner.rejected" if change == {"scopes": None} else "secrets.mismatch")
+    assert [path for path, _, _ in upstream.seen] == ["/sessions"]
+
+
 async def test_secrets_of_another_session_fail_authentication(upstream: StubUpstream) -> None:
     upstream.change("/cards/secrets/session", secretKey=new_key())
     assert await _code(upstream) == "secrets.unauthentic"
