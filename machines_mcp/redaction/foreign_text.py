@@ -31,7 +31,8 @@ def look_alone(text: str, cut: bool) -> str:
 
 def shortened(text: str, limit: int, look: Look = look_alone) -> str:
     """Return text from outside, masked and then cut to `limit` characters."""
-    whole = shown(text if len(text) <= limit + _MARGIN else _without_half(text[: limit + _MARGIN]))
+    # A plain string: a `ForeignText` that needs no change would stay one, and stored details can't contain it.
+    whole = str(shown(text if len(text) <= limit + _MARGIN else _without_half(text[: limit + _MARGIN])))
     return cut(look(whole, len(whole) > limit), limit)
 
 

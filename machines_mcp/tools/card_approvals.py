@@ -175,8 +175,9 @@ def _current_limit(card: Card, text: str | None = None) -> str:
 
 
 def _label_rows(before: str | None, after: str | None) -> tuple[Detail, ...]:
-    after = clean(after, 60) if after else before
-    return (Detail("Label", _change(before or after, after)),) if after else ()
+    before, after = (clean(text, 60) if text else None for text in (before, after))
+    shown = before or after
+    return (Detail("Label", _change(shown, after)),) if shown else ()
 
 
 def _change(before: str, after: str | None) -> str:

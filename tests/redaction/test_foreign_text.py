@@ -86,3 +86,8 @@ def test_very_long_text_loses_its_end_before_the_look() -> None:
 @given(st.text(max_size=300), st.integers(1, 300))
 def test_text_is_never_longer_than_its_limit(text: str, limit: int) -> None:
     assert len(shortened(text, limit)) <= limit
+
+
+@pytest.mark.parametrize("limit", [3, 60])
+def test_shortened_text_is_a_plain_string(limit: int) -> None:
+    assert type(shortened(ForeignText("Lost", 60), limit)) is str
