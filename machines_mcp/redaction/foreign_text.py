@@ -62,6 +62,10 @@ class ForeignText(str):
         made.limit = limit
         return made
 
+    def __getnewargs__(self) -> tuple[str, int]:
+        # Without it a copy fails, and `asdict` copies its values.
+        return str(self), self.limit
+
     @classmethod
     def of(cls, text: str | None, limit: int) -> ForeignText | None:
         """Return upstream's text, or None if there is nothing to show."""

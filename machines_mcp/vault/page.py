@@ -113,7 +113,7 @@ class CardPage:
             return f"Nothing was checked, because wrong passphrases were typed before. {_try_again(wait)}"
         right = await anyio.to_thread.run_sync(verifier.matches, Secret(typed))
         wait = self._delay(await self._pipe.report_passphrase(right=right))
-        return None if right else f"Wrong passphrase. {_try_again(wait)}"
+        return None if right else f"Wrong passphrase. {_try_again(wait)}".strip()
 
     def _delay(self, wait: int) -> int:
         # Remembered, so that tries in the meantime do not reach the server.
@@ -141,7 +141,7 @@ class CardPage:
 
 
 def _try_again(wait: int) -> str:
-    return f"Try again in {wait} second{'' if wait == 1 else 's'}."
+    return f"Try again in {wait} second{'' if wait == 1 else 's'}." if wait > 0 else ""
 
 
 async def _read_form(receive: Receive) -> dict[str, str] | None:

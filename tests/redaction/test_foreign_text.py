@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,3 +94,9 @@ def test_text_is_never_longer_than_its_limit(text: str, limit: int) -> None:
 @pytest.mark.parametrize("limit", [3, 60])
 def test_shortened_text_is_a_plain_string(limit: int) -> None:
     assert type(shortened(ForeignText("Lost", 60), limit)) is str
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_keeps_its_limit(copied: Callable[[Any], Any]) -> None:
+    made = copied(ForeignText("x" * 50, 10))
+    assert (type(made), made, made.limit) == (ForeignText, "x" * 50, 10)
