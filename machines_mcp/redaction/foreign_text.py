@@ -62,7 +62,7 @@ class ForeignText(str):
         made.limit = limit
         return made
 
-    def __getnewargs__(self) -> tuple[str, int]:
+    def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]
         # Without it a copy fails, and `asdict` copies its values.
         return str(self), self.limit
 

@@ -13,7 +13,7 @@ from tests.leaks.canaries import Canaries
 from tests.leaks.upstream import closed
 from tests.support.waiting import PATIENCE
 
-_FORM = re.compile(r'<form method="post" action="([^"]+)"(.*?)</form>', re.DOTALL)
+_FORM = re.compile(r'<form(?: class="[^"]*")? method="post" action="([^"]+)"(.*?)</form>', re.DOTALL)
 _HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 _FIELD = re.compile(r'<input id="([^"]+)" name="([^"]+)" type="(?:text|email|date|tel)"')
 _SELECT = re.compile(r'<select id="[^"]+" name="([^"]+)".*?</select>', re.DOTALL)
