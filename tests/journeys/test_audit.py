@@ -136,8 +136,9 @@ async def test_failed_calls_have_rows_with_the_error_and_no_arguments(tmp_path: 
         assert await refused(server, "get_card", **{CANARY: CANARY}) == "input.invalid"
         assert [(row.tool, row.code) for row in await book.fresh(1)] == [("get_card", "input.invalid")]
 
-        await server.call("get_kyc_status", user_id=f"{CANARY} and a message")
+        assert await refused(server, "get_kyc_status", user_id=f"{CANARY} and a message") == "user.unknown"
         (row,) = await book.fresh(1)
+        assert row.code == "user.unknown"
         assert str(row.user_id).startswith("~")
 
         limit = {"limit_amount_cents": 1, "limit_frequency": "per30DayPeriod"}

@@ -42,7 +42,10 @@ async def test_before_the_agreements_money_and_card_calls_say_so(user: Agent, pe
 async def test_quote_works_once_and_for_its_user_only(user: Agent, other: Agent) -> None:
     await user.to_funded()
     quote = await user.call("quote_withdrawal", TERMS)
-    assert await other.refusal("create_withdrawal", quote_id=quote["quote_id"]) == ("not_found", "quote_withdrawal")
+    assert await other.refusal("create_withdrawal", quote_id=quote["quote_id"]) == (
+        "not_found",
+        "list_withdrawal_assets",
+    )
     await user.call("create_withdrawal", quote_id=quote["quote_id"])
     # No next step, because a caller that followed it to another quote would pay out twice.
     assert await user.refusal("create_withdrawal", quote_id=quote["quote_id"]) == ("quote.used", None)
@@ -68,6 +71,9 @@ async def test_anything_but_an_approval_changes_nothing(answer: str, user: Agent
     person.answer = "decline" if answer == "decline" else "cancel"
     code, _ = await user.refusal("submit_kyc", **applicant())
     assert code == ("approval.refused" if answer == "decline" else "approval.required")
+    # Not even the user was made.
+    assert await user.refusal("get_kyc_status") == ("user.unknown", "resolve_user")
+    await user.call("resolve_user")
     assert (await user.call("get_kyc_status"))["status"] == "not_submitted"
     assert len(person.asked) == 1
 

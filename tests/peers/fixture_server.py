@@ -27,7 +27,10 @@ async def _app(state_dir: Path, kind: str) -> AsyncIterator[ASGIApp]:
     if kind == "empty":
         yield MCPServer("empty", version="0").streamable_http_app()
         return
-    async with opened(read_settings({"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir)})) as app:
+    # The suite's addresses have no user part, so its server is for one user.
+    user = {} if kind == "bare" else {"MACHINES_USER_ID": "conformance"}
+    settings = read_settings({"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir), **user})
+    async with opened(settings) as app:
         if kind != "bare":
             from tests.peers.fixtures import add_fixtures
 

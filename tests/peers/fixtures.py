@@ -135,8 +135,6 @@ RESOURCES = (
 
 def add_fixtures(app: App) -> None:
     """Add the fixtures to the server's own tools, prompts and resources, for this process only."""
-    # The suite's addresses have no user part.
-    app.settings = replace(app.settings, user_id="conformance")
     catalog.TOOLS = (*catalog.TOOLS, *TOOLS)
     resources.SCHEME = "test://"
     of_tools.RESOURCES = (*of_tools.RESOURCES, *RESOURCES)
