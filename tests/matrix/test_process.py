@@ -181,7 +181,7 @@ async def test_cacheable_responses_are_private_and_expire_immediately(tmp_path: 
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_national_id_in_flight_is_withheld_wherever_it_appears(tmp_path: Path, era: Era) -> None:
-    # Upstream repeats the id in its response, in a text that the tool displays.
+    # Upstream repeats the id in its response, in a text that the tool displays without a check of its own.
     leaky = ("-m", "tests.matrix.echoing_server", "serve")
     async with serving(tmp_path, era, command=leaky) as served:
         params = {"name": "submit_kyc", "arguments": {"user_id": USER, **PERSON}}

@@ -15,12 +15,15 @@ import anyio
 import mcp_types as types
 import pytest
 
+from machines_mcp.sandbox.addresses import new_address
 from tests.support.card_numbers import card_number
 from tests.support.results import object_text
 from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
+
+STELLAR = new_address("stellar")
 
 
 async def _raw(found: Agent, tool: str, **arguments: Any) -> str:
@@ -67,15 +70,15 @@ async def test_memo_that_looks_like_a_card_number_is_not_masked(tmp_path: Path, 
     number = card_number()
     async with agent(tmp_path, era, who="memo-user") as found:
         await found.to_funded()
-        asset = (await found.call("list_withdrawal_assets", query="xrp"))["assets"][0]
+        asset = (await found.call("list_withdrawal_assets", query="xlm"))["assets"][0]
         (network,) = [one["id"] for one in asset["networks"] if one["takes_memo"]]
         terms = {"amount_cents": 2500, "currency": asset["currency"], "network": network, "extra_id": number}
-        quote = await found.call("quote_withdrawal", terms, address="rPEPPER7kfTD9w2To4CQk6UCfuHM9c6GDY")
+        quote = await found.call("quote_withdrawal", terms, address=STELLAR)
         assert quote["extra_id"] == number
         await found.call("create_withdrawal", quote_id=quote["quote_id"])
         assert number in found.person.asked[-1]
         # For an expired quote, the error's next step repeats its terms.
-        again = await found.call("quote_withdrawal", terms, address="rPEPPER7kfTD9w2To4CQk6UCfuHM9c6GDY")
+        again = await found.call("quote_withdrawal", terms, address=STELLAR)
         await anyio.to_thread.run_sync(_expire, tmp_path, again["quote_id"])
         with pytest.raises(ToolError) as late:
             await found.call("create_withdrawal", quote_id=again["quote_id"])
