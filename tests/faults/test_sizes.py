@@ -12,6 +12,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
+from machines_mcp.partner.models.types import MAX_ROWS
 from tests.faults import fault_responses, memory_reader
 from tests.support.partner_upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, http
 from tests.support.waiting import PATIENCE
@@ -37,6 +38,10 @@ HUGE: dict[str, tuple[Answer, str]] = {
     "brackets without end": (http(200, fault_responses.with_data(b"[" * (2 * MEGABYTE - 100))), "Malformed"),
     "lists without end": (http(200, fault_responses.with_data(b'{"cards":[' + b"[]," * 690_000 + b"0]}")), "Malformed"),
     "lists to the limit": (http(200, fault_responses.with_data(b'{"cards":[' + b"[]," * 49_000 + b"0]}")), "Malformed"),
+    "rows to the limit": (
+        http(200, fault_responses.with_data(b'{"cards":[' + b"[]," * (MAX_ROWS - 1) + b"0]}")),
+        "ok",
+    ),
     "one long number": (http(200, fault_responses.with_data(b"1" * (2 * MEGABYTE - 100))), "Malformed"),
 }
 
