@@ -22,11 +22,11 @@ _MANUAL = "doctor --resolve"
 _REFERENCES = ("card_id", "deposit_id", "withdrawal_id")
 
 Grant = Callable[[str], Awaitable[bool]]
-See = Callable[[str], Awaitable[None]]
+See = Callable[[str], Awaitable[bool]]
 
 
 class Client:
-    """`grant` approves at a terminal by approval id. `see` opens a card's page."""
+    """`grant` approves at a terminal by approval id. `see` opens a card's page. Both return whether that was done."""
 
     def __init__(self, grant: Grant, see: See, *, naive: bool = False) -> None:
         self._grant = grant
@@ -102,8 +102,7 @@ class Client:
         operation.key = {"approval_id": body["approval_id"]}
         if "page" in body:
             operation.granted = True
-            await self._see(body["page"])
-            return True
+            return await self._see(body["page"])
         operation.granted = await self._grant(body["approval_id"])
         return operation.granted
 

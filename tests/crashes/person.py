@@ -38,7 +38,14 @@ class StateFolderApprover:
         async with open_guard(read_settings(self._env)) as guard:
             return await guard.approvals.grant(approval_id, "terminal")
 
-    async def see(self, page: str) -> None:
-        """Open a card's page and enter the passphrase. The page may close with its server."""
+    async def see(self, page: str) -> bool:
+        """Open a card's page and enter the passphrase. The page may close with its server.
+
+        Return False if the desk starts no page, as when too many are open: a page stays open after the card was seen.
+        """
         with suppress(OSError, IndexError, ValueError):
-            await self._browser.see_card(page)
+            address = await self._browser.start_card_page(page)
+            if address is None:
+                return False
+            await self._browser.see(address)
+        return True

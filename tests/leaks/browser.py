@@ -71,14 +71,20 @@ class RecordingBrowser:
 
     async def see_card(self, page: str) -> bool:
         """Open a card's page from the desk, with the passphrase. Return whether number and code are shown."""
+        address = await self.start_card_page(page)
+        return address is not None and await self.see(address)
+
+    async def start_card_page(self, page: str) -> str | None:
+        """Press the button at the desk that starts a card's page. Return its address, or None if the desk refuses."""
         desk, approval_id = page.rsplit("/decisions/", 1)
         answer = await self._send(
             desk, await self._open(desk, f"/decisions/{approval_id}"), f"/cards/{approval_id}", {}
         )
         led = None if answer is None else _LED.search(answer.text)
-        return led is not None and await self._see(unescape(led[1]))
+        return None if led is None else unescape(led[1])
 
-    async def _see(self, address: str) -> bool:
+    async def see(self, address: str) -> bool:
+        """Approve on a card's page, with the passphrase. Return whether number and code are shown."""
         page = await self._request("GET", address)
         token = _HIDDEN.search(page.text)
         if token is None:
