@@ -229,7 +229,7 @@ class RandomCaller:
         sinks = self._offer.tools["reveal_card"]["properties"]["sink"].get("enum", ["none"])
         given = self.arguments.valid("reveal_card") | {"sink": self.rng.choice(sinks)}
         outcome = await self.call("reveal_card", given)
-        if outcome == "approval.required" and self.arguments.known.approvals[-1].page is not None:
+        if outcome == "approval.required":
             outcome = await self.approve_and_repeat(self.arguments.known.approvals[-1])
         self.upstream.calm.discard(self.user)
         if outcome == "not_found":
@@ -356,7 +356,7 @@ KINDS: dict[str, tuple[float, Callable[[RandomCaller], Awaitable[None]]]] = {
     "valid": (56, RandomCaller.valid),
     "odd": (10, RandomCaller.odd),
     "wrong": (14, RandomCaller.wrong),
-    "reveal": (1, RandomCaller.reveal),
+    "reveal": (2, RandomCaller.reveal),
     "approval": (5, RandomCaller.approval),
     "approve": (0.7, RandomCaller.approve),
     "slow": (0.7, RandomCaller.slow),
