@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.leaks.canaries import Canaries
-from tests.leaks.encodings import ENCODINGS
+from tests.leaks.encodings import ENCODINGS, WRITINGS
 
 Schema = Mapping[str, Any]
 
-_LEGIBLE = ("plain", "groups of four", "groups of four, dashes", "full width")
 _ODD_TEXTS = (
     "", " ", "\u202eabc", "\x1b[31mred", "a\u0000b", "null", "🂡" * 30, "'; drop table cards; --", "../../etc/passwd",
     "{{7*7}}", "%s%s%n", "<script>alert(1)</script>", "\ufffe", "x" * 300, "ß" * 60, "1e999", "-1", "\n\n", "NaN",
@@ -130,7 +129,7 @@ class Arguments:
 
     def number(self) -> str:
         """Return a text with the caller's own card number, written so that its form identifies it."""
-        return f"about {ENCODINGS[self.rng.choice(_LEGIBLE)](self._number.value).decode()}"
+        return f"about {WRITINGS[self.rng.choice(tuple(WRITINGS))](self._number.value).decode()}"
 
     def _value(self, name: str, schema: Schema) -> Any:
         if name == "user_id":

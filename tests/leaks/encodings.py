@@ -124,3 +124,45 @@ ENCODINGS: dict[str, Encode] = {
     "tags that nobody sees": _text(lambda value: "".join(chr(0xE0000 + ord(c)) for c in value)),
     "digits as words": _text(_words),
 }
+
+
+def _named(digits: str) -> Encode:
+    return _text(lambda value: "".join(digits[int(c)] if c in _LEET_SAFE else c for c in value))
+
+
+def _between(before: str, after: str) -> Encode:
+    return _text(lambda value: f"{before}{value}{after}")
+
+
+WRITINGS: dict[str, Encode] = {
+    "plain": str.encode,
+    "groups of four": _spaced(4, " "),
+    "groups of four, dashes": _spaced(4, "-"),
+    "groups of four, no-break spaces": _spaced(4, "\xa0"),
+    "groups of four, commas": _spaced(4, ", "),
+    "groups of four, slashes": _spaced(4, "/"),
+    "groups of four, colons": _spaced(4, ":"),
+    "groups of four, bullets": _spaced(4, "\u2022"),
+    "groups of four, brackets": _spaced(4, "]["),
+    "groups of four, bars": _spaced(4, " | "),
+    "groups of five, underscores": _spaced(5, "_"),
+    "pairs, plus signs": _spaced(2, "+"),
+    "digits, dots": _spaced(1, "."),
+    "digits, commas": _spaced(1, ","),
+    "digits, zero-width spaces": _spaced(1, "\u200b"),
+    "digits, combining strokes": _spaced(1, "\u0336"),
+    "keycaps": _text(lambda value: "".join(f"{c}\ufe0f\u20e3" if c in _LEET_SAFE else c for c in value)),
+    "circled": _named("⓪①②③④⑤⑥⑦⑧⑨"),
+    "circled, white on black": _named("⓿❶❷❸❹❺❻❼❽❾"),
+    "superscript": _named("⁰¹²³⁴⁵⁶⁷⁸⁹"),
+    "subscript": _digits(0x2080),
+    "full width": _text(_full_width),
+    "Arabic digits": _digits(0x660),
+    "mathematical digits": _digits(0x1D7CE),
+    "as a date": _text(lambda v: f"{v[:4]}-{v[4:6]}-{v[6:8]}T{v[8:10]}:{v[10:12]}:{v[12:]}"),
+    "as a UUID": _text(lambda v: f"{v[:8]}-{v[8:12]}-{v[12:16]}-0000-000000000000{v[16:]}"),
+    "after zeros": _between("0000", ""),
+    "between digits": _between("9999", "9999"),
+    "after a longer number": _between("98765432109876543210 ", ""),
+}
+"""Ways to write a card number in a text, so that its form identifies it."""

@@ -296,7 +296,7 @@ def _plain(found: re.Match[str]) -> str:
 @lru_cache(maxsize=4096)
 def _ascii(text: str) -> str:
     kept = (c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
-    return "".join(str(unicodedata.digit(c)) if unicodedata.category(c) == "Nd" else c for c in kept)
+    return "".join(c if (digit := unicodedata.digit(c, None)) is None else str(digit) for c in kept)
 
 
 def _decoded(runs: Iterable[bytes]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from tests.leaks.canaries import Canaries, Canary, card_number
-from tests.leaks.encodings import ENCODINGS
+from tests.leaks.encodings import ENCODINGS, WRITINGS
 from tests.leaks.scanner import Scanner
 
 CANARIES = Canaries(1)
@@ -29,6 +29,14 @@ def test_every_kind_is_found_in_every_encoding(encoding: str) -> None:
             (canary.name, one) for canary, one in zip(CANARIES.all, told, strict=True) if canary.name not in found
         ]
         assert missed == []
+
+
+@pytest.mark.parametrize("writing", WRITINGS)
+def test_card_number_is_found_in_every_writing(writing: str) -> None:
+    for canary in CANARIES.all:
+        if canary.kind in ("pan", "expiry+pan"):
+            hits = SCANNER.scan(b"about " + WRITINGS[writing](canary.value) + b" Ltd")
+            assert canary.name in {hit.canary.name for hit in hits}
 
 
 def test_there_are_at_least_thirty_encodings_and_a_dozen_kinds() -> None:

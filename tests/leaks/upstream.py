@@ -18,16 +18,17 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.leaks.canaries import Canaries, Canary
-from tests.leaks.encodings import ENCODINGS
+from tests.leaks.encodings import ENCODINGS, WRITINGS, Encode
 
 BASE_PATH = "/partner/v1"
 SHOWN_WORD = "Zanzibar"
@@ -38,8 +39,6 @@ _TEMPTING = (
     "metadata", "internal", "_links", "note", "message", "error", "detail", "label", "memo", "reason", "text", "value",
 )  # fmt: skip
 _SECRETS_SCOPE = "cards.secrets.read"
-# Written so that the output filter can identify these numbers by their form.
-_LEGIBLE = ("plain", "groups of four", "groups of four, dashes", "full width", "groups of four, no-break spaces")
 _STATUSES = (400, 401, 403, 404, 409, 410, 418, 422, 429, 500, 502, 503, 504)
 
 
@@ -47,13 +46,15 @@ _STATUSES = (400, 401, 403, 404, 409, 410, 418, 422, 429, 500, 502, 503, 504)
 class Behavior:
     """The shares (0 to 1) of responses with faults, of texts with foreign secrets and of texts with the server's own.
 
-    `fault` names a single kind of fault for all responses.
+    `identity` is the share of texts that repeat what the user submitted to the identity check. `fault` names a single
+    kind of fault for all responses.
     """
 
     faults: float = 0.0
     fault: str = ""
     shown: float = 0.3
     echo: float = 0.0
+    identity: float = 0.05
     strays: bool = True
 
 
@@ -98,6 +99,7 @@ class ProxyUpstream:
         self._tokens: dict[str, tuple[str, str]] = {}
         self._secret_sessions: dict[str, str] = {}
         self._open: set[asyncio.StreamWriter] = set()
+        self._submitted: dict[str, dict[str, Canary]] = {}
         self._faults = [fault for fault in _FAULTS if self.mood.fault in ("", fault.__name__.strip("_"))]
 
     @property
@@ -170,10 +172,13 @@ class ProxyUpstream:
                 await self._done(asked, given)
             return fault(self)
         status, body = await self._done(asked, given)
+        if asked.method == "POST" and asked.path == "/kyc/applications":
+            sent = {c.name: c for c in self.canaries.identity.values() if c.value.encode() in asked.body}
+            self._submitted.setdefault(user, {}).update(sent)
         document = _object(body)
         if document is not None:
             self._exchange_secrets(asked, given or {}, user, document)
-            self._inject(asked, document)
+            self._inject(asked, document, tuple(self._submitted.get(user, {}).values()))
             # Use both spellings where they exist, for strict and lenient parsers.
             body = json.dumps(document, ensure_ascii=self._rng.random() < 0.5).encode()
         return self._response(status, body)
@@ -229,50 +234,68 @@ class ProxyUpstream:
 
     def stray(self) -> str:
         """Return a secret that does not belong where it is put, plain or encoded."""
-        return self._written(self._rng.choice(self.canaries.stray), tuple(ENCODINGS))
+        return self._written(self._rng.choice(self.canaries.stray), ENCODINGS)
 
     def name(self) -> str:
         """Return a secret as a field name."""
         return self._rng.choice(self.canaries.stray).core
 
-    def _written(self, canary: Canary, ways: tuple[str, ...]) -> str:
+    def _written(self, canary: Canary, ways: dict[str, Encode]) -> str:
         self.placed[canary.name] += 1
-        way = self._rng.choice(ways) if self._rng.random() < 0.3 or canary.origin == "shown" else "plain"
-        return ENCODINGS[way](canary.sample).decode("utf-8", "replace").replace("\0", "")
+        way = self._rng.choice(tuple(ways)) if self._rng.random() < 0.3 or canary.origin == "shown" else "plain"
+        return ways[way](canary.sample).decode("utf-8", "replace").replace("\0", "")
 
-    def text(self, most: int = 18) -> str:
-        """Return a text that a tool passes on, sometimes with a foreign number or a secret of the server's own.
+    def text(self, limit: int = 40, repeated: Sequence[Canary] = ()) -> str:
+        """Return a text that a tool passes on.
 
-        A tool truncates texts longer than `most`. The filter knows only whole secrets, so none is placed where it would
-        be cut.
+        Some contain a foreign number, a secret of the server's own, or what the user submitted. A tool cuts texts
+        longer than `limit`, and some are so long that the cut goes through the secret.
         """
         chance = self._rng.random()
         if chance < self.mood.echo:
-            echo = self._echo()
-            if len(echo) <= most:
-                return echo
+            return self._at_the_cut(self._echo(), limit)
         if chance < self.mood.echo + self.mood.shown:
-            canary = self._rng.choice(self.canaries.shown)
-            return f"{SHOWN_WORD} {self._written(canary, _LEGIBLE if canary.kind != 'ssn' else ('plain',))} Ltd"
+            return self._at_the_cut(f"{self._number()} Ltd", limit)
+        if repeated and chance < self.mood.echo + self.mood.shown + self.mood.identity:
+            canary = self._rng.choice(repeated)
+            self.placed[canary.name + " repeated"] += 1
+            return f"{SHOWN_WORD} {canary.value}, with thanks"
         return f"{SHOWN_WORD} & Söhne"
+
+    def _number(self) -> str:
+        """Return a foreign card number or social security number, in some writing."""
+        canary = self._rng.choice(self.canaries.shown)
+        return self._written(canary, WRITINGS if canary.kind != "ssn" else {"plain": str.encode})
+
+    def _at_the_cut(self, text: str, limit: int) -> str:
+        """Return the text after a word, in half of the cases so far behind it that the end is cut off."""
+        fill = ""
+        if self._rng.random() < 0.5:
+            fill = "x" * (limit - len(SHOWN_WORD) - 3 - self._rng.randrange(len(text) // 2, len(text) + 1))
+        return f"{SHOWN_WORD} {fill} {text}"
 
     def _echo(self) -> str:
         known = [canary for canary in self.canaries.own if canary.kind in ("partner key", "session token", "pan")]
         canary = self._rng.choice(known)
         self.placed[canary.name + " echoed"] += 1
         if canary.kind == "pan":
-            return f"{SHOWN_WORD} {self._written(canary, _LEGIBLE)}"
+            return self._written(canary, WRITINGS)
         value = canary.value
         if canary.kind == "session token":
             value = self._rng.choice([token for token in self._tokens if token.startswith(value)] or [value])
         return f"Echo {ENCODINGS[self._rng.choice(ECHOED)](value).decode()}"
 
-    def _inject(self, asked: ProxiedRequest, document: dict[str, Any]) -> None:
+    def _inject(self, asked: ProxiedRequest, document: dict[str, Any], repeated: Sequence[Canary]) -> None:
         data = document.get("data")
         if isinstance(data, dict):
-            _each(data, self._set_displayed_texts)
+            _each(data, partial(self._set_displayed_texts, repeated=repeated))
+            if asked.path == "/kyc/status" and self._rng.random() < 0.5:
+                link = f"https://verify.example.com/?about={quote(self._about_the_check(repeated))}"
+                data |= {"status": "needs_verification", "completionLink": link}
             if asked.path == "/transactions" and isinstance(data.get("transactions"), list):
-                data["transactions"] += [self._transaction() for _ in range(2)]
+                data["transactions"] += [self._transaction(repeated) for _ in range(2)]
+                if self._rng.random() < 0.05:
+                    data["nextCursor"] = self.canaries.shown[0].value
         if not self.mood.strays:
             return
         document["summary"] = self.stray()
@@ -292,34 +315,43 @@ class ProxyUpstream:
         if self._rng.random() < 0.5:
             found[self.name()] = self._rng.choice([True, None, 7, "x"])
 
-    def _set_displayed_texts(self, found: dict[str, Any]) -> None:
+    def _set_displayed_texts(self, found: dict[str, Any], repeated: Sequence[Canary]) -> None:
         """Put foreign texts in the fields that tools display."""
-        for name, most in (("reason", 290), ("brand", 18), ("label", 75), ("description", 50)):
+        text = partial(self.text, repeated=repeated)
+        for name, limit in (("reason", 300), ("brand", 20), ("label", 80), ("description", 50)):
             if isinstance(found.get(name), str) and "url" not in found:
-                found[name] = self.text(most)
+                found[name] = text(limit)
         if "isTermsOfServiceAccepted" in found:
-            found["reason"] = self.text(290)
+            found["reason"] = self._about_the_check(repeated)
         if isinstance(found.get("text"), str) and "links" in found:
             # The same in each response: an agreement that has changed since the question can't be accepted.
             if found["text"] not in self._agreements:
-                self._agreements[found["text"]] = self.text(580)
+                self._agreements[found["text"]] = self.text(4000)
             found["text"] = f"{self._agreements[found['text']]} {found['text']}"
         if isinstance(found.get("frequency"), str) and self._rng.random() < 0.2:
-            found["frequency"] = self.text()
+            found["frequency"] = text()
         if isinstance(found.get("value"), str):
-            found["value"] = self.text(58)
+            found["value"] = text(60)
 
-    def _transaction(self) -> dict[str, Any]:
-        status = self.text() if self._rng.random() < 0.3 else "posted"
-        kind = self.text() if self._rng.random() < 0.3 else "spend"
+    def _about_the_check(self, repeated: Sequence[Canary]) -> str:
+        """Return what the provider says of an identity check: often what the person submitted, in any encoding."""
+        if not repeated or self._rng.random() < 0.3:
+            return self.text(300)
+        return f"{SHOWN_WORD} {self._written(self._rng.choice(repeated), ENCODINGS)} could not be verified"
+
+    def _transaction(self, repeated: Sequence[Canary]) -> dict[str, Any]:
+        text = partial(self.text, repeated=repeated)
+        status = text() if self._rng.random() < 0.3 else "posted"
+        kind = text() if self._rng.random() < 0.3 else "spend"
+        ids = (f"txn-{self._rng.randrange(10**9)}", self.canaries.shown[0].value)
         return {
-            "transactionId": f"txn-{self._rng.randrange(10**9)}",
+            "transactionId": ids[self._rng.random() < 0.1],
             "type": kind,
             "status": status,
             "amountCents": self._rng.randrange(1, 10**6),
             "currency": "USD",
             "createdAt": "2026-01-02T03:04:05Z",
-            "merchantName": self.text(118),
+            "merchantName": text(120),
         }
 
     # Response bytes.
