@@ -234,3 +234,11 @@ ORDINARY = st.one_of(
 def test_ids_hashes_times_and_amounts_are_unchanged_anywhere(value: object) -> None:
     text = f"about {value}, as said"
     assert masked_text(text) == text
+
+
+def test_number_never_crosses_values() -> None:
+    number = card_number()
+    groups = [number[at : at + 4] for at in range(0, 16, 4)]
+    for message in (groups, [int(group) for group in groups], dict(zip("abcd", groups, strict=True)), list(number)):
+        assert masked({"part": message}) == {"part": message}
+    assert masked({"a": [number[:12], {"b": number[12:]}]}) == {"a": [number[:12], {"b": number[12:]}]}
