@@ -13,6 +13,7 @@ from machines_mcp.protocol.schema import output_schema
 from machines_mcp.protocol.tool import Output, Tool
 from machines_mcp.tools.card_output import CardOutput
 from machines_mcp.tools.catalog import TOOLS
+from tests.support.card_numbers import card_number
 
 _NEVER = re.compile(r"pan|card_?number|cvc|cvv|csc|secret|token|password|ssn|national|key")
 
@@ -33,7 +34,7 @@ def test_output_has_no_field_for_a_secret(tool: Tool) -> None:
     assert [name for name, _ in fields if _NEVER.search(name)] == []
 
 
-@pytest.mark.parametrize("last4", ["12345", "123", "4111111111111111", "\u0661\u0662\u0663\u0664", "abcd"])
+@pytest.mark.parametrize("last4", ["12345", "123", card_number(), "\u0661\u0662\u0663\u0664", "abcd"], ids=range(5))
 def test_last_four_digits_are_four_digits(last4: str) -> None:
     with pytest.raises(ValidationError):
         CardOutput(last4=last4)
