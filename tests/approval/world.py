@@ -28,6 +28,7 @@ from machines_mcp.server.state_folder import open_guard
 from machines_mcp.testing import set_passphrase
 from tests.approval.wire import Era, StdioServer, connected
 from tests.support.desks import FakeBrowser
+from tests.support.known_users import introduce
 from tests.support.running_sandbox import Sandbox
 from tests.support.waiting import PATIENCE
 
@@ -87,6 +88,7 @@ class Installation:
     async def resolved(self, user_id: str) -> None:
         """Create the same user in this world, up to the steps that a card needs."""
         await self.client.users.resolve(user_id)
+        await introduce(self.env, user_id)
         await self._control("/kyc", userId=user_id, decision="approved")
         await self.client.agreements.accept(user_id)
 
