@@ -16,7 +16,7 @@ from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import CardId, card_name, decrypted_label
 from machines_mcp.tools.services import ServiceContext, user_fact
-from machines_mcp.tools.text import clean, quote_text, status_label
+from machines_mcp.tools.text import quote_text, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit
@@ -92,7 +92,7 @@ async def create_details(call: ServiceContext, args: CreateCard) -> ApprovalDeta
     limit = _with(args.limit())
     return ApprovalDetails(
         question=f"Issue a virtual card{label} with {limit} to the user {quote_text(call.user_id, 120)}?",
-        items=(user_fact(call), Detail("Limit", limit), *_label_rows(None, args.label)),
+        items=(user_fact(call), Detail("Limit", limit), *_label_rows(call, None, args.label)),
         limits_card=True,
         limit_cents=args.limit_amount_cents,
         limit_frequency=args.limit_frequency,
@@ -122,7 +122,7 @@ async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDeta
             Detail("Card", name),
             Detail("Status", _change(_status_text(card), args.status)),
             Detail("Limit", _change(_current_limit(card), _limit_text(args.limit()) if args.limit() else None)),
-            *_label_rows(await decrypted_label(client, call.user_id, card), args.label),
+            *_label_rows(call, await decrypted_label(client, call.user_id, card), args.label),
         ),
         limits_card=spends_more,
         limit_cents=limit.amount_cents if limit is not None and known else None,
@@ -149,7 +149,7 @@ async def card_rows(call: ServiceContext, args: CardInput) -> tuple[Card, tuple[
     card = await client.cards.get(call.user_id, args.card_id)
     label = await decrypted_label(client, call.user_id, card)
     state = (Detail("Status", _status_text(card)), Detail("Limit", _current_limit(card)))
-    return card, state + _label_rows(label, None)
+    return card, state + _label_rows(call, label, None)
 
 
 def _changes(args: UpdateCard, card: Card) -> str:
@@ -174,8 +174,9 @@ def _current_limit(card: Card, text: str | None = None) -> str:
     return "a limit that can't be read" if "limit" in card.odd else text or _limit_text(card.limit)
 
 
-def _label_rows(before: str | None, after: str | None) -> tuple[Detail, ...]:
-    before, after = (clean(text, 60) if text else None for text in (before, after))
+def _label_rows(call: ServiceContext, before: str | None, after: str | None) -> tuple[Detail, ...]:
+    state = call.services.state
+    before, after = (state.shown_text(call.user_id, text, 60) if text else None for text in (before, after))
     shown = before or after
     return (Detail("Label", _change(shown, after)),) if shown else ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from machines_mcp.permissions.action_class import ActionClass
@@ -14,6 +15,7 @@ from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.protocol.tool import NextStepOutput, OutputPart, ToolContext
 from machines_mcp.redaction.detectors import masked_text
+from machines_mcp.redaction.foreign_text import shortened
 from machines_mcp.redaction.links import is_openable
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.sink import Sink
@@ -130,6 +132,10 @@ class State:
         # Without need for a passphrase, do not look for its file at each status call.
         verifier = await self.guard.passphrase.verifier() if self.policy.needs_passphrase else None
         return None if verifier is None else verifier.set_at
+
+    def shown_text(self, user_id: str, text: str, limit: int) -> str:
+        """Return upstream's text for approval details, masked for the user and then cut to `limit` characters."""
+        return shortened(text, limit, partial(self.output_filter.look, user_id))
 
     def may_show_link(self, user_id: str, link: str) -> bool:
         """Return whether the model gets a link for a user: exact, or not at all."""

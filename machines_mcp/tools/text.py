@@ -24,11 +24,6 @@ def clean(text: str, limit: int = 200) -> str:
     return text if isinstance(text, Verbatim) else shortened(text, limit)
 
 
-def clean_or_none(text: str | None, limit: int = 200) -> str | None:
-    """Clean the text; return None if nothing is left."""
-    return (clean(text, limit) or None) if text else None
-
-
 def quote_text(text: str, limit: int = 200) -> str:
     """Clean and cut a value, and put it in “quotes” that no character inside can appear to close.
 

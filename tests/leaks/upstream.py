@@ -290,7 +290,9 @@ class ProxyUpstream:
         if isinstance(data, dict):
             _each(data, partial(self._set_displayed_texts, repeated=repeated))
             if asked.path == "/kyc/status" and self._rng.random() < 0.5:
-                link = f"https://verify.example.com/?about={quote(self._about_the_check(repeated))}"
+                # Percent encoding only: no filter can find what a provider hides in its own link.
+                about = self._rng.choice(repeated).value if repeated and self._rng.random() < 0.5 else SHOWN_WORD
+                link = f"https://verify.example.com/?about={quote(about)}&lang=en"
                 data |= {"status": "needs_verification", "completionLink": link}
             if asked.path == "/transactions" and isinstance(data.get("transactions"), list):
                 data["transactions"] += [self._transaction(repeated) for _ in range(2)]

@@ -111,6 +111,20 @@ async def test_no_value_comes_back_in_any_answer(tmp_path: Path, way: str, said:
                 assert plain(value) not in plain(found), (name, tool)
 
 
+@pytest.mark.parametrize("said", SAID)
+async def test_no_value_comes_back_in_what_a_person_is_asked(tmp_path: Path, said: str) -> None:
+    async with submitted(tmp_path, "the tool") as c:
+        card = (await c.call("list_cards"))["cards"][0]["card_id"]
+        for value in (VALUES["last_name"], VALUES["address_line1"]):
+            await echo(c, SAID[said](value))
+            await c.call("update_card", card_id=card, limit_amount_cents=900, limit_frequency="per30DayPeriod")
+        await c.call("close_card", card_id=card)
+        stored = b"".join(file.read_bytes() for file in (tmp_path / "embedded").glob("state.db*"))
+        assert b"Permanently close the card" in stored
+        for value in (VALUES["last_name"], VALUES["address_line1"]):
+            assert plain(value).encode() not in plain(stored.decode("utf-8", "ignore")).encode()
+
+
 async def test_other_texts_reach_the_answers(tmp_path: Path) -> None:
     async with submitted(tmp_path, "the tool") as c:
         await echo(c, "Zanzibar")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.redaction.characters import character_fault
-from machines_mcp.tools.text import clean, clean_or_none, quote_text
+from machines_mcp.tools.text import clean, quote_text
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,3 @@ def test_value_never_contains_the_surrounding_quotes(text: str) -> None:
 @pytest.mark.parametrize("name", ["José", "Jose\u0301", "Ŋ", "ŉ", "東京", "5,50 €"])
 def test_letters_are_not_treated_as_quotes(name: str) -> None:
     assert quote_text(name) == f"“{name}”"
-
-
-def test_empty_text_is_none() -> None:
-    assert [clean_or_none(text) for text in (None, "", "\n", "x")] == [None, None, None, "x"]
