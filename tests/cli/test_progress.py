@@ -21,6 +21,7 @@ from machines_mcp.cli.progress import reporting_on
 from machines_mcp.partner import PartnerClient
 from machines_mcp.testing import Simulator, simulator
 from tests.cli.test_root import environment
+from tests.support.known_users import introduce
 from tests.support.waiting import PATIENCE
 
 COLOUR = re.compile(r"\x1b\[[\d;]*(?:3[0-9]|9[0-7])[\d;]*m")
@@ -73,6 +74,7 @@ async def waiting(tmp_path: Path) -> AsyncIterator[Simulator]:
         async with PartnerClient(found.endpoint.base_url, found.endpoint.partner_key) as partner:
             await partner.users.resolve("user-1")
         await found.finish_kyc("user-1", "pending")
+        await introduce(found.env, "user-1")
         yield found
 
 

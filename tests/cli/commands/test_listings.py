@@ -43,7 +43,7 @@ def test_waiting_approvals_are_listed_as_json(tmp_path: Path) -> None:
     assert row["approval_id"] == asked["approval_id"]
     assert (row["tool"], row["class"], row["user_id"], row["only"]) == ("create_card", "money", "user-1", None)
     assert "limit of $20.00" in row["question"]
-    assert all(fact.keys() == {"label", "value", "note"} for fact in row["facts"])
+    assert all({"label", "value", "note"} <= fact.keys() for fact in row["facts"])
     open_for = datetime.fromisoformat(row["expires_at"]) - datetime.fromisoformat(row["asked_at"])
     assert open_for.total_seconds() == 15 * 60
     assert run(tmp_path, "approve", row["approval_id"]).exit_code == 0

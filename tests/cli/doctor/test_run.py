@@ -90,7 +90,7 @@ async def test_without_the_probe_no_request_is_sent(tmp_path: Path, api: Scripte
         "vault",
         "clients",
         "state",
-        *("policy", "passphrase", "audit", "files", "caller", "desk", "unresolved"),
+        *("policy", "passphrase", "freeze", "clock", "audit", "files", "caller", "desk", "unresolved"),
         "partner API",
     ]
     assert api.seen == []
