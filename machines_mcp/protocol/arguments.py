@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from machines_mcp.protocol.approval_arguments import ApprovalArguments, taken_from
+from machines_mcp.protocol.approval_arguments import NAMES, ApprovalArguments, taken_from
 from machines_mcp.protocol.coercion import read, schema_of
 from machines_mcp.protocol.errors import Code, FieldError, ToolError
 from machines_mcp.protocol.tool import Input, Tool
@@ -171,16 +171,20 @@ def _plain(value: Any) -> str:
 
 
 def _unknown(model: type[Input], loc: tuple[str | int, ...]) -> FieldError:
-    near: list[str] = []
-    last = str(loc[-1])
-    if _NAME.fullmatch(last):
-        near = difflib.get_close_matches(last, list(model.model_fields), n=1)
-    hint = f"; did you mean {near[0]}?" if near else "; leave it out"
-    return FieldError(_path(model, loc), "is not an argument of this tool" + hint)
+    near = _near(model, loc[-1])
+    hint = f"did you mean {near}?" if near else "send only the arguments of its input schema"
+    return FieldError(_path(model, loc), f"is not an argument of this tool; {hint}")
+
+
+def _near(model: type[Input], name: str | int) -> str | None:
+    """Return the argument that a name is probably meant for."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return None
+    return next(iter(difflib.get_close_matches(name, list(model.model_fields), n=1)), None)
 
 
 def _path(model: type[Input], loc: tuple[str | int, ...]) -> str:
-    # An unknown name could be anything, even a card number: repeat only our own names and plain ones.
-    known = model.model_fields
-    parts = [str(p) if isinstance(p, int) or p in known or _NAME.fullmatch(p) else "(unnamed)" for p in loc]
+    # An unknown name could be anything, even a person's: repeat only our own names and those close to one.
+    known = {*model.model_fields, *NAMES, "user_id"}
+    parts = [str(p) if isinstance(p, int) or p in known or _near(model, p) else "(unnamed)" for p in loc]
     return ".".join(parts) or "(arguments)"

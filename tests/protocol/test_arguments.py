@@ -16,6 +16,7 @@ from tests.support.fake_tools import look, note, pay
 
 GOOD: dict[str, Any] = {"user_id": "user-1", "amount_cents": 500}
 
+UNKNOWN = "is not an argument of this tool; send only the arguments of its input schema"
 CENTS = "must be a whole number of US cents, such as 2500 for $25.00"
 
 
@@ -63,12 +64,14 @@ def _faults(tool: Tool, arguments: dict[str, Any], pinned: str | None = None) ->
         (look, {"deep": "deep"}, {"deep": "must be true or false"}),
         (look, {"deep": True}, {"(arguments)": "deep goes with ratio"}),
         (look, {"wrds": ["red"]}, {"wrds": "is not an argument of this tool; did you mean words?"}),
-        (look, {"elephant": 1}, {"elephant": "is not an argument of this tool; leave it out"}),
-        (look, {"4111 1111": 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
-        (look, {"words1": 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
-        (look, {"w" * 41: 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
-        (look, {"WORDS": 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
-        (look, {"": 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
+        (look, {"elephant": 1}, {"(unnamed)": UNKNOWN}),
+        (look, {"ada": 1, "lovelace": 2}, {"(unnamed)": UNKNOWN}),
+        (look, {"approval_id": "x"}, {"approval_id": UNKNOWN}),
+        (look, {"4111 1111": 1}, {"(unnamed)": UNKNOWN}),
+        (look, {"words1": 1}, {"(unnamed)": UNKNOWN}),
+        (look, {"w" * 41: 1}, {"(unnamed)": UNKNOWN}),
+        (look, {"WORDS": 1}, {"(unnamed)": UNKNOWN}),
+        (look, {"": 1}, {"(unnamed)": UNKNOWN}),
     ],
 )
 def test_each_fault_names_its_field_and_rule(tool: Tool, arguments: dict[str, Any], faults: dict[str, str]) -> None:
@@ -208,7 +211,7 @@ def test_a_fault_never_hides_another(data: st.DataObject) -> None:
         "kind": {"kind": data.draw(st.sampled_from(["loan", 3, []]))},
         "approval_id": {"approval_id": data.draw(st.sampled_from(["x", 5, []]))},
         "wait_seconds": {"wait_seconds": data.draw(st.sampled_from([-1, 51, "x"]))},
-        "elephant": {"elephant": 1},
+        "(unnamed)": {"elephant": 1},
     }
     chosen = data.draw(st.lists(st.sampled_from(sorted(faults)), min_size=1, unique=True))
     more = {name: value for each in chosen for name, value in faults[each].items()}
