@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from machines_mcp.protocol.request_id import MAX_TOKENS, request_id
+from machines_mcp.protocol.request_id import MAX_BYTES, MAX_TOKENS, request_id
 
 BROKEN = [b'"\\ud800"', b"1" * 5000, b"[" * 1000 + b"]" * 1000, b'"\xff"', b'"\x01"', b"nope", b"{,}"]
 TEXTS = st.text(st.characters(codec="ascii"), max_size=30)
-IDS = st.integers(-(2**62), 2**62) | TEXTS
+IDS = st.integers(-(2**62), 2**62) | TEXTS.filter(lambda text: len(json.dumps(text)) <= MAX_BYTES)
 VALUES = st.recursive(st.none() | st.integers() | TEXTS, lambda inner: st.dictionaries(TEXTS, inner) | st.lists(inner))
 
 
