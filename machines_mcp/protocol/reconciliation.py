@@ -33,6 +33,7 @@ CALL_SECONDS = 20.0
 """How long a call waits for a reconciled outcome."""
 AGAIN_SECONDS = 5.0
 """The delay after a failed attempt, for example when Machines is unreachable."""
+_SHORTEST_SECONDS = 0.1  # A pause too short to move the clock would repeat for ever.
 _AT_ONCE = 4
 
 _Closed: TypeAlias = Literal["done", "rejected", "manual"]
@@ -55,7 +56,7 @@ class Reconciler:
             pause = authorization.seconds if authorization is not None else None
             if pause is None or anyio.current_time() + pause > until:
                 return authorization
-            await anyio.sleep(pause)
+            await anyio.sleep(max(pause, _SHORTEST_SECONDS))
 
     def is_reconciling(self, approval: Approval) -> bool:
         """Return whether this server is reconciling the approval. `reconcile` then waits for the result."""

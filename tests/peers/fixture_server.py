@@ -1,7 +1,7 @@
 """The product's server over HTTP on loopback, for a suite that needs a URL. Never shipped.
 
 `python -m tests.peers.fixture_server STATE_DIR [bare | empty]`: the first line on stdout is the address. It runs until
-its standard input closes. `bare` omits the fixtures; `empty` serves an empty server of the SDK.
+its standard input has a line or closes. `bare` omits the fixtures; `empty` serves an empty server of the SDK.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ async def _main(state_dir: Path, kind: str) -> None:
             http = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
             print(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp", flush=True)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_stop_when_stdin_closes, http)
+                tasks.start_soon(_stop_when_told, http)
                 await http.serve(sockets=[listening])
                 tasks.cancel_scope.cancel()
 
 
-async def _stop_when_stdin_closes(http: uvicorn.Server) -> None:
-    await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+async def _stop_when_told(http: uvicorn.Server) -> None:
+    await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     # Do not wait for streams that the suite left open.
     http.should_exit = http.force_exit = True
 

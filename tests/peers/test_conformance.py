@@ -73,10 +73,9 @@ def _serving(folder: Path, kind: str) -> Iterator[str]:
     try:
         yield process.stdout.readline().strip()
     finally:
-        process.stdin.close()
         try:
-            if kind != "empty":  # The SDK's own server may wait for what the suite left open.
-                process.wait(timeout=PATIENCE)
+            # A line, because another process may hold the pipe open.
+            process.communicate("stop\n", timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)  # It prints the stack of each thread.
             process.wait()
@@ -84,6 +83,7 @@ def _serving(folder: Path, kind: str) -> Iterator[str]:
         finally:
             process.kill()
             process.wait()
+            process.stdin.close()
             process.stdout.close()
 
 
