@@ -40,6 +40,15 @@ _VERDICTS = {
     "wrong": "Wrong passphrase",
     "not_begun": "Not started",
 }
+# The code of a call that did not run now, but was not refused either: see `permissions.authorizer.Verdict`.
+_OPEN_CALLS = {
+    "waiting": "Waiting for approval",
+    "repeat": "Outcome repeated",
+    "running": "Still running",
+    "later": "Outcome not known yet",
+    "interrupted": "Outcome not known yet",
+    "needs_person": "A person must resolve it",
+}
 _BAD = ("Refused", "Failed", "Wrong passphrase", "Alarm", "Not done")
 _GOOD = ("Approved", "Done")
 
@@ -150,9 +159,11 @@ def _parse_filter(query: QueryParams) -> AuditFilter:
 
 def _view(row: AuditRow) -> AuditRowView:
     """Describe a row. A tampered row can contain anything, so no value is trusted to have its type."""
-    event = _EVENTS.get(str(row.kind))
+    event, is_call = _EVENTS.get(str(row.kind)), row.kind == "call" and row.verdict is None
+    if is_call and row.code in _OPEN_CALLS:
+        return AuditRowView(row, _OPEN_CALLS[row.code], "", "")
     if event is None:
-        refused = row.kind == "call" and row.verdict is None and row.code not in (None, "ok")
+        refused = is_call and row.code not in (None, "ok")
         event = _VERDICTS.get(str(row.verdict)) or (
             "Not done" if refused else "Read" if row.action_class == "read" else "Called"
         )

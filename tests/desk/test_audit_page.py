@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.desk.spend_chart import build_chart
+from machines_mcp.permissions.authorizer import Verdict
 from machines_mcp.permissions.daily_totals import DailyTotal
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.permissions.usage import DAY_SECONDS
@@ -111,6 +112,25 @@ async def test_rows_are_described_in_words(desk: RunningDesk, person: FakeBrowse
         f'href="{person.base}/decisions/{approval.id}"',
     ):
         assert words in page, words
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("waiting", "Waiting for approval"),
+        ("repeat", "Outcome repeated"),
+        ("running", "Still running"),
+        ("later", "Outcome not known yet"),
+        ("interrupted", "Outcome not known yet"),
+        ("needs_person", "A person must resolve it"),
+    ],
+)
+async def test_a_call_that_waits_or_may_have_run_is_not_described_as_not_done(
+    desk: RunningDesk, person: FakeBrowser, verdict: Verdict, words: str
+) -> None:
+    await desk.guard.audit.append(AuditEntry("call", tool="create_card", action_class="money", code=verdict))
+    page = (await person.get("/audit")).text
+    assert f'<span class="state ">{words}</span>' in page and "Not done" not in page
 
 
 async def test_corrupted_rows_are_still_displayed(simulated: RunningDesk) -> None:
