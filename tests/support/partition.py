@@ -1,8 +1,8 @@
 """Select the tests of `make test`, `make check` and `make long`. CI runs the first two.
 
-Tests of `make test` start no process. Tests that start one, or are slow, have the marker `check`. This module marks
-whole files; decorators mark single tests. `process` exempts a test from the rule. A test with neither marker fails if
-it starts a process. Tests marked `long` run in `make long` only.
+Tests of `make test` start no process, unless they are marked `process`. Other tests that start one, or are slow, have
+the marker `check`. This module marks whole files; decorators mark single tests. A test with neither marker fails if it
+starts a process. Tests marked `long` run in `make long` only.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ CHECK_FILES = (
     "tests/vault/test_reveal.py",
     "tests/vault/test_worker.py",
 )
-CHECK_FIXTURES = frozenset({"served", "there"})
+CHECK_FIXTURES = frozenset({"served"})
 """Fixtures that start a server process."""
 # Minutes each. They run first, so that `make check` does not end with one idle worker.
 LONGEST = (
