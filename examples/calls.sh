@@ -1,7 +1,9 @@
 #!/bin/sh
-# From nothing to a card with `machines-mcp call`, one call per line: sh examples/calls.sh
+# From nothing to a card with `machines-mcp call`, one call per line.
+# Run it with `PATH="$PWD/.venv/bin:$PATH" sh examples/calls.sh`.
 # This uses the embedded simulator, without a key. --approve approves each call, and works only there.
-# Each result is one JSON object on stdout. A tool's error has exit code 1, and `set -e` then ends the script.
+# Each result is one JSON object on stdout. A failed call prints an error object, so `field` fails and `set -e` ends the
+# script.
 set -eu
 
 MACHINES_ENV=embedded

@@ -1,8 +1,8 @@
 """Limits that even an approved call can't exceed: amounts, totals, destinations, rates. Days are UTC.
 
-`exceeded_limit` runs three times, each time inside the transaction that changes the row: before an approval is created,
-when it is granted, and when the grant is consumed, because other calls may have used up a total meanwhile. Parallel
-calls can't exceed a limit.
+`exceeded_limit` runs inside the transaction that changes the row: before an approval is created (`wait`, `ask`), when
+it is granted, and when the grant is used. Other calls may have used up a total in between. Parallel calls can't exceed
+a limit.
 """
 
 from __future__ import annotations

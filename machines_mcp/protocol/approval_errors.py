@@ -96,7 +96,8 @@ def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
     """Return the error for an exceeded limit (named by its path) or a cooldown (with its end)."""
     if exceeded.code == CLOCK_SET_BACK:
         message = (
-            "The server's clock was set back, so limits can't be enforced. Tell the operator (machines-mcp doctor)."
+            "The server's clock is behind its stored rows, so limits can't be enforced. Tell the operator"
+            " (machines-mcp doctor)."
         )
         return ToolError(Code.POLICY_DENIED, message=message, details={"limit": exceeded.code})
     if exceeded.until is None:

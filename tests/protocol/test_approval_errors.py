@@ -16,7 +16,7 @@ from machines_mcp.protocol.errors import Code
             "withdrawals.per_day_cents",
             {"limit": "withdrawals.per_day_cents"},
         ),
-        (LimitExceeded(CLOCK_SET_BACK), "The server's clock was set back", {"limit": CLOCK_SET_BACK}),
+        (LimitExceeded(CLOCK_SET_BACK), "The server's clock is behind its stored rows", {"limit": CLOCK_SET_BACK}),
         (
             LimitExceeded("cooldown", 1_800_000_000.0),
             "refused this three times",

@@ -34,7 +34,7 @@ class ToolCaller:
         await self.sandbox.control(path, **body)
 
     async def approved(self) -> None:
-        """Return a user with approved KYC and accepted agreements."""
+        """Submit the KYC data and accept the agreements."""
         await self.call("submit_kyc", **applicant())
         assert (await self.call("accept_agreements"))["accepted"] is True
 
