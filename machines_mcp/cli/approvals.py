@@ -63,7 +63,7 @@ def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
             "class": approval.action_class,
             "user_id": approval.user_id,
             "question": approval.question,
-            "facts": [asdict(fact) for fact in approval.details.items],
+            "facts": [asdict(detail) for detail in approval.details.items],
             "amount_cents": approval.amount_cents,
             "card_id": approval.card_id,
             "only": approval.details.only,
@@ -110,8 +110,8 @@ async def decide(
 
 def format_approval(approval: Approval, *more: str) -> str:
     """Return an approval as text for a person, from the stored row only, with the lines of `more` below it."""
-    facts = approval.details.items
-    width = max((len(fact.label) for fact in facts), default=0)
+    details = approval.details.items
+    width = max((len(detail.label) for detail in details), default=0)
     who = f"“{approval.asked_by}” (self-reported name)" if approval.asked_by else "an unnamed client"
     lines = [
         approval.id,
@@ -119,10 +119,10 @@ def format_approval(approval: Approval, *more: str) -> str:
         f" {_status(approval)} UTC",
         *(f"  {line}" for line in approval.question.splitlines()),
     ]
-    for fact in facts:
-        note = f"  ({fact.note})" if fact.note else ""
-        url = f" {fact.url}" if fact.url and fact.url != fact.value else ""
-        lines.append(f"    {fact.label.ljust(width)}  {fact.value}{url}{note}")
+    for detail in details:
+        note = f"  ({detail.note})" if detail.note else ""
+        url = f" {detail.url}" if detail.url and detail.url != detail.value else ""
+        lines.append(f"    {detail.label.ljust(width)}  {detail.value}{url}{note}")
     # Stored text was cleaned already. This protects the terminal from rows edited outside this program.
     return "\n".join(printable(line) for line in [*lines, *(f"  {line}" for line in more)])
 

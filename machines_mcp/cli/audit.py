@@ -12,7 +12,7 @@ from machines_mcp.redaction.foreign_text import shortened
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_chain import Fault
-from machines_mcp.storage.audit_log import AuditRow, Checkpoint, Finding
+from machines_mcp.storage.audit_log import AuditRow, Checkpoint, Verification
 from machines_mcp.storage.database import StoreUnavailable
 
 MAX_CELL_CHARACTERS = 40
@@ -81,8 +81,8 @@ def since_time(text: str, now: float) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-async def verify_chain(settings: Settings, head_file: Path | None, write_head: Path | None) -> tuple[Finding, str]:
-    """Verify the chain, against a checkpoint if there is one. Return the finding and a summary of it.
+async def verify_chain(settings: Settings, head_file: Path | None, write_head: Path | None) -> tuple[Verification, str]:
+    """Verify the chain, against a checkpoint if there is one. Return the verification and a summary of it.
 
     `head_file` defaults to the policy's. The checkpoint of an intact chain is written to `write_head`.
 
@@ -94,34 +94,35 @@ async def verify_chain(settings: Settings, head_file: Path | None, write_head: P
     async with open_guard(settings) as guard:
         path = head_file or guard.policy.head_file
         checkpoint = read_checkpoint(path)
-        finding = await guard.audit.verified(checkpoint)
+        verification = await guard.audit.verified(checkpoint)
     unseen = path is not None and checkpoint is None and path != write_head
-    if finding.ok and unseen and (finding.rows or head_file is not None):
+    if verification.ok and unseen and (verification.rows or head_file is not None):
         raise Unverifiable(
             f"The checkpoint is missing: {path}. Each new row writes it; if none ever did, add --write-head {path}."
         )
-    if finding.ok and write_head is not None:
+    if verification.ok and write_head is not None:
         try:
-            finding.checkpoint.write(write_head)
+            verification.checkpoint.write(write_head)
         except OSError:
             raise Unverifiable(f"The checkpoint can't be written to {write_head}. Check its folder.") from None
-    return finding, verification_message(finding, checkpoint)
+    return verification, verification_message(verification, checkpoint)
 
 
-def verification_message(finding: Finding, checkpoint: Checkpoint | None) -> str:
-    """Summarize the finding in one sentence."""
-    if not finding.ok:
-        more = f", and {len(finding.faults) - 1} more" if len(finding.faults) > 1 else ""
-        key = "; if every row was changed, the key is the wrong one" if finding.faults[0] == Fault(1, "changed") else ""
-        return f"Tampered with: {finding.faults[0]}{more} ({finding.rows} rows in total){key}."
-    newest = f", the newest from {moment(finding.checkpoint.at)} UTC" if finding.rows else ""
-    pruned = f", {finding.pruned} pruned" if finding.pruned else ""
+def verification_message(verification: Verification, checkpoint: Checkpoint | None) -> str:
+    """Summarize the verification in one sentence."""
+    if not verification.ok:
+        more = f", and {len(verification.faults) - 1} more" if len(verification.faults) > 1 else ""
+        first = verification.faults[0]
+        key = "; if every row was changed, the key is the wrong one" if first == Fault(1, "changed") else ""
+        return f"Tampered with: {first}{more} ({verification.rows} rows in total){key}."
+    newest = f", the newest from {moment(verification.checkpoint.at)} UTC" if verification.rows else ""
+    pruned = f", {verification.pruned} pruned" if verification.pruned else ""
     against = (
         f"the checkpoint at row {checkpoint.seq} matches"
         if checkpoint
         else "without a checkpoint, truncation goes unnoticed"
     )
-    return f"Intact: {finding.rows} rows{pruned}{newest}; {against}."
+    return f"Intact: {verification.rows} rows{pruned}{newest}; {against}."
 
 
 def _refuse_without_key(folder: Path) -> None:

@@ -21,7 +21,7 @@ async def call_once(
     tool: str,
     arguments: Mapping[str, Any],
     *,
-    standing_yes: bool,
+    approves_all: bool,
     on_page: Callable[[str], None] = lambda url: None,
     on_progress: ProgressReporter | None = None,
 ) -> tuple[dict[str, Any], bool]:
@@ -31,7 +31,7 @@ async def call_once(
     after at most 15 minutes. The page closes with this process. `on_progress` receives progress.
     """
     who = Implementation(name="machines-mcp call", version=__version__)
-    async with opened(settings, standing_yes=standing_yes) as app, Client(app.server(), client_info=who) as client:
+    async with opened(settings, approves_all=approves_all) as app, Client(app.server(), client_info=who) as client:
         answer, body = await _call(client, tool, arguments, on_progress)
         if "page" in body and "approval_id" in body:
             on_page(str(body["page"]))

@@ -44,8 +44,8 @@ async def prune(settings: Settings, days: int | None, *, clock: Callable[[], flo
         Unverifiable: A checkpoint or the key is missing or unusable.
         StoreUnavailable: The state folder can't be used.
     """
-    finding, sentence = await verify_chain(settings, None, None)
-    if not finding.ok:
+    verification, sentence = await verify_chain(settings, None, None)
+    if not verification.ok:
         return Pruned(False, f"Nothing was deleted. {sentence}", {}, {})
     async with open_guard(settings) as guard:
         days = guard.policy.retention_days if days is None else days
@@ -53,13 +53,13 @@ async def prune(settings: Settings, days: int | None, *, clock: Callable[[], flo
         reads = await guard.audit.prune(before)
         quotes, approvals = await guard.store.run(lambda db: (prune_quotes(db, before), prune_unused(db, before)))
         kept = await guard.store.read(lambda db: _kept(db, clock()))
-    finding, _ = await verify_chain(settings, None, None)
+    verification, _ = await verify_chain(settings, None, None)
     deleted = {"audit rows of reads": reads, "unused quotes": quotes, "approvals of calls that never ran": approvals}
     message = (
-        f"Deleted, older than {days} days: {_list(deleted)}. Kept: {_list(kept | {'audit rows': finding.rows})}."
-        f" The audit log is verified. {verification_message(finding, None)}"
+        f"Deleted, older than {days} days: {_list(deleted)}. Kept: {_list(kept | {'audit rows': verification.rows})}."
+        f" The audit log is verified. {verification_message(verification, None)}"
     )
-    return Pruned(finding.ok, message, deleted, kept)
+    return Pruned(verification.ok, message, deleted, kept)
 
 
 def _kept(db: sqlite3.Connection, now: float) -> dict[str, int]:

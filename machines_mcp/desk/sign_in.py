@@ -12,7 +12,7 @@ from starlette.responses import Response
 from machines_mcp.desk.identity_page import NAME
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest, read_form
 from machines_mcp.permissions.decision import Decision
-from machines_mcp.permissions.passphrase_tries import Way
+from machines_mcp.permissions.passphrase_tries import PassphrasePlace
 from machines_mcp.redaction.secret import Secret
 
 SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
@@ -22,14 +22,14 @@ _STATUS: dict[Decision, int] = {"wrong": 403, "delayed": 429, "unset": 409}
 
 
 async def passphrase_fault(
-    renderer: PageRenderer, result: Decision | Literal["empty"], way: Way = "desk"
+    renderer: PageRenderer, result: Decision | Literal["empty"], place: PassphrasePlace = "desk"
 ) -> tuple[int, str] | None:
     """Return the HTTP status and the message if the passphrase was missing or not accepted, else None."""
     if result == "empty":
         return 422, EMPTY
     if result not in _STATUS:
         return None
-    return _STATUS[result], await renderer.dependencies.guard.passphrase.tries.explain(result, way)
+    return _STATUS[result], await renderer.dependencies.guard.passphrase.tries.explain(result, place)
 
 
 async def decide_with_passphrase(

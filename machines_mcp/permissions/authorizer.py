@@ -51,7 +51,7 @@ class Authorization:
 
 
 class Authorizer:
-    """Authorizes calls. `standing_yes` is the operator's `call --approve`, which only `embedded` accepts."""
+    """Authorizes calls. `approves_all` is the operator's `call --approve`, which only `embedded` accepts."""
 
     def __init__(
         self,
@@ -61,14 +61,14 @@ class Authorizer:
         freezes: Freezes,
         audit: AuditLog,
         *,
-        standing_yes: bool = False,
+        approves_all: bool = False,
     ) -> None:
         self.policy = policy
         self._audit = audit
         self._approvals = approvals
         self._channels = channels
         self._freezes = freezes
-        self._standing_yes = standing_yes
+        self._approves_all = approves_all
 
     def rule(self, action_class: ActionClass, tool: str) -> Rule:
         """Return the policy's rule for a tool's calls of this class."""
@@ -154,7 +154,7 @@ class Authorizer:
             return Authorization("limit_exceeded", limit=exceeded)
 
     def _approved_in_advance(self, call_request: CallRequest) -> Literal["operator", "policy"] | None:
-        if self._standing_yes:
+        if self._approves_all:
             return "operator"
         return "policy" if self.rule(call_request.action_class, call_request.tool) is Rule.ALLOW else None
 

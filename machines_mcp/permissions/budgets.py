@@ -28,17 +28,18 @@ class Budget:
 
 
 def budgets(
-    db: sqlite3.Connection, limits: Limits, principal: Principal, recorded: Principal, now: float
+    db: sqlite3.Connection, limits: Limits, principal: Principal, audit_principal: Principal, now: float
 ) -> tuple[Budget, ...]:
-    """Return what the principal's users left of each limit that is set. `recorded` is the principal in the audit log.
+    """Return what the principal's users left of each limit that is set.
 
-    The usage of other users is not counted, because it would describe them. So a total may have less left.
+    `audit_principal` is the principal by the ids of the audit log. The usage of other users is not counted, because it
+    would describe them. So a total may have less left.
     """
-    return tuple(_budgets(db, limits, principal, recorded, now))
+    return tuple(_budgets(db, limits, principal, audit_principal, now))
 
 
 def _budgets(
-    db: sqlite3.Connection, limits: Limits, principal: Principal, recorded: Principal, now: float
+    db: sqlite3.Connection, limits: Limits, principal: Principal, audit_principal: Principal, now: float
 ) -> Iterator[Budget]:
     yield from _fixed("withdrawals.per_call_cents", limits.per_call_cents)
     yield from _total(db, "withdrawals.per_day_cents", limits.per_day_cents, SPENT, principal, now)
@@ -46,10 +47,12 @@ def _budgets(
     for period, most in (limits.max_limit_cents or {}).items():
         yield from _fixed(f"cards.max_limit_cents.{period}", most)
     yield from _of_user(db, "rates.asks_per_minute", limits.asks_per_minute, ASKS, principal, now)
-    yield from _of_user(db, "rates.mutations_per_hour", limits.mutations_per_hour, MUTATIONS, recorded, now)
+    yield from _of_user(db, "rates.mutations_per_hour", limits.mutations_per_hour, MUTATIONS, audit_principal, now)
     yield from _fixed("rates.reveals_per_card_per_day", limits.reveals_per_card_per_day)
     yield from _total(db, "rates.total.asks_per_minute", limits.total_asks_per_minute, ASKS, principal, now)
-    yield from _total(db, "rates.total.mutations_per_hour", limits.total_mutations_per_hour, MUTATIONS, recorded, now)
+    yield from _total(
+        db, "rates.total.mutations_per_hour", limits.total_mutations_per_hour, MUTATIONS, audit_principal, now
+    )
 
 
 def _fixed(limit: str, most: int | None) -> Iterator[Budget]:

@@ -15,13 +15,13 @@ from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.passphrase import Passphrase
-from machines_mcp.permissions.passphrase_tries import Way
+from machines_mcp.permissions.passphrase_tries import PassphrasePlace
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.freeze import Frozen
 
-_WAYS: dict[Channel, Way] = {"desk": "desk", "form": "desk", "terminal": "terminal"}
-"""The channels that ask for the passphrase, and the way by which it is typed there."""
+_PLACES: dict[Channel, PassphrasePlace] = {"desk": "desk", "form": "desk", "terminal": "terminal"}
+"""The channels that ask for the passphrase, and the place where it is typed."""
 
 
 class ApprovalChannels:
@@ -110,11 +110,11 @@ class ApprovalChannels:
         except Frozen:
             return "frozen"
 
-    async def check_passphrase(self, passphrase: Secret | None, way: Way = "desk") -> Decision:
+    async def check_passphrase(self, passphrase: Secret | None, place: PassphrasePlace = "desk") -> Decision:
         """Check the passphrase without approving anything, for example to sign in to the desk."""
         if not self._needs_passphrase:
             return "granted"
-        answer = await self._passphrase.check(passphrase or Secret(""), way)
+        answer = await self._passphrase.check(passphrase or Secret(""), place)
         return "granted" if answer == "right" else answer
 
     def _allowed(self, approval: Approval, channel: Channel) -> bool:
@@ -126,7 +126,7 @@ class ApprovalChannels:
 
     async def _missing(self, channel: Channel, passphrase: Secret | None) -> Decision | None:
         """Return why the passphrase check fails, or None if it passes."""
-        if self._needs_passphrase and channel not in _WAYS:
+        if self._needs_passphrase and channel not in _PLACES:
             return None if await self._passphrase.is_set() else "unset"
-        decision = await self.check_passphrase(passphrase, _WAYS.get(channel, "desk"))
+        decision = await self.check_passphrase(passphrase, _PLACES.get(channel, "desk"))
         return None if decision == "granted" else decision

@@ -62,7 +62,7 @@ def build_guard(
     policy: Policy,
     principal: Principal,
     *,
-    standing_yes: bool = False,
+    approves_all: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Guard:
     """Build the guard of a state folder for the principal's users, and connect its parts.
@@ -91,10 +91,10 @@ def build_guard(
         if broken is not None:
             raise LimitExceeded(broken)
 
-    recorded = cache(lambda: audit.recorded(principal))
+    audit_principal = cache(lambda: audit.recorded_principal(principal))
 
     def left(db: sqlite3.Connection) -> tuple[Budget, ...]:
-        return budgets(db, policy.limits, principal, recorded(), clock())
+        return budgets(db, policy.limits, principal, audit_principal(), clock())
 
     locks = ProcessLocks(store.folder)
     journal = Journal(store, state_key(store.folder, "journal"), locks, principal, clock=clock)
@@ -112,7 +112,7 @@ def build_guard(
     )
     channels = ApprovalChannels(approvals, policy, passphrase)
     freezes = Freezes(store, audit.append_in, channels, principal, clock)
-    authorizer = Authorizer(policy, approvals, channels, freezes, audit, standing_yes=standing_yes)
+    authorizer = Authorizer(policy, approvals, channels, freezes, audit, approves_all=approves_all)
     pending = PendingWorkReader(store, principal, left, clock)
     clock_check = ClockCheck(store, audit.append_in, clock)
     return Guard(

@@ -36,19 +36,19 @@ def exceeded_limit(
     details: ApprovalDetails,
     now: float,
     own: str | None,
-    recorded: Callable[[str], str],
+    audit_id: Callable[[str], str],
 ) -> str | None:
     """Return the policy path of the first limit the call would exceed, or `clock.set_back`; None if it may run.
 
     `now` is in seconds since the epoch. `own` is the id of the call's existing approval, which does not count against
-    itself. `recorded` returns an id as the audit log has it. A call allowed without approval is checked once, just
+    itself. `audit_id` returns an id as the audit log has it. A call allowed without approval is checked once, just
     before it runs, as at `ask`.
     """
     if stage == "wait":
         waiting = used(db, WAITING, now, user_id=call_request.user_id)
         return "approval.waiting_per_user" if waiting >= policy.limits.waiting_per_user else None
     if call_request.action_class is ActionClass.READ:
-        return _verification(db, policy, details, now, recorded) if details.sink == "none" else None
+        return _verification(db, policy, details, now, audit_id) if details.sink == "none" else None
     if stage == "grant":
         return _sums(db, policy.limits, call_request, details, now, own)
     # Closing a card can't be undone, but it protects: a clock must not prevent it.
@@ -60,7 +60,7 @@ def exceeded_limit(
         or _destination(limits, details)
         or _sums(db, limits, call_request, details, now, own)
         or _reveal(db, policy, call_request, details, now, own)
-        or _rates(db, policy, call_request, now, own, recorded(call_request.user_id))
+        or _rates(db, policy, call_request, now, own, audit_id(call_request.user_id))
     )
 
 
@@ -114,11 +114,11 @@ def _sums(
 
 
 def _verification(
-    db: sqlite3.Connection, policy: Policy, details: ApprovalDetails, now: float, recorded: Callable[[str], str]
+    db: sqlite3.Connection, policy: Policy, details: ApprovalDetails, now: float, audit_id: Callable[[str], str]
 ) -> str | None:
     # Counted apart from the reveals that show a card, so that a model can't use those up.
     most = policy.limits.reveals_per_card_per_day
-    if most is not None and used(db, VERIFICATIONS, now, card_id=recorded(details.card_id or "")) >= most:
+    if most is not None and used(db, VERIFICATIONS, now, card_id=audit_id(details.card_id or "")) >= most:
         return "rates.reveals_per_card_per_day"
     return None
 
@@ -148,7 +148,7 @@ def _rates(
     call_request: CallRequest,
     now: float,
     own: str | None,
-    recorded: str,
+    audit_user_id: str,
 ) -> str | None:
     limits = policy.limits
     # Nobody is asked if the approval exists already or the policy allows the call.
@@ -157,7 +157,7 @@ def _rates(
             return "rates.asks_per_minute"
         if _at_least(limits.total_asks_per_minute, db, ASKS, now, None):
             return "rates.total.asks_per_minute"
-    if _at_least(limits.mutations_per_hour, db, MUTATIONS, now, recorded):
+    if _at_least(limits.mutations_per_hour, db, MUTATIONS, now, audit_user_id):
         return "rates.mutations_per_hour"
     if _at_least(limits.total_mutations_per_hour, db, MUTATIONS, now, None):
         return "rates.total.mutations_per_hour"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio.to_thread
 
-from machines_mcp.permissions.passphrase_tries import PassphraseTries, Way
+from machines_mcp.permissions.passphrase_tries import PassphrasePlace, PassphraseTries
 from machines_mcp.redaction.scrypt import KEY_BYTES, N, derive_key, has_key
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.audit_log import AuditEntry
@@ -33,7 +33,7 @@ _N = N
 _SALT_BYTES = 16
 _HEX = {"salt": 2 * _SALT_BYTES, "key": 2 * KEY_BYTES}
 
-Answer = Literal["right", "wrong", "delayed", "unset"]
+PassphraseResult = Literal["right", "wrong", "delayed", "unset"]
 """`delayed`: after a wrong try, the next one must wait. Not even the right passphrase was checked."""
 
 
@@ -105,8 +105,8 @@ class Passphrase:
                 " Remove the file, then set a new passphrase with machines-mcp passphrase."
             ) from None
 
-    async def check(self, passphrase: Secret, way: Way) -> Answer:
-        """Check the passphrase, one try of a way at a time in all processes.
+    async def check(self, passphrase: Secret, place: PassphrasePlace) -> PassphraseResult:
+        """Check the passphrase, one try at a time for each place, across processes.
 
         Raises:
             StoreUnavailable: The verifier can't be read or the try can't be counted. Nothing may be decided then.
@@ -114,13 +114,13 @@ class Passphrase:
         verifier = await self.verifier()
         if verifier is None:
             return "unset"
-        if await self.tries.begin(way) > 0:
+        if await self.tries.begin(place) > 0:
             return "delayed"
         right = await anyio.to_thread.run_sync(verifier.matches, passphrase)
-        await self.tries.end(way, right=right)
+        await self.tries.end(place, right=right)
         return "right" if right else "wrong"
 
-    async def set(self, passphrase: Secret, old: Secret | None = None) -> Answer:
+    async def set(self, passphrase: Secret, old: Secret | None = None) -> PassphraseResult:
         """Store a verifier of this passphrase. Returns `right`, or why the `old` passphrase was not accepted.
 
         Raises:
@@ -146,7 +146,7 @@ class Passphrase:
             raise StoreUnavailable from None
         return "right"
 
-    async def _permission_to_set(self, old: Secret | None) -> Answer:
+    async def _permission_to_set(self, old: Secret | None) -> PassphraseResult:
         if old is None:
             # Nobody typed one, so this is no try.
             return "wrong" if await self.is_set() else "unset"

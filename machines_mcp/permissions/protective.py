@@ -16,20 +16,20 @@ PROTECTIVE = "protective"
 # Rows from the future are from a clock that was ahead. They must not hold a call that protects.
 _USED = (
     "SELECT (SELECT count(*) FROM audit WHERE at > :now - 3600 AND at <= :now + :slack AND verdict = 'executing'"
-    " AND code = :code AND coalesce(user_id, '') = :recorded)"
+    " AND code = :code AND coalesce(user_id, '') = :audit_user_id)"
     " + (SELECT count(*) FROM approvals WHERE state IN ('waiting', 'granted') AND expires_at > :now"
     " AND user_id = :user AND id IS NOT :own AND json_extract(details, '$.protective'))"
 )
 
 
 def exceeded_rate(
-    db: sqlite3.Connection, most: int, user_id: str, recorded: str, now: float, own: str | None
+    db: sqlite3.Connection, most: int, user_id: str, audit_user_id: str, now: float, own: str | None
 ) -> str | None:
     """Return the policy path of the rate if this call of the user would exceed it, else None.
 
-    Locks of the last hour and waiting approvals of locks count, except the call's `own` approval. `recorded` is the
-    user's id in the audit log.
+    Locks of the last hour and waiting approvals of locks count, except the call's `own` approval. `audit_user_id` is
+    the user's id in the audit log.
     """
     given = {"now": now, "slack": CLOCK_SLACK_SECONDS, "code": PROTECTIVE}
-    given |= {"user": user_id, "recorded": recorded, "own": own}
+    given |= {"user": user_id, "audit_user_id": audit_user_id, "own": own}
     return "rates.locks_per_hour" if int(db.execute(_USED, given).fetchone()[0]) >= most else None

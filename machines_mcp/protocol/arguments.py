@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from machines_mcp.protocol.approval_arguments import NAMES, ApprovalArguments, taken_from
-from machines_mcp.protocol.coercion import read, schema_of
+from machines_mcp.protocol.coercion import coerce_arguments, schema_of
 from machines_mcp.protocol.errors import Code, FieldError, ToolError
 from machines_mcp.protocol.tool import Input, Tool
 from machines_mcp.redaction.characters import character_fault
@@ -99,7 +99,7 @@ def _found(tool: Tool, raw: dict[str, Any], pinned_user: str | None) -> tuple[In
 
 
 def _validated(model: type[In], raw: Mapping[str, Any]) -> tuple[In | None, list[FieldError]]:
-    values = read(model, raw)
+    values = coerce_arguments(model, raw)
     unshown = _text_faults(model, values)
     found, faults = None, list[FieldError]()
     try:

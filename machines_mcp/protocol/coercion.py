@@ -28,7 +28,7 @@ _MAX_JSON = 10_000
 Schema: TypeAlias = Mapping[str, Any]
 
 
-def read(model: type[Input], raw: Mapping[str, Any]) -> dict[str, Any]:
+def coerce_arguments(model: type[Input], raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments in the forms of the model's schema. Others stay unchanged, and validation refuses them."""
     schema = schema_of(model)
     required, properties = schema.get("required", ()), schema["properties"]

@@ -20,7 +20,7 @@ from machines_mcp.redaction.foreign_text import shortened
 
 ANSWER_SECONDS = 50.0
 
-Answer = Literal["yes", "no", "nothing"]
+DialogAnswer = Literal["yes", "no", "nothing"]
 Dialog = Literal["result", "request"]
 """Whether the elicitation goes in the result of the call, or in a separate request (older clients)."""
 
@@ -85,13 +85,13 @@ def question_result(question: str, approval_id: str) -> types.InputRequiredResul
     return types.InputRequiredResult(input_requests={_KEY: types.ElicitRequest(params=form)}, request_state=approval_id)
 
 
-def read_answer(params: types.CallToolRequestParams) -> Answer:
+def read_answer(params: types.CallToolRequestParams) -> DialogAnswer:
     """Return the response that a modern client sent with its repeated call."""
     answer = (params.input_responses or {}).get(_KEY)
     return _verdict(answer) if isinstance(answer, types.ElicitResult) else "nothing"
 
 
-async def ask(ctx: ServerRequestContext[Any, Any], question: str) -> Answer:
+async def ask(ctx: ServerRequestContext[Any, Any], question: str) -> DialogAnswer:
     """Send an elicitation request to an older client and wait at most 50 seconds for the response."""
     try:
         with anyio.move_on_after(ANSWER_SECONDS):
@@ -122,7 +122,7 @@ def _untraced() -> AbstractContextManager[Span]:
     return use_span(NonRecordingSpan(SpanContext(1, 1, is_remote=False)))
 
 
-def _verdict(answer: types.ElicitResult) -> Answer:
+def _verdict(answer: types.ElicitResult) -> DialogAnswer:
     """Return `yes` only for an accepted form that says `approve` and nothing else."""
     if answer.action == "decline" or (answer.action == "accept" and answer.content == _REFUSE):
         return "no"

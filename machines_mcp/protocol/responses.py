@@ -14,7 +14,7 @@ from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.result_size import fits, shortened
 from machines_mcp.protocol.tool import Output
 from machines_mcp.protocol.tool_call import ToolCall
-from machines_mcp.redaction.foreign_text import LOOK, Look
+from machines_mcp.redaction.foreign_text import MASK_KEY, Mask
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.verbatim import collect_identifiers, collect_verbatim
 
@@ -37,8 +37,8 @@ def tool_run(output: Output, output_filter: OutputFilter, user_id: str) -> ToolR
 
     Upstream's texts are masked. An id can't be masked, so one that repeats the user's identity data is left out.
     """
-    look: Look = partial(output_filter.look, user_id)
-    kept = output.model_dump(mode="json", exclude_none=True, context={LOOK: look})
+    mask: Mask = partial(output_filter.mask_text, user_id)
+    kept = output.model_dump(mode="json", exclude_none=True, context={MASK_KEY: mask})
     echoes = output_filter.identity_echoes
     repeated = {value for value in collect_identifiers(output) if echoes.found_in(user_id, value)}
     kept = _without(kept, repeated) if repeated else kept

@@ -47,7 +47,7 @@ class ToolCall:
     """The id of that request; None if it expects no response."""
     approval_id: str | None = None
     """The approval that the call continues."""
-    answer: elicitation.Answer | None = None
+    answer: elicitation.DialogAnswer | None = None
     """The dialog's answer that came with the call."""
     wait_seconds: int = 0
     """How long the call waits for a person's decision."""

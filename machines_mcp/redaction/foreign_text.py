@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
     from pydantic_core.core_schema import SerializationInfo
 
-Look: TypeAlias = Callable[[str, bool], str]
+Mask: TypeAlias = Callable[[str, bool], str]
 """Returns a text with everything masked that must not be shown. The flag says whether the text will be cut."""
-LOOK = "look"
-"""The name in the context of `model_dump` of the `Look` for the texts of an output."""
+MASK_KEY = "mask"
+"""The name in the context of `model_dump` of the `Mask` for the texts of an output."""
 # How many characters are looked at beyond those that are shown.
 _MARGIN = 100_000
 
 
-def look_alone(text: str, cut: bool) -> str:
-    """Mask what can be recognized by its form. The usual `Look` where no secrets are known."""
+def mask_by_form(text: str, cut: bool) -> str:
+    """Mask what can be recognized by its form. The usual `Mask` where no secrets are known."""
     return masked_text(text)
 
 
-def shortened(text: str, limit: int, look: Look = look_alone) -> str:
+def shortened(text: str, limit: int, mask: Mask = mask_by_form) -> str:
     """Return text from outside, masked and then cut to `limit` characters."""
     # A plain string: a `ForeignText` that needs no change would stay one, and stored details can't contain it.
     whole = str(shown(text if len(text) <= limit + _MARGIN else _without_half(text[: limit + _MARGIN])))
-    return cut(look(whole, len(whole) > limit), limit)
+    return cut(mask(whole, len(whole) > limit), limit)
 
 
 def cut(text: str, limit: int) -> str:
@@ -86,4 +86,4 @@ class ForeignText(str):
 
 
 def _written(text: ForeignText, info: SerializationInfo) -> str:
-    return shortened(text, text.limit, (info.context or {}).get(LOOK, look_alone))
+    return shortened(text, text.limit, (info.context or {}).get(MASK_KEY, mask_by_form))

@@ -128,8 +128,8 @@ class OutputFilter:
             self._raise_alarm("output_filter.exact")
         return found
 
-    def look(self, user_id: str, text: str, cut: bool) -> str:
-        """Return upstream's text for a user with everything masked that must not be shown: a `Look`.
+    def mask_text(self, user_id: str, text: str, cut: bool) -> str:
+        """Return upstream's text for a user with everything masked that must not be shown: a `Mask`.
 
         A text that will be cut is hidden if it contains a known secret, because half of one is not recognized later.
         Raises the same alarms as `filtered`.

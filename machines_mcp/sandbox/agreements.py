@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from machines_mcp.sandbox.envelope import Answer
+from machines_mcp.sandbox.envelope import Success
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -24,12 +24,12 @@ AGREEMENTS: Final = (
 )
 
 
-def read(call: Call) -> Answer:
+def read(call: Call) -> Success:
     """GET /agreements."""
-    return Answer(_view(call, call.user), "agreements")
+    return Success(_view(call, call.user), "agreements")
 
 
-def accept(call: Call) -> Answer:
+def accept(call: Call) -> Success:
     """POST /agreements: accept all of them. A repeat keeps the time of the first acceptance."""
     fields = call.body()
     fields.require("accepted")
@@ -39,7 +39,7 @@ def accept(call: Call) -> Answer:
     if user.agreements_at is None:
         user = replace(user, agreements_at=call.now)
         call.state.db.execute("UPDATE users SET agreements_at = ? WHERE user_id = ?", (call.now, user.user_id))
-    return Answer(_view(call, user), "agreements accepted")
+    return Success(_view(call, user), "agreements accepted")
 
 
 def _view(call: Call, user: User) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from machines_mcp.sandbox import control_page, pages
 from machines_mcp.sandbox.body import read_body
 from machines_mcp.sandbox.call import Incoming
 from machines_mcp.sandbox.control import CONTROLS, summary
-from machines_mcp.sandbox.envelope import Answer, Refusal, not_found, wire
+from machines_mcp.sandbox.envelope import Refusal, Success, not_found, wire
 from machines_mcp.sandbox.fault_responses import broken
 from machines_mcp.sandbox.fields import parse_body, parse_query
 from machines_mcp.sandbox.html_page import HEADERS
@@ -78,7 +78,7 @@ def _operation(operation: Operation, state: State, origin: str) -> Endpoint:
     return endpoint
 
 
-def _control(handle: Callable[..., Answer], state: State) -> Endpoint:
+def _control(handle: Callable[..., Success], state: State) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         if request.headers.get("content-type", "").startswith(control_page.FORM):
             return await _pressed(request, handle, state)
@@ -93,7 +93,7 @@ def _control(handle: Callable[..., Answer], state: State) -> Endpoint:
     return endpoint
 
 
-async def _pressed(request: Request, handle: Callable[..., Answer], state: State) -> Response:
+async def _pressed(request: Request, handle: Callable[..., Success], state: State) -> Response:
     """Handle a form of the control page. Only that page may send it; a refusal is shown on the page."""
     _check_page(request)
     try:
@@ -141,7 +141,7 @@ def _guarded(endpoint: Endpoint, origin: str) -> Endpoint:
     return guarded
 
 
-def _answered(request: Request, answer: Answer) -> Response:
+def _answered(request: Request, answer: Success) -> Response:
     return Response(wire(answer.envelope(), request.headers), media_type="application/json")
 
 

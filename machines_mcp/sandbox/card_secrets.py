@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from machines_mcp.sandbox import cards
-from machines_mcp.sandbox.envelope import Answer, conflict
+from machines_mcp.sandbox.envelope import Success, conflict
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -20,7 +20,7 @@ SESSION_SECONDS: Final = 300
 _SEALED_AS: Final = "secrets session key"
 
 
-def open_session(call: Call) -> Answer:
+def open_session(call: Call) -> Success:
     """POST /cards/secrets/session: valid for all of the user's cards for five minutes."""
     call.body()
     session_id, key = str(uuid.uuid4()), secrets.token_hex(16)
@@ -31,10 +31,10 @@ def open_session(call: Call) -> Answer:
         secret_key=call.state.seal(key, _SEALED_AS),
         expires_at=call.now + SESSION_SECONDS,
     )
-    return Answer({"sessionId": session_id, "secretKey": key}, "secrets session created")
+    return Success({"sessionId": session_id, "secretKey": key}, "secrets session created")
 
 
-def read(call: Call) -> Answer:
+def read(call: Call) -> Success:
     """POST /cards/{cardId}/secrets."""
     card = cards.find(call, call.named("cardId"))
     session_id, key = _session(call)
@@ -50,7 +50,7 @@ def read(call: Call) -> Answer:
         "brand": cards.BRAND,
         "keyId": hashlib.sha256(session_id.encode()).hexdigest()[:16],
     }
-    return Answer(data, "card secrets")
+    return Success(data, "card secrets")
 
 
 def _session(call: Call) -> tuple[str, bytes]:

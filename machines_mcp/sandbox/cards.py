@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox.card_numbers import new_cvc, new_number
 from machines_mcp.sandbox.contracts import contracts_of
-from machines_mcp.sandbox.envelope import Answer, conflict, not_found
+from machines_mcp.sandbox.envelope import Success, conflict, not_found
 from machines_mcp.sandbox.fields import MAX_CENTS
 from machines_mcp.sandbox.idempotency import once
 from machines_mcp.sandbox.labels import encrypted_field
@@ -38,14 +38,14 @@ DEFAULT_PAGE: Final = 50
 SEALED_AS: Final = "card number and cvc"
 
 
-def create(call: Call) -> Answer:
+def create(call: Call) -> Success:
     """POST /cards."""
     fields = call.body()
     labels, limit = _labels(fields), _limit(fields)
     return once(call, "cards", lambda: _create(call, labels, limit))
 
 
-def _create(call: Call, labels: dict[str, Any], limit: tuple[int, str] | None) -> Answer:
+def _create(call: Call, labels: dict[str, Any], limit: tuple[int, str] | None) -> Success:
     number = new_number()
     card_id = str(uuid.uuid4())
     today = datetime.fromtimestamp(call.now, UTC)
@@ -65,10 +65,10 @@ def _create(call: Call, labels: dict[str, Any], limit: tuple[int, str] | None) -
         limit_frequency=limit_frequency,
         labels=json.dumps(labels),
     )
-    return Answer(_view(call, find(call, card_id)), "card created")
+    return Success(_view(call, find(call, card_id)), "card created")
 
 
-def list_all(call: Call) -> Answer:
+def list_all(call: Call) -> Success:
     """GET /cards: newest first, including closed cards."""
     fields = call.query()
     limit = fields.optional_integer("limit", least=1, most=100) or DEFAULT_PAGE
@@ -81,15 +81,15 @@ def list_all(call: Call) -> Answer:
     data: dict[str, Any] = {"cards": [_view(call, row) for row in rows[:limit]]}
     if len(rows) > limit:
         data["nextCursor"] = str(rows[limit - 1]["position"])
-    return Answer(data, "card list" if rows else "no cards")
+    return Success(data, "card list" if rows else "no cards")
 
 
-def read(call: Call) -> Answer:
+def read(call: Call) -> Success:
     """GET /cards/{cardId}."""
-    return Answer(_view(call, find(call, call.named("cardId"))), "card")
+    return Success(_view(call, find(call, call.named("cardId"))), "card")
 
 
-def update(call: Call) -> Answer:
+def update(call: Call) -> Success:
     """PATCH /cards/{cardId}: change only the given fields."""
     card_id = call.named("cardId")
     row = find(call, card_id)
@@ -107,10 +107,10 @@ def update(call: Call) -> Answer:
         " WHERE card_id = ?",
         (status, deleted_at, *limit, json.dumps(labels), card_id),
     )
-    return Answer(_view(call, find(call, card_id)), "card updated")
+    return Success(_view(call, find(call, card_id)), "card updated")
 
 
-def delete(call: Call) -> Answer:
+def delete(call: Call) -> Success:
     """DELETE /cards/{cardId}: close the card. A repeat returns the same response."""
     card_id = call.named("cardId")
     row = find(call, card_id)
@@ -120,7 +120,7 @@ def delete(call: Call) -> Answer:
         )
         row = find(call, card_id)
     data = {"cardId": card_id, "status": row["status"], "deletedAt": call.iso(row["deleted_at"])}
-    return Answer(data, "card deleted")
+    return Success(data, "card deleted")
 
 
 def find(call: Call, card_id: str) -> sqlite3.Row:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from machines_mcp.sandbox import cards, deposits, kyc, ledger, signatures, users
 from machines_mcp.sandbox.clock import iso
 from machines_mcp.sandbox.cursors import read_cursor, write_cursor
-from machines_mcp.sandbox.envelope import Answer, not_found
+from machines_mcp.sandbox.envelope import Success, not_found
 from machines_mcp.sandbox.faults import Fault
 from machines_mcp.sandbox.fields import MAX_CENTS
 from machines_mcp.sandbox.operations import OPERATIONS
@@ -27,7 +27,7 @@ DEFAULT_USERS: Final = 50
 MAX_USERS: Final = 200
 
 
-def summary(state: State, fields: Fields) -> Answer:
+def summary(state: State, fields: Fields) -> Success:
     """GET /control ?limit=&cursor=: list the newest users and their progress: `limit` users (default 50) and as many
     cards and deposits of each. Each `leftOff` counts the older ones. The response contains no secrets.
     """
@@ -51,7 +51,7 @@ def summary(state: State, fields: Fields) -> Answer:
     }
     if left_off:
         data["nextCursor"] = write_cursor(rows[-1]["created_at"], rows[-1]["user_id"])
-    return Answer(data, "state")
+    return Success(data, "state")
 
 
 def _user(state: State, user_id: str, limit: int) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _user(state: State, user_id: str, limit: int) -> dict[str, Any]:
     }
 
 
-def decide_kyc(state: State, fields: Fields) -> Answer:
+def decide_kyc(state: State, fields: Fields) -> Success:
     """POST /control/kyc {userId, decision, reason?}: set the KYC status to any of the nine."""
     user_id = fields.text("userId", most=120)
     decision = fields.choice("decision", kyc.DECISIONS)
@@ -90,27 +90,27 @@ def decide_kyc(state: State, fields: Fields) -> Answer:
     if users.find(state, user_id) is None:
         raise not_found()
     user = kyc.decide(state, user_id, decision, reason)
-    return Answer({"userId": user_id, "status": user.kyc_status}, "kyc decided")
+    return Success({"userId": user_id, "status": user.kyc_status}, "kyc decided")
 
 
-def complete_deposit(state: State, fields: Fields) -> Answer:
+def complete_deposit(state: State, fields: Fields) -> Success:
     """POST /control/deposits {depositId}: complete the deposit now."""
     deposit_id = fields.text("depositId")
     if not deposits.complete(state, deposit_id):
         raise not_found()
-    return Answer({"depositId": deposit_id}, "deposit completed")
+    return Success({"depositId": deposit_id}, "deposit completed")
 
 
-def execute_withdrawal(state: State, fields: Fields) -> Answer:
+def execute_withdrawal(state: State, fields: Fields) -> Success:
     """POST /control/withdrawals {userId}: execute the user's live signature on chain."""
     user_id = fields.text("userId", most=120)
     cents = signatures.execute(state, user_id)
     if cents is None:
         raise not_found()
-    return Answer({"userId": user_id, "amountCents": cents}, "withdrawal executed")
+    return Success({"userId": user_id, "amountCents": cents}, "withdrawal executed")
 
 
-def spend(state: State, fields: Fields) -> Answer:
+def spend(state: State, fields: Fields) -> Success:
     """POST /control/spend {cardId, amountCents, merchantName?}: charge the card; `approved` is false if declined."""
     card_id = fields.text("cardId")
     cents = fields.integer("amountCents", least=1, most=MAX_CENTS)
@@ -129,7 +129,7 @@ def spend(state: State, fields: Fields) -> Answer:
         merchant_name=merchant,
     )
     data = {"approved": reason is None, "reason": reason, "transactionId": entry_id}
-    return Answer(data, "spend declined" if reason else "spend approved")
+    return Success(data, "spend declined" if reason else "spend approved")
 
 
 def _decline_reason(state: State, card: Any, cents: int) -> str | None:
@@ -152,13 +152,13 @@ def _decline_reason(state: State, card: Any, cents: int) -> str | None:
     return "card_limit" if spent + cents > card["limit_cents"] else None
 
 
-def advance_clock(state: State, fields: Fields) -> Answer:
+def advance_clock(state: State, fields: Fields) -> Success:
     """POST /control/clock {advanceSeconds}: move the clock forward by 1 second to 10 years."""
     state.advance(fields.integer("advanceSeconds", least=1, most=10 * 366 * 86_400))
-    return Answer({"now": iso(state.clock.now()), "clockAheadSeconds": state.clock.offset}, "clock advanced")
+    return Success({"now": iso(state.clock.now()), "clockAheadSeconds": state.clock.offset}, "clock advanced")
 
 
-def arm_fault(state: State, fields: Fields) -> Answer:
+def arm_fault(state: State, fields: Fields) -> Success:
     """POST /control/faults {kind, path, method?, exact?, calls?, status?, code?, retryAfter?, delaySeconds?, patch?}:
     fail the next calls of a documented path, or of all paths that begin with it. `/cards/{cardId}` matches any card.
     `patch` is a list of {op, path, value} as in RFC 6902 (add, replace, remove) on the envelope; `raw` instead of
@@ -167,7 +167,7 @@ def arm_fault(state: State, fields: Fields) -> Answer:
     fault = Fault.of(fields)
     _check_reaches(fault, fields)
     state.faults.arm(fault)
-    return Answer({"faults": state.faults.view()}, "fault armed")
+    return Success({"faults": state.faults.view()}, "fault armed")
 
 
 def _check_reaches(fault: Fault, fields: Fields) -> None:
@@ -182,51 +182,51 @@ def _check_reaches(fault: Fault, fields: Fields) -> None:
         fields.refuse("method", f"must be a method of this path; methods: {', '.join(methods)}")
 
 
-def list_faults(state: State, fields: Fields) -> Answer:
+def list_faults(state: State, fields: Fields) -> Success:
     """GET /control/faults: list the armed faults and the calls left of each."""
-    return Answer({"faults": state.faults.view()}, "faults")
+    return Success({"faults": state.faults.view()}, "faults")
 
 
-def clear_faults(state: State, fields: Fields) -> Answer:
+def clear_faults(state: State, fields: Fields) -> Success:
     """POST /control/faults/clear: disarm all faults."""
     state.faults.clear()
-    return Answer({"faults": []}, "faults cleared")
+    return Success({"faults": []}, "faults cleared")
 
 
-def limit_rate(state: State, fields: Fields) -> Answer:
+def limit_rate(state: State, fields: Fields) -> Success:
     """POST /control/rate {calls, windowSeconds?}: limit the calls per window; 0 removes the limit."""
     calls = fields.integer("calls", least=0, most=100_000)
     state.rate.set(calls, fields.optional_integer("windowSeconds", least=1, most=86_400) or 60)
-    return Answer({"rateLimit": state.rate.view()}, "rate limit set")
+    return Success({"rateLimit": state.rate.view()}, "rate limit set")
 
 
-def provision_slowly(state: State, fields: Fields) -> Answer:
+def provision_slowly(state: State, fields: Fields) -> Success:
     """POST /control/provisioning {slow}: if true, the contract is still missing at each user's first deposit."""
     state.provisioning.slow(fields.flag("slow"))
-    return Answer({"slowProvisioning": state.provisioning.is_slow}, "provisioning set")
+    return Success({"slowProvisioning": state.provisioning.is_slow}, "provisioning set")
 
 
-def honour_keys(state: State, fields: Fields) -> Answer:
+def honour_keys(state: State, fields: Fields) -> Success:
     """POST /control/keys {honoured}: if false, ignore Idempotency-Key and execute every request."""
     state.keys.honoured = fields.flag("honoured")
-    return Answer({"keysHonoured": state.keys.honoured}, "keys set")
+    return Success({"keysHonoured": state.keys.honoured}, "keys set")
 
 
-def write_salts(state: State, fields: Fields) -> Answer:
+def write_salts(state: State, fields: Fields) -> Success:
     """POST /control/salts {form}: write the salts of withdrawals as `base64` (the default), `hex` with 0x, or `bytes`,
     a list of 32 numbers.
     """
     state.salts.form = fields.choice("form", SALT_FORMS)
-    return Answer({"saltForm": state.salts.form}, "salts set")
+    return Success({"saltForm": state.salts.form}, "salts set")
 
 
-def reset(state: State, fields: Fields) -> Answer:
+def reset(state: State, fields: Fields) -> Success:
     """POST /control/reset: delete all users and disarm everything. The partner key and the clock stay."""
     state.empty()
-    return Answer({}, "state emptied")
+    return Success({}, "state emptied")
 
 
-CONTROLS: Final[tuple[tuple[str, str, Callable[[State, Fields], Answer]], ...]] = (
+CONTROLS: Final[tuple[tuple[str, str, Callable[[State, Fields], Success]], ...]] = (
     ("GET", "", summary),
     ("POST", "/kyc", decide_kyc),
     ("POST", "/deposits", complete_deposit),

@@ -9,7 +9,7 @@ from machines_mcp.sandbox import assets, ledger, prices
 from machines_mcp.sandbox.addresses import new_address, new_memo
 from machines_mcp.sandbox.assets import SETTLED, Pair
 from machines_mcp.sandbox.contracts import contract_holding
-from machines_mcp.sandbox.envelope import Answer, not_found
+from machines_mcp.sandbox.envelope import Success, not_found
 from machines_mcp.sandbox.idempotency import once
 from machines_mcp.sandbox.wallets import check_wallet
 
@@ -31,17 +31,17 @@ _RECENT_SECONDS: Final = 3600
 MAX_LISTED: Final = 200
 
 
-def list_assets(call: Call) -> Answer:
+def list_assets(call: Call) -> Success:
     """GET /deposits/assets."""
-    return Answer({"assets": assets.listing(call.query())}, "deposit assets")
+    return Success({"assets": assets.listing(call.query())}, "deposit assets")
 
 
-def read_range(call: Call) -> Answer:
+def read_range(call: Call) -> Success:
     """POST /deposits/range."""
-    return Answer({"range": _range(call, assets.pair_of(call.body()))}, "deposit range")
+    return Success({"range": _range(call, assets.pair_of(call.body()))}, "deposit range")
 
 
-def estimate(call: Call) -> Answer:
+def estimate(call: Call) -> Success:
     """POST /deposits/estimate."""
     fields = call.body()
     pair = assets.pair_of(fields)
@@ -56,10 +56,10 @@ def estimate(call: Call) -> Answer:
         "estimatedToAmount": prices.in_cents(ticker, amount, exchanged=pair not in SETTLED) / 100,
         "rateId": str(uuid.uuid4()) if pair not in SETTLED else None,
     }
-    return Answer({"estimate": data}, "deposit estimate")
+    return Success({"estimate": data}, "deposit estimate")
 
 
-def create(call: Call) -> Answer:
+def create(call: Call) -> Success:
     """POST /deposits."""
     fields = call.body()
     pair = assets.pair_of(fields)
@@ -71,7 +71,7 @@ def create(call: Call) -> Answer:
     return once(call, "deposits", lambda: _create(call, pair, amount))
 
 
-def _create(call: Call, pair: Pair, amount: float | None) -> Answer:
+def _create(call: Call, pair: Pair, amount: float | None) -> Success:
     call.state.provisioning.check(call.user.user_id, call.now)
     exchanged = pair not in SETTLED
     amount = prices.worth(pair.ticker, UNSTATED_CENTS) if amount is None else amount
@@ -95,13 +95,13 @@ def _create(call: Call, pair: Pair, amount: float | None) -> Answer:
     return _answer(call, _find(call, deposit_id), "deposit created")
 
 
-def read(call: Call) -> Answer:
+def read(call: Call) -> Success:
     """GET /deposits/{depositId}."""
     row = _find(call, call.named("depositId"))
     return _answer(call, row, f"deposit {_stage(row, call.now)[0]}")
 
 
-def list_all(call: Call) -> Answer:
+def list_all(call: Call) -> Success:
     """GET /deposits: newest first, at most 200. `active` omits deposits completed over an hour ago."""
     scope = call.query().optional_choice("scope", ("active", "all")) or "active"
     since = call.now - _RECENT_SECONDS if scope == "active" else 0.0
@@ -112,7 +112,7 @@ def list_all(call: Call) -> Answer:
         " ORDER BY created_at DESC, deposit_id LIMIT ?",
         *(call.user.user_id, made_since, since, MAX_LISTED),
     )
-    return Answer({"deposits": [_view(call, row) for row in rows]}, "deposits")
+    return Success({"deposits": [_view(call, row) for row in rows]}, "deposits")
 
 
 def complete(state: State, deposit_id: str) -> bool:
@@ -146,10 +146,10 @@ def _stage(row: sqlite3.Row, now: float) -> tuple[str, float, float | None]:
     return stages[index], row["created_at"] + index * length, row["created_at"] + (index + 1) * length
 
 
-def _answer(call: Call, row: sqlite3.Row, summary: str) -> Answer:
+def _answer(call: Call, row: sqlite3.Row, summary: str) -> Success:
     _, _, next_at = _stage(row, call.now)
     wait = None if next_at is None else int((next_at - call.now) * 1000) + 1
-    return Answer({"deposit": _view(call, row)}, summary, wait)
+    return Success({"deposit": _view(call, row)}, summary, wait)
 
 
 def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:

@@ -14,7 +14,7 @@ CALL_ID: Final = "x-open-responses-call-id"
 
 
 @dataclass(frozen=True)
-class Answer:
+class Success:
     """A success response: `data`, a short lower-case summary, and when to poll again if work is in progress."""
 
     data: Mapping[str, Any]

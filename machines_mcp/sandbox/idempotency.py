@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from machines_mcp.sandbox.envelope import Answer, Refusal, conflict, invalid
+from machines_mcp.sandbox.envelope import Refusal, Success, conflict, invalid
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -37,7 +37,7 @@ def reused() -> Refusal:
     return conflict("idempotency key was used with another body", code="idempotency_conflict")
 
 
-def once(call: Call, operation: str, make: Callable[[], Answer]) -> Answer:
+def once(call: Call, operation: str, make: Callable[[], Success]) -> Success:
     """Call `make`, or replay the stored response for this user's key.
 
     The response is stored for good, in the same transaction as its effect. A refusal had no effect and is not stored.
@@ -58,4 +58,4 @@ def once(call: Call, operation: str, make: Callable[[], Answer]) -> Answer:
         return answer
     if row["fingerprint"] != body:
         raise reused()
-    return Answer(*json.loads(row["answer"]))
+    return Success(*json.loads(row["answer"]))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox import kyc_form, users
-from machines_mcp.sandbox.envelope import Answer, conflict
+from machines_mcp.sandbox.envelope import Success, conflict
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -32,7 +32,7 @@ DECISIONS: Final[dict[str, str | None]] = {
 _POLL_MS: Final = {"pending": 1000, "manual_review": 5000, "needs_information": 2000, "needs_verification": 2000}
 
 
-def values(call: Call) -> Answer:
+def values(call: Call) -> Success:
     """GET /kyc/values."""
     data = {
         "fields": kyc_form.FIELDS,
@@ -41,21 +41,21 @@ def values(call: Call) -> Answer:
         "expectedMonthlyVolume": kyc_form.MONTHLY_VOLUME,
         "accountPurpose": kyc_form.PURPOSES,
     }
-    return Answer(data, "kyc values")
+    return Success(data, "kyc values")
 
 
-def submit(call: Call) -> Answer:
+def submit(call: Call) -> Success:
     """POST /kyc/applications. Nothing from the form is stored, because no response of the API returns it."""
     last_name = kyc_form.check(call.body(), datetime.fromtimestamp(call.now, UTC).date())
     if call.user.kyc_status not in OPEN:
         raise conflict("an application is already in progress or decided")
     status = "approved" if "approved" in last_name.lower() else "needs_verification"
-    return Answer(*_view(call, decide(call.state, call.user.user_id, status), "kyc submitted"))
+    return Success(*_view(call, decide(call.state, call.user.user_id, status), "kyc submitted"))
 
 
-def status(call: Call) -> Answer:
+def status(call: Call) -> Success:
     """GET /kyc/status."""
-    return Answer(*_view(call, call.user, f"kyc {call.user.kyc_status.replace('_', ' ')}"))
+    return Success(*_view(call, call.user, f"kyc {call.user.kyc_status.replace('_', ' ')}"))
 
 
 def decide(state: State, user_id: str, status: str, reason: str | None = None) -> User:

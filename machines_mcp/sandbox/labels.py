@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from machines_mcp.sandbox.envelope import Answer
+from machines_mcp.sandbox.envelope import Success
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -22,15 +22,15 @@ _MAX_TEXT: Final = 1000
 _MAX_CIPHERTEXT: Final = 6000
 
 
-def encrypt(call: Call) -> Answer:
+def encrypt(call: Call) -> Success:
     """POST /encryption/encrypt."""
     text = call.body().text("value", least=0, most=_MAX_TEXT)
     iv = secrets.token_bytes(12)
     sealed = AESGCM(_data_key(call)).encrypt(iv, text.encode(), None)
-    return Answer({"value": {"v": VERSION, "iv": _encode(iv), "ct": _encode(sealed)}}, "encrypted")
+    return Success({"value": {"v": VERSION, "iv": _encode(iv), "ct": _encode(sealed)}}, "encrypted")
 
 
-def decrypt(call: Call) -> Answer:
+def decrypt(call: Call) -> Success:
     """POST /encryption/decrypt: 400 if this user's key can't decrypt the value."""
     fields = call.body()
     field = encrypted_field(fields, "value")
@@ -38,12 +38,12 @@ def decrypt(call: Call) -> Answer:
         clear = AESGCM(_data_key(call)).decrypt(_decode(field["iv"]), _decode(field["ct"]), None)
     except (InvalidTag, ValueError):
         fields.refuse("value", "must be encrypted under the data key of this user")
-    return Answer({"value": clear.decode()}, "decrypted")
+    return Success({"value": clear.decode()}, "decrypted")
 
 
-def read_data_key(call: Call) -> Answer:
+def read_data_key(call: Call) -> Success:
     """GET /encryption/data-key."""
-    return Answer({"v": VERSION, "algorithm": "A256GCM", "key": _encode(_data_key(call))}, "data key")
+    return Success({"v": VERSION, "algorithm": "A256GCM", "key": _encode(_data_key(call))}, "data key")
 
 
 def encrypted_field(fields: Fields, name: str) -> dict[str, Any]:

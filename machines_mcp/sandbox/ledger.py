@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox.cursors import read_cursor, write_cursor
-from machines_mcp.sandbox.envelope import Answer
+from machines_mcp.sandbox.envelope import Success
 from machines_mcp.sandbox.totals import totals_at
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def standing(state: State, user_id: str) -> Standing:
     return Standing(money.collateral - held, money.pending_charges, money.posted_charges)
 
 
-def balances(call: Call) -> Answer:
+def balances(call: Call) -> Success:
     """GET /balances."""
     money = standing(call.state, call.user.user_id)
     data = {
@@ -65,10 +65,10 @@ def balances(call: Call) -> Answer:
         "postedCharges": money.posted_charges,
         "balanceDue": money.posted_charges,
     }
-    return Answer({"balances": data}, "balances")
+    return Success({"balances": data}, "balances")
 
 
-def transactions(call: Call) -> Answer:
+def transactions(call: Call) -> Success:
     """GET /transactions: newest first, without entries dated in the future."""
     fields = call.query()
     limit = fields.optional_integer("limit", least=1, most=200) or DEFAULT_PAGE
@@ -81,7 +81,7 @@ def transactions(call: Call) -> Answer:
     data: dict[str, Any] = {"transactions": [_view(call, row) for row in rows[:limit]]}
     if len(rows) > limit:
         data["nextCursor"] = write_cursor(rows[limit - 1]["created_at"], rows[limit - 1]["entry_id"])
-    return Answer(data, "transactions")
+    return Success(data, "transactions")
 
 
 def _of_kind(call: Call, kind: str, card_id: str | None, before: tuple[float, str], limit: int) -> list[sqlite3.Row]:

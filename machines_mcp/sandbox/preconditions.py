@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from machines_mcp.sandbox import sessions, users
 from machines_mcp.sandbox.call import Call, Incoming
-from machines_mcp.sandbox.envelope import Answer, Refusal, conflict
+from machines_mcp.sandbox.envelope import Refusal, Success, conflict
 from machines_mcp.sandbox.state import State
 
 
@@ -30,7 +30,7 @@ class Operation:
 
     method: str
     path: str
-    handle: Callable[[Call], Answer]
+    handle: Callable[[Call], Success]
     partner: bool = False
     scope: str | None = None
     kyc: bool = False

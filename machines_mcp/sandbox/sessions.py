@@ -12,7 +12,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
 from machines_mcp.sandbox import users
-from machines_mcp.sandbox.envelope import Answer, Refusal, conflict
+from machines_mcp.sandbox.envelope import Refusal, Success, conflict
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -39,7 +39,7 @@ class Session:
     scopes: frozenset[str]
 
 
-def create(call: Call) -> Answer:
+def create(call: Call) -> Success:
     """POST /sessions: mint a token, creating the user if the id is new."""
     fields = call.body()
     user_id, wallet = users.named(fields), users.wallet(fields)
@@ -73,7 +73,7 @@ def create(call: Call) -> Answer:
         "scopes": scopes,
         "wallet": user.wallet,
     }
-    return Answer(data, "session created")
+    return Success(data, "session created")
 
 
 def _scopes(call: Call) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox import ledger
 from machines_mcp.sandbox.addresses import new_address, new_memo
-from machines_mcp.sandbox.envelope import Answer, conflict
+from machines_mcp.sandbox.envelope import Success, conflict
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -48,7 +48,7 @@ def check_covered(call: Call, cents: int) -> None:
         raise conflict("not enough spending power", code="insufficient_balance")
 
 
-def sign(call: Call, withdrawal_id: str, route: Route, cents: int, address: str) -> Answer:
+def sign(call: Call, withdrawal_id: str, route: Route, cents: int, address: str) -> Success:
     """Issue the signature of a pending withdrawal. Its amount is held until the signature is used or expires."""
     # The withdrawal's own hold must not count against it. It may also have lapsed in the meantime.
     call.state.db.execute("UPDATE withdrawals SET held_until = 0 WHERE withdrawal_id = ?", (withdrawal_id,))
@@ -70,7 +70,7 @@ def sign(call: Call, withdrawal_id: str, route: Route, cents: int, address: str)
         "UPDATE withdrawals SET answer = ?, held_until = ? WHERE withdrawal_id = ?",
         (json.dumps(data), expires_at, withdrawal_id),
     )
-    return Answer(data, "withdrawal signature")
+    return Success(data, "withdrawal signature")
 
 
 def _parameters(route: Route, cents: int, recipient: str, expires_at: int, salt: str | list[int]) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from machines_mcp.sandbox.envelope import Answer
+from machines_mcp.sandbox.envelope import Success
 from machines_mcp.sandbox.user import User
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def find(state: State, user_id: str) -> User | None:
     return None if row is None else User.of(row)
 
 
-def resolve(call: Call) -> Answer:
+def resolve(call: Call) -> Success:
     """POST /users/resolve: create or link a user."""
     fields = call.body()
     fields.optional_text("walletLabel", least=0, most=120)
@@ -36,7 +36,7 @@ def resolve(call: Call) -> Answer:
         "createdAt": call.iso(user.created_at),
     }
     kyc = user.kyc_status.replace("_", " ")
-    return Answer(data, _SUMMARIES.get(user.kyc_status, f"user linked; kyc {kyc}"))
+    return Success(data, _SUMMARIES.get(user.kyc_status, f"user linked; kyc {kyc}"))
 
 
 def named(fields: Fields) -> str:

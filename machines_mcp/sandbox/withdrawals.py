@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from machines_mcp.sandbox import assets, prices, signatures
 from machines_mcp.sandbox.assets import address_pattern
-from machines_mcp.sandbox.envelope import Answer
+from machines_mcp.sandbox.envelope import Success
 from machines_mcp.sandbox.fields import Fields
 from machines_mcp.sandbox.idempotency import fingerprint, request_key, reused
 from machines_mcp.sandbox.wallets import check_wallet
@@ -25,7 +25,7 @@ RETRY_AFTER_SECONDS: Final = 1
 _KEYS: Final = "withdrawals"
 
 
-def list_assets(call: Call) -> Answer:
+def list_assets(call: Call) -> Success:
     """GET /withdrawals/assets."""
     fields = call.query()
     source = {
@@ -34,15 +34,15 @@ def list_assets(call: Call) -> Answer:
         if fields.has(name)
     }
     source_contract(call, Fields(source, "source."))
-    return Answer({"assets": assets.listing(fields)}, "withdrawal assets")
+    return Success({"assets": assets.listing(fields)}, "withdrawal assets")
 
 
-def read_range(call: Call) -> Answer:
+def read_range(call: Call) -> Success:
     """POST /withdrawals/range."""
-    return Answer({"range": range_of(route_of(call, call.body()))}, "withdrawal range")
+    return Success({"range": range_of(route_of(call, call.body()))}, "withdrawal range")
 
 
-def estimate(call: Call) -> Answer:
+def estimate(call: Call) -> Success:
     """POST /withdrawals/estimate."""
     fields = call.body()
     route = route_of(call, fields)
@@ -54,10 +54,10 @@ def estimate(call: Call) -> Answer:
         "rateId": str(uuid.uuid4()) if route.exchanged else None,
         "destinationExtraId": route.extra_id,
     }
-    return Answer({"estimate": data}, "withdrawal estimate")
+    return Success({"estimate": data}, "withdrawal estimate")
 
 
-def create(call: Call) -> Answer:
+def create(call: Call) -> Success:
     """POST /withdrawals: request a signature, or poll for it.
 
     A request is recognized by its key. With a new key, or none, it continues an equal request that is still pending.
@@ -73,7 +73,7 @@ def create(call: Call) -> Answer:
 
     known = _of_key(call) or _pending_equal(call)
     if known is not None and known["answer"] is not None:
-        return Answer(json.loads(known["answer"]), "withdrawal signature")
+        return Success(json.loads(known["answer"]), "withdrawal signature")
     if known is None:
         signatures.check_covered(call, cents)
     withdrawal_id = str(uuid.uuid4()) if known is None else known["withdrawal_id"]
@@ -99,7 +99,7 @@ def _ask(call: Call, withdrawal_id: str, cents: int) -> None:
     )
 
 
-def _pending(seconds: int) -> Answer:
+def _pending(seconds: int) -> Success:
     data = {
         "status": "pending",
         "retryAfterSeconds": seconds,
@@ -109,7 +109,7 @@ def _pending(seconds: int) -> Answer:
         "execution": None,
         "relay": None,
     }
-    return Answer(data, "withdrawal pending", seconds * 1000)
+    return Success(data, "withdrawal pending", seconds * 1000)
 
 
 def _of_key(call: Call) -> sqlite3.Row | None:

@@ -69,7 +69,7 @@ class App:
         self,
         settings: Settings,
         *,
-        standing_yes: bool = False,
+        approves_all: bool = False,
         opens_pages: bool = False,
         embedded: EmbeddedApi | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class App:
         self.policy = load_operator_policy(settings)
         self.principal = Principal.of(settings.user_id, self.policy.users)
         self.store = Store(settings.state_dir)
-        self._standing_yes = standing_yes
+        self._approves_all = approves_all
         self._loaded: Loaded | None = None
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.connection = PartnerConnection(
@@ -97,7 +97,7 @@ class App:
         """
         from machines_mcp.permissions.factory import build_guard
 
-        guard = build_guard(self.store, self.policy, self.principal, standing_yes=self._standing_yes)
+        guard = build_guard(self.store, self.policy, self.principal, approves_all=self._approves_all)
         self._closing.append(guard.audit.close)
         return guard
 
@@ -235,10 +235,10 @@ class App:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, standing_yes: bool = False, opens_pages: bool = False, embedded: EmbeddedApi | None = None
+    settings: Settings, *, approves_all: bool = False, opens_pages: bool = False, embedded: EmbeddedApi | None = None
 ) -> AsyncIterator[App]:
     """Yield an `App` and always close it at the end. `opens_pages`: open pages in the local browser."""
-    app = App(settings, standing_yes=standing_yes, opens_pages=opens_pages, embedded=embedded)
+    app = App(settings, approves_all=approves_all, opens_pages=opens_pages, embedded=embedded)
     try:
         yield app
     finally:

@@ -51,7 +51,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Verification:
     """The result of `verify`: the number of rows, the first ten faults, the checkpoint, and how many were pruned."""
 
     rows: int
@@ -79,13 +79,13 @@ def chained(key: bytes, before: bytes, values: tuple[Any, ...]) -> bytes:
     return hmac.digest(key, before + canonical.encode("ascii"), "sha256")
 
 
-def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = None) -> Finding:
-    """Verify the whole chain, row by row. A `head` stored elsewhere also reveals truncation.
+def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = None) -> Verification:
+    """Verify the whole chain, row by row. A `checkpoint` stored elsewhere also reveals truncation.
 
     `db` must be in a transaction, so that all reads see the same state.
     """
     if db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'audit'").fetchone() is None:
-        return Finding(0, (Fault(0, "gone"),), EMPTY)
+        return Verification(0, (Fault(0, "gone"),), EMPTY)
     faults: list[Fault] = []
     rows, last, before, pruned = 0, 0, GENESIS, 0
     found, runs = EMPTY, pruned_runs(db)
@@ -104,7 +104,7 @@ def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = N
         faults.append(Fault(last + 1, "missing"))
     if checkpoint is not None and not holds(db, checkpoint):
         faults.append(Fault(checkpoint.seq, "truncated"))
-    return Finding(rows, tuple(faults[:MAX_FAULTS]), found, pruned)
+    return Verification(rows, tuple(faults[:MAX_FAULTS]), found, pruned)
 
 
 def _faults(key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: object) -> Iterator[Fault]:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from machines_mcp.storage.audit_chain import Finding, chained, tolerant, verify
+from machines_mcp.storage.audit_chain import Verification, chained, tolerant, verify
 from machines_mcp.storage.audit_checkpoint import Checkpoint, newest, publish
 from machines_mcp.storage.audit_pruning import prune_batch
 from machines_mcp.storage.audit_queue import AuditQueue
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from machines_mcp.storage.database import Store
 
-__all__ = ["AuditEntry", "AuditLog", "AuditRow", "Checkpoint", "Finding", "Kind", "verify"]
+__all__ = ["AuditEntry", "AuditLog", "AuditRow", "Checkpoint", "Kind", "Verification", "verify"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +64,10 @@ class AuditLog:
         self._queue = AuditQueue(store, self._insert, self._fail, clock)
         self.broken = False
         """Whether the last write failed; False again after the next successful one."""
-        self.head_broken = False
+        self.checkpoint_broken = False
         """Whether the stored checkpoint could not be updated or does not belong to this chain."""
 
-    def recorded(self, principal: Principal) -> Principal:
+    def recorded_principal(self, principal: Principal) -> Principal:
         """Return the principal by the ids in the log, some of which are fingerprints."""
         users = None if principal.users is None else frozenset(map(self.recorded_id, principal.users))
         return Principal(users, None if principal.pinned is None else self.recorded_id(principal.pinned))
@@ -126,7 +126,9 @@ class AuditLog:
         """Return why the audit log is currently unwritable, for the operator; None if it is healthy."""
         if self.broken:
             return "The audit log can't be written, so all changes are refused. Run machines-mcp doctor."
-        return "The audit checkpoint can't be updated. Run machines-mcp audit verify." if self.head_broken else None
+        if self.checkpoint_broken:
+            return "The audit checkpoint can't be updated. Run machines-mcp audit verify."
+        return None
 
     async def rows(
         self,
@@ -155,7 +157,7 @@ class AuditLog:
         where = " AND ".join([OF_PRINCIPAL, "seq > :after", *tests])
         order = "DESC" if newest_first else "ASC"
         query = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq {order} LIMIT :limit"  # noqa: S608 - constants
-        values = given | self.recorded(principal).bound | {"after": after, "limit": limit}
+        values = given | self.recorded_principal(principal).bound | {"after": after, "limit": limit}
 
         def work(db: sqlite3.Connection) -> list[AuditRow]:
             with tolerant(db):
@@ -179,7 +181,7 @@ class AuditLog:
             deleted, reached = deleted + batch.deleted, batch.reached
         return deleted
 
-    async def verified(self, checkpoint: Checkpoint | None = None) -> Finding:
+    async def verified(self, checkpoint: Checkpoint | None = None) -> Verification:
         """Verify the whole chain (see `verify`).
 
         Raises:
@@ -207,7 +209,7 @@ class AuditLog:
             return
         self.broken = False
         if self._head_file is not None:
-            self.head_broken = not publish(db, self._head_file)
+            self.checkpoint_broken = not publish(db, self._head_file)
         failpoint("audit.appended")
 
     def _fail(self) -> None:

@@ -27,7 +27,7 @@ from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.error_mapping import agreements_missing, kyc_missing
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
-from machines_mcp.tools.services import ServiceContext, next_step, user_fact
+from machines_mcp.tools.services import ServiceContext, next_step, user_detail
 from machines_mcp.tools.text import clean, pluralize, quote_text
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def _approval_details(call: ServiceContext, args: GetAgreements) -> Approv
         raise ToolError(Code.PARTNER_MALFORMED, message=message)
     details = ApprovalDetails(
         question=f"Accept {count} for the user {who}? The whole text of each is below.",
-        items=(user_fact(call), *(row for each in found.agreements for row in _rows(each))),
+        items=(user_detail(call), *(row for each in found.agreements for row in _rows(each))),
         seen=seen_digest(*(text for each in found.agreements for text in _texts(each))),
     )
     if sum(len(item.value) for item in details.items) > MAX_TEXT:

@@ -15,7 +15,7 @@ from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, Text, UserInput
 from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import CardId, card_name, decrypted_label
-from machines_mcp.tools.services import ServiceContext, user_fact
+from machines_mcp.tools.services import ServiceContext, user_detail
 from machines_mcp.tools.text import quote_text, status_label
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ async def create_details(call: ServiceContext, args: CreateCard) -> ApprovalDeta
     limit = _with(args.limit())
     return ApprovalDetails(
         question=f"Issue a virtual card{label} with {limit} to the user {quote_text(call.user_id, 120)}?",
-        items=(user_fact(call), Detail("Limit", limit), *_label_rows(call, None, args.label)),
+        items=(user_detail(call), Detail("Limit", limit), *_label_rows(call, None, args.label)),
         limits_card=True,
         limit_cents=args.limit_amount_cents,
         limit_frequency=args.limit_frequency,
@@ -118,7 +118,7 @@ async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDeta
     return ApprovalDetails(
         question=f"Card {name} of the user {quote_text(call.user_id, 120)}: {_changes(args, card)}?",
         items=(
-            user_fact(call),
+            user_detail(call),
             Detail("Card", name),
             Detail("Status", _change(_status_text(card), args.status)),
             Detail("Limit", _change(_current_limit(card), _limit_text(args.limit()) if args.limit() else None)),
@@ -138,7 +138,7 @@ async def close_details(call: ServiceContext, args: CardInput) -> ApprovalDetail
     name = card_name(card)
     return ApprovalDetails(
         question=f"Permanently close the card {name} of the user {quote_text(call.user_id, 120)}?",
-        items=(user_fact(call), Detail("Card", name, "can't be undone"), *rows),
+        items=(user_detail(call), Detail("Card", name, "can't be undone"), *rows),
         card_id=args.card_id,
     )
 

@@ -24,7 +24,7 @@ from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application, m
 from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occupations_of
 from machines_mcp.tools.kyc_status import USER_MUST_ACT, known_status, meaning, status_steps
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
-from machines_mcp.tools.services import ServiceContext, next_step, user_fact
+from machines_mcp.tools.services import ServiceContext, next_step, user_detail
 from machines_mcp.tools.text import pluralize, quote_text, status_label
 
 _HOW = {
@@ -63,10 +63,11 @@ async def _approval_details(call: ServiceContext, args: SubmitKyc) -> ApprovalDe
     count, who = len(args.identity_data), quote_text(call.user_id, 120)
     if not count:
         question = f"Fill in the identity form of the user {who} and send it to Machines?"
-        return ApprovalDetails(question=question, items=(user_fact(call),), only="form")
+        return ApprovalDetails(question=question, items=(user_detail(call),), only="form")
+    names = ", ".join(name.replace("_", " ") for name in args.identity_data)
     return ApprovalDetails(
         question=f"Send the identity data of the user {who} ({count} fields) to Machines for the check?",
-        items=(user_fact(call), Detail("Data sent", ", ".join(name.replace("_", " ") for name in args.identity_data))),
+        items=(user_detail(call), Detail("Data sent", names)),
         identity=masked_identity(args),
     )
 

@@ -20,7 +20,7 @@ from machines_mcp.redaction.sink import Sink
 from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.card_approvals import CardInput, card_rows
-from machines_mcp.tools.services import PageOutcome, Revealed, ServiceContext, next_step, user_fact
+from machines_mcp.tools.services import PageOutcome, Revealed, ServiceContext, next_step, user_detail
 from machines_mcp.tools.text import quote_text
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalD
     ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
     return ApprovalDetails(
         question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? If you approve: {where}.",
-        items=(user_fact(call), Detail("Card", f"ending {last4}"), *rows, Detail("Where", where)),
+        items=(user_detail(call), Detail("Card", f"ending {last4}"), *rows, Detail("Where", where)),
         card_id=args.card_id,
         sink=args.sink,
         only="page" if args.sink == "page" else None,

@@ -135,7 +135,7 @@ class State:
 
     def shown_text(self, user_id: str, text: str, limit: int) -> str:
         """Return upstream's text for approval details, masked for the user and then cut to `limit` characters."""
-        return shortened(text, limit, partial(self.output_filter.look, user_id))
+        return shortened(text, limit, partial(self.output_filter.mask_text, user_id))
 
     def may_show_link(self, user_id: str, link: str) -> bool:
         """Return whether the model gets a link for a user: exact, or not at all."""
@@ -172,7 +172,7 @@ class Services:
 ServiceContext: TypeAlias = ToolContext[Services]
 
 
-def user_fact(call: ServiceContext) -> Detail:
+def user_detail(call: ServiceContext) -> Detail:
     """Return the user, as the first line of the approval details."""
     return Detail("User", clean(call.user_id, 120))
 

@@ -28,7 +28,7 @@ from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.addresses import EvmAddress
 from machines_mcp.tools.kyc_status import known_status
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
-from machines_mcp.tools.services import ServiceContext, next_step, user_fact
+from machines_mcp.tools.services import ServiceContext, next_step, user_detail
 from machines_mcp.tools.text import clean, quote_text, status_label
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def _approval_details(call: ServiceContext, args: ResolveUser) -> Approval
     wallet = args.wallet_address or ""
     return ApprovalDetails(
         question=f"Link the wallet {quote_text(wallet)} to the user {quote_text(call.user_id, 120)} at Machines?",
-        items=(user_fact(call), Detail(_WALLET, clean(wallet), "replaces the currently linked wallet, if any")),
+        items=(user_detail(call), Detail(_WALLET, clean(wallet), "replaces the currently linked wallet, if any")),
     )
 
 

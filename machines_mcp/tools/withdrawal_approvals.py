@@ -15,7 +15,7 @@ from machines_mcp.redaction.display import dollars, plain_amount
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawals import Destination
 from machines_mcp.tools.agreements import require_agreements
-from machines_mcp.tools.services import ServiceContext, user_fact
+from machines_mcp.tools.services import ServiceContext, user_detail
 from machines_mcp.tools.text import quote_text
 from machines_mcp.tools.withdrawal_arguments import TO_THE_LETTER, CreateWithdrawal, QuoteWithdrawal
 from machines_mcp.tools.withdrawal_quotes import live_quote
@@ -54,7 +54,7 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
             f" on {to.network} to {quote_text(Verbatim(to.address))}{memo}?{estimate}"
         ),
         items=(
-            user_fact(call),
+            user_detail(call),
             *_terms(terms, notes),
             *((Detail("Arrives", f"about {about} {to.currency}", "an estimate"),) if about is not None else ()),
         ),

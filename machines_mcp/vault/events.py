@@ -18,7 +18,7 @@ class Event(Message):
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
 
-class Answer(Message):
+class EventAnswer(Message):
     """After `show`: whether the card may be shown. Else: the seconds until a passphrase may be checked."""
 
     wait: Annotated[int, Field(ge=0, le=MAX_WAIT_SECONDS)] | None = None
@@ -30,7 +30,7 @@ def event_line(event: Event) -> bytes:
     return _line(event)
 
 
-def answer_line(answer: Answer) -> bytes:
+def answer_line(answer: EventAnswer) -> bytes:
     """Encode an answer in its only valid form."""
     return _line(answer)
 
@@ -46,10 +46,10 @@ def parse_event(line: bytes) -> Event:
     return event
 
 
-def parse_answer(line: bytes) -> Answer:
+def parse_answer(line: bytes) -> EventAnswer:
     """Parse an answer. Raises `VaultError`."""
     try:
-        answer = Answer.model_validate_json(line)
+        answer = EventAnswer.model_validate_json(line)
     except ValidationError:
         raise VaultError from None
     if _line(answer) != line or (answer.wait is None) == (answer.go is None):

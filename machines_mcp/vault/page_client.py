@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import ByteSendStream, Process
 
 from machines_mcp.vault.client import COMMAND, vault_process
-from machines_mcp.vault.events import MAX_EVENT_BYTES, Answer, Event, answer_line, parse_event
+from machines_mcp.vault.events import MAX_EVENT_BYTES, Event, EventAnswer, answer_line, parse_event
 from machines_mcp.vault.reply import MAX_REPLY_BYTES, VaultReply, failed, parse_reply
 from machines_mcp.vault.request import VaultError, VaultRequest, request_line
 
@@ -113,24 +113,24 @@ class _Conversation:
             return
         await answers.send(answer_line(await self._answer(event)))
 
-    async def _answer(self, event: Event) -> Answer:
+    async def _answer(self, event: Event) -> EventAnswer:
         if event.event == "try":
             self._tries += 1
             if self._checking or self._tries > MAX_TRIES:
                 raise VaultError
             wait = await self._callbacks.on_try()
             self._checking = wait == 0
-            return Answer(wait=wait)
+            return EventAnswer(wait=wait)
         if self._checking != (event.event != "show"):
             raise VaultError
         if event.event != "show":
             self._checking, self._proved = False, event.event == "right"
-            return Answer(wait=await self._callbacks.on_checked(right=self._proved))
+            return EventAnswer(wait=await self._callbacks.on_checked(right=self._proved))
         if not self._proved:
             raise VaultError
         self._decided = True
         self._allowed = await self._callbacks.on_approved()
-        return Answer(go=self._allowed)
+        return EventAnswer(go=self._allowed)
 
 
 async def _lines(process: Process) -> AsyncIterator[bytes]:

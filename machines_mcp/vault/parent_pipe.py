@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Literal
 
 from machines_mcp.vault import hardening
-from machines_mcp.vault.events import MAX_EVENT_BYTES, Answer, Event, event_line, parse_answer
+from machines_mcp.vault.events import MAX_EVENT_BYTES, Event, EventAnswer, event_line, parse_answer
 from machines_mcp.vault.reply import VaultReply, reply_line
 from machines_mcp.vault.request import VaultError
 
@@ -20,7 +20,7 @@ class ParentPipe:
 
     def __init__(self, output: int) -> None:
         self._output = output
-        self._pending_answer: asyncio.Future[Answer] | None = None
+        self._pending_answer: asyncio.Future[EventAnswer] | None = None
         self.replied = False
         """Whether the final reply was sent."""
 
@@ -59,10 +59,10 @@ class ParentPipe:
             raise VaultError
         return answer.wait
 
-    async def _ask(self, event: Literal["try", "wrong", "right", "show"]) -> Answer:
+    async def _ask(self, event: Literal["try", "wrong", "right", "show"]) -> EventAnswer:
         import asyncio
 
-        awaited: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        awaited: asyncio.Future[EventAnswer] = asyncio.get_running_loop().create_future()
         self._pending_answer = awaited
         os.write(self._output, event_line(Event(event=event)))
         # Not `self._pending_answer`: the thread may already have cleared it.

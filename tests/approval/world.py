@@ -20,15 +20,15 @@ import httpx
 from anyio.abc import Process
 
 from machines_mcp.partner import PartnerClient
-from machines_mcp.permissions.passphrase_tries import Way
+from machines_mcp.permissions.passphrase_tries import PassphrasePlace
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.sandbox_process import SandboxProcess
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.testing import set_passphrase
 from tests.approval.wire import Era, StdioServer, connected
-from tests.support.desks import FakeBrowser
 from tests.support.known_users import introduce
+from tests.support.running_desk import FakeBrowser
 from tests.support.running_sandbox import Sandbox
 from tests.support.waiting import PATIENCE
 
@@ -172,9 +172,9 @@ class Installation:
 
     def delay_passphrases(self) -> None:
         """Let the next passphrase wait a minute, wherever it is typed."""
-        for way in get_args(Way):
+        for place in get_args(PassphrasePlace):
             # The clock was set back since the last try, so the delay begins with the next one.
-            values = (way, 7, time.time() + 3600, 0, 7, time.time())
+            values = (place, 7, time.time() + 3600, 0, 7, time.time())
             self.change("REPLACE INTO passphrase_tries VALUES (?, ?, ?, ?, ?, ?)", *values)
 
     def forget_refusals(self) -> None:

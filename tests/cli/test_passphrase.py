@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from machines_mcp.cli import prompt
 from machines_mcp.cli.main import main
 from machines_mcp.permissions.factory import Guard
-from machines_mcp.permissions.passphrase import Answer
+from machines_mcp.permissions.passphrase import PassphraseResult
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
@@ -53,8 +53,8 @@ def with_guard(env: dict[str, str], work: Callable[[Guard], Awaitable[None]]) ->
     anyio.run(opened)
 
 
-def check(env: dict[str, str], passphrase: str) -> Answer:
-    async def checked() -> Answer:
+def check(env: dict[str, str], passphrase: str) -> PassphraseResult:
+    async def checked() -> PassphraseResult:
         async with open_guard(read_settings(env)) as guard:
             return await guard.passphrase.check(Secret(passphrase), "terminal")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desks import FakeBrowser, RunningDesk, browser, running_desk
+from tests.support.running_desk import FakeBrowser, RunningDesk, browser, running_desk
 
 
 @pytest.fixture

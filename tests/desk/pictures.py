@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from tests.desk.scenes import busy_desk, waiting
 from tests.support.browser import Tab, chromium, tab
-from tests.support.desks import PASSPHRASE, RunningDesk
+from tests.support.running_desk import PASSPHRASE, RunningDesk
 
 FOLDER = Path("docs/pictures")
 WIDE, PHONE = 1280, 360

@@ -16,7 +16,7 @@ from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.tools.example_identity import IDENTITY
 from machines_mcp.tools.kyc_arguments import SubmitKyc, masked_identity
 from tests.support.clock import Clock
-from tests.support.desks import RunningDesk, identity_form, running_desk, withdrawal
+from tests.support.running_desk import RunningDesk, identity_form, running_desk, withdrawal
 
 USER = "user_7Qm2cT9"
 CAP_CENTS = 50_000

@@ -14,7 +14,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
-from tests.support.desks import (
+from tests.support.running_desk import (
     ADDRESS,
     PASSPHRASE,
     FakeBrowser,

@@ -15,7 +15,7 @@ from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.permissions.usage import DAY_SECONDS
 from machines_mcp.storage.audit_log import AuditEntry
 from tests.support.clock import Clock
-from tests.support.desks import FakeBrowser, RunningDesk, browser, running_desk, withdrawal
+from tests.support.running_desk import FakeBrowser, RunningDesk, browser, running_desk, withdrawal
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.storage.freeze import Frozen
 from machines_mcp.storage.principal import ANY_USER
-from tests.support.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form
+from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ import pytest
 from machines_mcp.desk.identity_page import identity_path
 from machines_mcp.partner.errors import Unreachable
 from tests.support.card_numbers import card_number
-from tests.support.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, kyc_status
+from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, kyc_status
 
 pytestmark = pytest.mark.anyio
 

@@ -24,7 +24,7 @@ from machines_mcp.server.browser import open_page
 from tests.desk.pictures import PageDriver
 from tests.desk.scenes import busy_desk, waiting
 from tests.support.browser import CONTRAST, Tab, chromium, tab
-from tests.support.desks import PASSPHRASE, RunningDesk, running_desk
+from tests.support.running_desk import PASSPHRASE, RunningDesk, running_desk
 
 pytestmark = [
     pytest.mark.anyio,

@@ -11,7 +11,7 @@ from machines_mcp.desk.dependencies import FormResult
 from machines_mcp.partner.errors import TimedOut
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from tests.support.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, kyc_values
+from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, kyc_values
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from machines_mcp.desk.request_guard import MAX_BODY_BYTES
-from tests.support.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms
+from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

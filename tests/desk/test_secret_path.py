@@ -15,7 +15,7 @@ from machines_mcp.desk.secret_path import secret_path
 from machines_mcp.redaction.detectors import masked_text
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.web.form import FORM_TYPE
-from tests.support.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, running_desk
+from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, running_desk
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

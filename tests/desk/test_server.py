@@ -20,8 +20,8 @@ from anyio.abc import ByteStream, SocketAttribute
 from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH, make_challenge
 from machines_mcp.desk.server import ADDRESS_FILE
 from machines_mcp.permissions.policy import Limits, default_policy
-from tests.support.desks import RunningDesk, browser, running_desk
 from tests.support.loopback import accepted_socket, serve_connections
+from tests.support.running_desk import RunningDesk, browser, running_desk
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

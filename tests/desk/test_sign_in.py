@@ -9,7 +9,7 @@ import pytest
 from machines_mcp.desk.sessions import IDLE_SECONDS, MAX_SESSIONS, Sessions
 from machines_mcp.redaction.secret import Secret
 from tests.support.clock import Clock
-from tests.support.desks import PASSPHRASE, RunningDesk, browser, forms, running_desk
+from tests.support.running_desk import PASSPHRASE, RunningDesk, browser, forms, running_desk
 
 pytestmark = pytest.mark.anyio
 

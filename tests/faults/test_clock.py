@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 DAY, YEAR = 86_400.0, 365 * 86_400.0
 # How far a clock may go back before everything stops. A grant can live this much longer at most.
 TOLERANCE = 300.0
-DEMAND = CallRequest("pay", ActionClass.MONEY, "user-1", "digest-1")
+CALL = CallRequest("pay", ActionClass.MONEY, "user-1", "digest-1")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def guard(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
 
 
 async def granted(guard: Guard) -> str:
-    authorization = await guard.authorizer.request(DEMAND, ApprovalDetails("Pay?"))
+    authorization = await guard.authorizer.request(CALL, ApprovalDetails("Pay?"))
     assert authorization.approval is not None
     assert await guard.approvals.grant(authorization.approval.id, "terminal")
     return authorization.approval.id
@@ -58,7 +58,7 @@ async def granted(guard: Guard) -> str:
 
 async def runs(guard: Guard, approval_id: str) -> bool:
     try:
-        return (await guard.authorizer.resume(DEMAND, approval_id)).verdict == "run"
+        return (await guard.authorizer.resume(CALL, approval_id)).verdict == "run"
     except LimitExceeded:
         return False
 

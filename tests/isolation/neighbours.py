@@ -94,7 +94,7 @@ def policies(folder: Path, *, pinned: bool) -> dict[str, Path]:
     return made
 
 
-async def settle(home: Neighbours) -> None:
+async def prepare(home: Neighbours) -> None:
     """Let both users reach a funded account, and Bob ask for and do all that can be asked and done."""
     async with home.sandbox.client() as partner:
         for user_id in (ANN, BOB):

@@ -12,7 +12,7 @@ from tests.support.running_sandbox import ROOT
 
 _TABLES = r"(approvals|mutations|withdrawals|quotes|audit|freezes)"
 _READS = re.compile(rf"\bSELECT\b.*\bFROM {_TABLES}\b", re.DOTALL)
-_FOR = {"principal", "recorded", "call_request", "user_id"}
+_FOR = {"principal", "audit_principal", "call_request", "user_id"}
 """The parameters (or attributes) that name the users a read is for."""
 
 WITHOUT = {

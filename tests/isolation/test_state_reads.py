@@ -27,10 +27,10 @@ from machines_mcp.desk.routing import Router
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.tools.catalog import TOOLS
-from tests.isolation.neighbours import ANN, BOB, Neighbours, policies, settle, texts
+from tests.isolation.neighbours import ANN, BOB, Neighbours, policies, prepare, texts
 from tests.protocol.test_every_action_class import CALLS
-from tests.support.desks import FakeBrowser
 from tests.support.in_process import in_process_sandbox, used_by_all
+from tests.support.running_desk import FakeBrowser
 from tests.support.stdio_client import ERAS, Era, agent
 
 pytestmark = pytest.mark.anyio
@@ -76,7 +76,7 @@ async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     pinned = request.param == "pinned"
     async with in_process_sandbox() as sandbox:
         made = Neighbours(tmp_path / "state", policies(tmp_path, pinned=pinned), sandbox, pinned)
-        await settle(made)
+        await prepare(made)
         yield made
 
 

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from machines_mcp.storage.audit_log import AuditLog, AuditRow, Finding
+from machines_mcp.storage.audit_log import AuditLog, AuditRow, Verification
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.state_keys import state_key
@@ -40,7 +40,7 @@ class AuditReader:
         self._read_until = rows[-1].seq
         return rows
 
-    async def verified(self) -> Finding:
+    async def verified(self) -> Verification:
         return await self._audit().verified()
 
     async def close(self) -> None:
@@ -112,9 +112,9 @@ async def test_call_of_each_class_has_its_rows(tmp_path: Path, era: Era) -> None
         ]
         assert all(row.card_id in (None, card["card_id"]) for row in rows)
 
-        finding = await book.verified()
-        assert finding.ok
-        assert finding.rows > 20
+        verification = await book.verified()
+        assert verification.ok
+        assert verification.rows > 20
     await book.close()
 
 

@@ -18,7 +18,7 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.principal import ANY_USER
-from tests.support.desks import PASSPHRASE, FakeBrowser
+from tests.support.running_desk import PASSPHRASE, FakeBrowser
 from tests.support.running_sandbox import Sandbox
 from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent, applicant
 from tests.support.waiting import PATIENCE

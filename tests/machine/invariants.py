@@ -169,7 +169,7 @@ def _audit(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
 
 def _chain(world: VirtualWorld, db: sqlite3.Connection) -> Iterator[str]:
     """The audit chain is intact. Only new records are checked, except after recovery."""
-    seen = world.told.head
+    seen = world.told.checkpoint
     if not holds(db, seen):
         yield f"chain: row {seen.seq} of the audit is missing or replaced"
         return
@@ -180,4 +180,4 @@ def _chain(world: VirtualWorld, db: sqlite3.Connection) -> Iterator[str]:
             yield f"chain: row {number} of the audit does not follow its predecessor"
             return
         before = mac
-    world.told.head = newest(db)
+    world.told.checkpoint = newest(db)

@@ -73,6 +73,6 @@ def _journal(world: VirtualWorld) -> None:
             is not None
         ):
             raise InvariantViolated("rest: two journal entries created one card")
-        finding = verify(db, state_key(world.disk.folder, "audit"))
-        if not finding.ok:
-            raise InvariantViolated(f"chain: {finding.faults[0]}")
+        verification = verify(db, state_key(world.disk.folder, "audit"))
+        if not verification.ok:
+            raise InvariantViolated(f"chain: {verification.faults[0]}")

@@ -83,7 +83,7 @@ class ResponseLog:
     wrong: list[str] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     """How often each tool returned each code."""
-    head: Checkpoint = EMPTY
+    checkpoint: Checkpoint = EMPTY
     """The checkpoint up to which the audit was verified."""
 
     def judge(self, tool: str, answer: dict[str, Any], approval_id: str | None = None) -> None:

@@ -28,8 +28,9 @@ MODULES = (
 NAMES = (
     *("Barred", "CaughtUp", "Demand", "Doing", "Egress", "FromText", "Intents", "Needles", "NOBODY", "OnlyLook"),
     *("Opaque", "Passage", "Rivals", "SealedError", "Settling", "Stakes", "UserCall", "Ways", "may_hold_some"),
+    *("Fact", "LOOK", "Way", "head_broken", "look_alone", "standing_yes", "user_fact"),
 )
-"""Old classes and constants."""
+"""Old classes, functions and constants."""
 
 
 @cache

@@ -20,7 +20,7 @@ from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
-DEMAND = CallRequest("pay", ActionClass.MONEY, "user-1", "digest-1")
+CALL = CallRequest("pay", ActionClass.MONEY, "user-1", "digest-1")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def authorizer(guard: Guard) -> Authorizer:
 
 
 async def _pending_approval(authorizer: Authorizer) -> Approval:
-    authorization = await authorizer.request(DEMAND, ApprovalDetails("Pay?"))
+    authorization = await authorizer.request(CALL, ApprovalDetails("Pay?"))
     assert authorization.verdict == "waiting"
     assert authorization.approval is not None
     return authorization.approval
@@ -47,7 +47,7 @@ async def test_authorizer_returns_the_policys_rule(authorizer: Authorizer) -> No
 
 async def test_id_alone_authorizes_nothing(authorizer: Authorizer) -> None:
     approval = await _pending_approval(authorizer)
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "waiting"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "waiting"
 
 
 async def test_grant_runs_once_and_then_returns_its_first_outcome(
@@ -55,10 +55,10 @@ async def test_grant_runs_once_and_then_returns_its_first_outcome(
 ) -> None:
     approval = await _pending_approval(authorizer)
     await approvals.grant(approval.id, "terminal")
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "running"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "run"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "running"
     await authorizer.finish(approval, '{"paid": true}', ok=True, code="ok")
-    again = await authorizer.resume(DEMAND, approval.id)
+    again = await authorizer.resume(CALL, approval.id)
     assert again.verdict == "repeat"
     assert again.approval is not None
     assert again.approval.outcome == '{"paid": true}'
@@ -67,9 +67,9 @@ async def test_grant_runs_once_and_then_returns_its_first_outcome(
 @pytest.mark.parametrize(
     "other",
     [
-        replace(DEMAND, digest="digest-2"),
-        replace(DEMAND, user_id="user-2"),
-        replace(DEMAND, tool="close"),
+        replace(CALL, digest="digest-2"),
+        replace(CALL, user_id="user-2"),
+        replace(CALL, tool="close"),
     ],
 )
 async def test_granted_id_does_not_authorize_another_call(
@@ -78,11 +78,11 @@ async def test_granted_id_does_not_authorize_another_call(
     approval = await _pending_approval(authorizer)
     await approvals.grant(approval.id, "terminal")
     assert (await authorizer.resume(other, approval.id)).verdict == "mismatch"
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "run"
 
 
 async def test_unknown_id_is_a_mismatch(authorizer: Authorizer) -> None:
-    assert await authorizer.resume(DEMAND, "0" * 32) == Authorization("mismatch")
+    assert await authorizer.resume(CALL, "0" * 32) == Authorization("mismatch")
 
 
 @pytest.mark.parametrize("granted", [False, True])
@@ -93,14 +93,14 @@ async def test_unused_approval_expires(
     if granted:
         await approvals.grant(approval.id, "terminal")
     clock.advance(GRANT_SECONDS if granted else OPEN_SECONDS)
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "expired"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "expired"
     assert (await authorizer.decide(approval, yes=True)).verdict == "expired"
 
 
 async def test_rejection_is_final_for_the_call(authorizer: Authorizer) -> None:
     approval = await _pending_approval(authorizer)
     assert (await authorizer.decide(approval, yes=False)).verdict == "refused"
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "refused"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "refused"
     assert (await authorizer.decide(approval, yes=True)).verdict == "refused"
 
 
@@ -134,7 +134,7 @@ async def test_one_of_fifty_concurrent_calls_runs(
         if by_decision:
             verdicts.append((await authorizer.decide(approval, yes=True)).verdict)
         else:
-            verdicts.append((await authorizer.resume(DEMAND, approval.id)).verdict)
+            verdicts.append((await authorizer.resume(CALL, approval.id)).verdict)
 
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
@@ -144,8 +144,8 @@ async def test_one_of_fifty_concurrent_calls_runs(
 
 
 async def test_operator_approved_call_runs_immediately_and_is_recorded(store: Store, approvals: ApprovalStore) -> None:
-    authorizer = build_guard(store, default_policy("embedded", read_only=False), ANY_USER, standing_yes=True).authorizer
-    authorization = await authorizer.request(DEMAND, ApprovalDetails("Pay?"))
+    authorizer = build_guard(store, default_policy("embedded", read_only=False), ANY_USER, approves_all=True).authorizer
+    authorization = await authorizer.request(CALL, ApprovalDetails("Pay?"))
     assert authorization.verdict == "run"
     assert authorization.approval is not None
     current = await approvals.get(authorization.approval.id)
@@ -158,9 +158,9 @@ async def test_released_execution_is_interrupted_and_calls_nothing(
 ) -> None:
     approval = await _pending_approval(authorizer)
     await approvals.grant(approval.id, "terminal")
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "run"
     await authorizer.release(approval)
-    found = await authorizer.resume(DEMAND, approval.id)
+    found = await authorizer.resume(CALL, approval.id)
     assert (found.verdict, found.approval and found.approval.state) == ("interrupted", "executing")
     # After a reconciliation without an outcome, whoever took it over is at work on it.
     assert (await authorizer.reevaluate(approval)).verdict == "running"
@@ -170,13 +170,13 @@ async def test_released_execution_is_interrupted_and_calls_nothing(
 async def test_execution_on_its_own_page_has_a_verdict_of_its_own(
     authorizer: Authorizer, approvals: ApprovalStore, only: Literal["page", "form"]
 ) -> None:
-    authorization = await authorizer.request(DEMAND, ApprovalDetails("Pay?", only=only))
+    authorization = await authorizer.request(CALL, ApprovalDetails("Pay?", only=only))
     approval = authorization.approval
     assert approval is not None
     assert await approvals.grant_and_consume(approval, only)
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "running_on_page"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "running_on_page"
     await authorizer.release(approval)
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "interrupted"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "interrupted"
 
 
 async def test_unasked_decision_of_a_dialog_that_may_not_decide_changes_nothing(store: Store, clock: Clock) -> None:
@@ -185,4 +185,4 @@ async def test_unasked_decision_of_a_dialog_that_may_not_decide_changes_nothing(
     approval = await _pending_approval(authorizer)
     for yes in (True, False):
         assert (await authorizer.decide(approval, yes=yes, asked=False)).verdict == "waiting"
-    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "waiting"
+    assert (await authorizer.resume(CALL, approval.id)).verdict == "waiting"

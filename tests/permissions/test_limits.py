@@ -112,8 +112,10 @@ class Book:
         return found.state
 
     def budgets(self, principal: Principal = ANY_USER) -> tuple[Budget, ...]:
-        recorded = self.guard.audit.recorded(principal)
-        return finish(self.store.read(lambda db: budgets(db, self.policy.limits, principal, recorded, self.clock.now)))
+        audit_principal = self.guard.audit.recorded_principal(principal)
+        return finish(
+            self.store.read(lambda db: budgets(db, self.policy.limits, principal, audit_principal, self.clock.now))
+        )
 
 
 def _end(guard: Guard, store: InlineStore, folder: tempfile.TemporaryDirectory[str]) -> None:

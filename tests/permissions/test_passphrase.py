@@ -118,7 +118,7 @@ async def test_wrong_tries_of_one_way_delay_no_other(passphrase: Passphrase, clo
         clock.advance(60)
     assert await passphrase.check(WRONG, "sign-in") == "wrong"
     assert await passphrase.check(RIGHT, "sign-in") == "delayed"
-    assert [await passphrase.check(RIGHT, way) for way in ("desk", "terminal", "page")] == ["right"] * 3
+    assert [await passphrase.check(RIGHT, place) for place in ("desk", "terminal", "page")] == ["right"] * 3
 
 
 async def test_one_of_many_concurrent_guesses_of_all_processes_is_checked(

@@ -1,4 +1,4 @@
-"""The delays after wrong passphrases: counted for each way, kept in the state folder, and reported."""
+"""The delays after wrong passphrases: counted for each place, kept in the state folder, and reported."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from machines_mcp.permissions.passphrase_tries import (
     ALARM_TRIES,
     CHECK_SECONDS,
     FORGET_SECONDS,
+    PassphrasePlace,
     PassphraseTries,
-    Way,
     format_alarm,
 )
 from machines_mcp.permissions.policy import default_policy
@@ -25,7 +25,7 @@ from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
-WAYS: tuple[Way, ...] = get_args(Way)
+PLACES: tuple[PassphrasePlace, ...] = get_args(PassphrasePlace)
 DELAYS = [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
@@ -42,21 +42,21 @@ async def other_process(tmp_path: Path, clock: Clock) -> AsyncIterator[Passphras
     await other.close()
 
 
-async def wrong(tries: PassphraseTries, way: Way = "terminal") -> float:
+async def wrong(tries: PassphraseTries, place: PassphrasePlace = "terminal") -> float:
     """Make a wrong try. Return the seconds until the next one."""
-    assert await tries.begin(way) == 0
-    return await tries.end(way, right=False)
+    assert await tries.begin(place) == 0
+    return await tries.end(place, right=False)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_delays_double_up_to_a_minute(tries: PassphraseTries, clock: Clock, way: Way) -> None:
+@pytest.mark.parametrize("place", PLACES)
+async def test_delays_double_up_to_a_minute(tries: PassphraseTries, clock: Clock, place: PassphrasePlace) -> None:
     for delay in DELAYS:
-        assert await wrong(tries, way) == delay
-        assert await tries.begin(way) == await tries.wait(way) == delay
+        assert await wrong(tries, place) == delay
+        assert await tries.begin(place) == await tries.wait(place) == delay
         clock.advance(delay - 0.5)
-        assert await tries.begin(way) == await tries.wait(way) == 0.5
+        assert await tries.begin(place) == await tries.wait(place) == 0.5
         clock.advance(0.5)
-        assert await tries.wait(way) == 0
+        assert await tries.wait(place) == 0
 
 
 async def test_tries_during_a_delay_prolong_nothing(tries: PassphraseTries, clock: Clock) -> None:
@@ -69,12 +69,12 @@ async def test_tries_during_a_delay_prolong_nothing(tries: PassphraseTries, cloc
 
 async def test_a_right_passphrase_ends_the_delays_of_its_way_only(tries: PassphraseTries, clock: Clock) -> None:
     for delay in DELAYS[:3]:
-        for way in ("sign-in", "desk"):
-            assert await wrong(tries, way) == delay
+        for place in ("sign-in", "desk"):
+            assert await wrong(tries, place) == delay
         clock.advance(delay)
     assert await tries.begin("desk") == 0
     assert await tries.end("desk", right=True) == 0
-    assert [await wrong(tries, way) for way in ("desk", "sign-in")] == [1, 8]
+    assert [await wrong(tries, place) for place in ("desk", "sign-in")] == [1, 8]
 
 
 async def test_delays_are_kept_for_all_processes(
@@ -136,7 +136,7 @@ async def test_five_wrong_tries_raise_an_alarm_for_a_day(tries: PassphraseTries,
     assert await tries.alarms() == []
     await wrong(tries, "sign-in")
     (alarm,) = await tries.alarms()
-    assert (alarm.way, alarm.count, alarm.since, alarm.last_at) == ("sign-in", ALARM_TRIES, since, clock.now)
+    assert (alarm.place, alarm.count, alarm.since, alarm.last_at) == ("sign-in", ALARM_TRIES, since, clock.now)
     assert format_alarm(alarm).startswith("5 wrong passphrases were typed at the desk's sign-in since ")
     # The right passphrase does not hide what happened before.
     clock.advance(60)

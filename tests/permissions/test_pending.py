@@ -18,7 +18,7 @@ from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
-DEMAND = CallRequest("pay", ActionClass.MONEY, "user-1", "d1")
+CALL = CallRequest("pay", ActionClass.MONEY, "user-1", "d1")
 POLICY = default_policy("embedded", read_only=False)
 
 
@@ -26,7 +26,7 @@ async def test_own_writes_are_visible_immediately(store: Store, clock: Clock) ->
     overview, withdrawals = PendingWorkReader(store, ANY_USER, lambda db: (), clock), Withdrawals(store, clock)
     approvals = build_guard(store, POLICY, ANY_USER, clock=clock).approvals
     assert await overview.snapshot() == module.PendingWork([], [], [])
-    approval = await approvals.open(DEMAND, ApprovalDetails("Pay?"))
+    approval = await approvals.open(CALL, ApprovalDetails("Pay?"))
     assert (await overview.snapshot()).waiting == [approval]
     begun = await withdrawals.begin(await withdrawals.quote("user-1", {}), None)
     assert [(each.id, each.status) for each in (await overview.snapshot()).withdrawals] == [(begun, "requested")]
@@ -45,7 +45,7 @@ async def test_writes_of_other_servers_and_expiries_appear_shortly_after(
     overview = PendingWorkReader(store, ANY_USER, lambda db: (), clock)
     await overview.snapshot()
     other = Store(tmp_path / "state")
-    await build_guard(other, POLICY, ANY_USER, clock=clock).approvals.open(DEMAND, ApprovalDetails("Pay?"))
+    await build_guard(other, POLICY, ANY_USER, clock=clock).approvals.open(CALL, ApprovalDetails("Pay?"))
     monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
     assert len((await overview.snapshot()).waiting) == 1
     clock.advance(OPEN_SECONDS)

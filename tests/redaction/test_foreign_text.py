@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from machines_mcp.redaction.foreign_text import LOOK, ForeignText, shortened
+from machines_mcp.redaction.foreign_text import MASK_KEY, ForeignText, shortened
 from tests.redaction.test_writings import longest_part
 from tests.support.card_numbers import card_number
 from tests.support.writings import WRITINGS
@@ -45,13 +45,13 @@ def test_text_that_ends_with_a_card_number_is_masked_at_every_place(limit: int) 
 def test_output_is_looked_at_as_a_whole_and_then_cut() -> None:
     looked: list[tuple[str, bool]] = []
 
-    def look(text: str, cut: bool) -> str:
+    def mask(text: str, cut: bool) -> str:
         looked.append((text, cut))
         return text.replace("secret-0123456789", "•••")
 
     text = f"{'x' * 50} secret-0123456789 {'y' * 50}"
     for limit in range(1, len(text) + 5):
-        found = Output(text=ForeignText(text, limit)).model_dump(mode="json", context={LOOK: look})["text"]
+        found = Output(text=ForeignText(text, limit)).model_dump(mode="json", context={MASK_KEY: mask})["text"]
         assert len(found) <= limit
         assert "secret" not in found
     assert looked == [(text, limit < len(text)) for limit in range(1, len(text) + 5)]

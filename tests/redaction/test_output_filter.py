@@ -392,15 +392,15 @@ def test_text_that_would_be_cut_is_hidden_if_it_holds_a_secret() -> None:
     output_filter = OutputFilter(raised.append)
     output_filter.add_secret(Secret(PLAIN_SECRET))
     for text in (PLAIN_SECRET, f"see {base64.b64encode(PLAIN_SECRET.encode()).decode()} there"):
-        assert output_filter.look("user-1", text, cut=True) == "•••"
+        assert output_filter.mask_text("user-1", text, cut=True) == "•••"
     assert raised == ["output_filter.exact"] * 2
     # Whole, it withholds the line.
-    assert output_filter.look("user-1", PLAIN_SECRET, cut=False) == PLAIN_SECRET
+    assert output_filter.mask_text("user-1", PLAIN_SECRET, cut=False) == PLAIN_SECRET
 
 
 def test_look_masks_card_numbers_and_the_users_own_data() -> None:
     output_filter, number = OutputFilter(), card_number()
     output_filter.identity_echoes.remember("user-1", ["Lovelace"])
     text = f"Lovelace paid with {number}"
-    assert output_filter.look("user-1", text, cut=False) == f"••• paid with •••• {number[-4:]}"
-    assert output_filter.look("user-2", text, cut=False) == f"Lovelace paid with •••• {number[-4:]}"
+    assert output_filter.mask_text("user-1", text, cut=False) == f"••• paid with •••• {number[-4:]}"
+    assert output_filter.mask_text("user-2", text, cut=False) == f"Lovelace paid with •••• {number[-4:]}"

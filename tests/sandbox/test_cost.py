@@ -9,7 +9,7 @@ import pytest
 
 from machines_mcp.sandbox import cards, deposits, ledger, users
 from machines_mcp.sandbox.call import Call, Incoming
-from machines_mcp.sandbox.envelope import Answer
+from machines_mcp.sandbox.envelope import Success
 from machines_mcp.sandbox.state import State
 
 USER = "somebody"
@@ -56,7 +56,7 @@ def filled(rows: int) -> State:
     return state
 
 
-def steps(state: State, handle: Callable[[Call], Answer], query: Mapping[str, str]) -> int:
+def steps(state: State, handle: Callable[[Call], Success], query: Mapping[str, str]) -> int:
     """Count the SQLite virtual machine steps of the second of two reads."""
     call = Call(state, Incoming({}, query, {}, b""), "http://127.0.0.1:1", state.clock.now(), users.find(state, USER))
     handle(call)
@@ -102,7 +102,7 @@ def sizes() -> tuple[State, State]:
     ],
 )
 def test_read_cost_does_not_grow_with_the_rows(
-    sizes: tuple[State, State], handle: Callable[[Call], Answer], query: Mapping[str, str]
+    sizes: tuple[State, State], handle: Callable[[Call], Success], query: Mapping[str, str]
 ) -> None:
     few, many = (
         steps(state, handle, {name: oldest(state) if value == "oldest" else value for name, value in query.items()})

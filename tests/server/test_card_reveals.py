@@ -20,7 +20,7 @@ import pytest
 from mcp import Client
 
 from machines_mcp.cli.approvals import format_approval, waiting_approvals
-from machines_mcp.permissions.passphrase_tries import Way
+from machines_mcp.permissions.passphrase_tries import PassphrasePlace
 from machines_mcp.protocol.elicitation import PAGE
 from machines_mcp.redaction.display import iso
 from machines_mcp.server.app import App
@@ -32,7 +32,7 @@ from machines_mcp.vault.keypair import make_key_pair, unseal
 from machines_mcp.vault.public_key import thumbprint
 from tests.support.approver import FakeApprover
 from tests.support.card_pages import card_page, press_open
-from tests.support.desks import FakeBrowser
+from tests.support.running_desk import FakeBrowser
 from tests.support.stdio_client import ERAS, Era, ToolError, agent
 from tests.support.vault_simulator import OpenedCard, Simulator, Wiretap, simulator, wiretap
 from tests.support.waiting import PATIENCE
@@ -233,12 +233,12 @@ async def test_a_reveal_on_the_page_can_be_approved_only_there(
         assert session.secret_requests == 0
 
 
-@pytest.mark.parametrize("way", ["page", "terminal"])
-async def test_a_refusal_is_reported_and_final(api: Simulator, card: OpenedCard, tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("place", ["page", "terminal"])
+async def test_a_refusal_is_reported_and_final(api: Simulator, card: OpenedCard, tmp_path: Path, place: str) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
         async with browser(asked["page"]) as person:
-            if way == "page":
+            if place == "page":
                 await person.press(decision="refuse")
             else:
                 await decide(session.settings, asked["approval_id"], yes=False, passphrase=PASSPHRASE)
@@ -272,10 +272,10 @@ async def test_wrong_passphrases_on_a_page_delay_all_pages_but_no_other_way(
 async def test_wrong_passphrases_elsewhere_delay_no_page(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
-        ways: tuple[Way, ...] = ("sign-in", "desk", "terminal")
+        places: tuple[PassphrasePlace, ...] = ("sign-in", "desk", "terminal")
         async with browser(asked["page"]) as person:
-            for way in ways:
-                await type_wrong(session.app.guard, way, 6)
+            for place in places:
+                await type_wrong(session.app.guard, place, 6)
             assert (await person.press()).status_code == 200
         assert await session.app.guard.passphrase.tries.wait("page") == 0
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from machines_mcp.storage.audit_chain import MAX_FAULTS, Fault, Finding, chained, verify
+from machines_mcp.storage.audit_chain import MAX_FAULTS, Fault, Verification, chained, verify
 from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Checkpoint, newest
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.audit_record import COLUMNS
@@ -77,8 +77,8 @@ def write_row(db: sqlite3.Connection, row: tuple[Any, ...]) -> None:
     db.execute(f"INSERT INTO audit VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
 
-def faults(finding: Finding) -> list[tuple[int, str]]:
-    return [(fault.seq, fault.what) for fault in finding.faults]
+def faults(verification: Verification) -> list[tuple[int, str]]:
+    return [(fault.seq, fault.what) for fault in verification.faults]
 
 
 seqs = st.integers(1, ROWS)
@@ -90,14 +90,14 @@ tried = settings(
 
 def test_untouched_audit_is_intact(written: bytes) -> None:
     with copy(written) as db:
-        finding = verify(db, KEY, newest(db))
-        assert (finding.ok, finding.rows, finding.checkpoint) == (True, ROWS, newest(db))
+        verification = verify(db, KEY, newest(db))
+        assert (verification.ok, verification.rows, verification.checkpoint) == (True, ROWS, newest(db))
 
 
 def test_empty_audit_is_intact(written: bytes) -> None:
     with copy(written) as db:
         db.execute("DELETE FROM audit")
-        assert verify(db, KEY, EMPTY) == Finding(0, (), EMPTY)
+        assert verify(db, KEY, EMPTY) == Verification(0, (), EMPTY)
 
 
 @tried
@@ -113,8 +113,8 @@ def test_changed_value_is_found_in_its_row(written: bytes, data: st.DataObject) 
             db.execute(f"UPDATE audit SET {column} = ? WHERE seq = ?", (value, seq))  # noqa: S608
         except UnicodeEncodeError:
             return
-        finding = verify(db, KEY)
-        assert faults(finding) == ([] if rows_of(db) == before else [(seq, "changed")])
+        verification = verify(db, KEY)
+        assert faults(verification) == ([] if rows_of(db) == before else [(seq, "changed")])
 
 
 @tried
@@ -225,8 +225,8 @@ def test_earlier_checkpoint_still_matches(written: bytes) -> None:
 
 def test_with_another_key_every_row_is_wrong_and_ten_are_listed(written: bytes) -> None:
     with copy(written) as db:
-        finding = verify(db, bytes(32))
-        assert faults(finding) == [(seq, "changed") for seq in range(1, MAX_FAULTS + 1)]
+        verification = verify(db, bytes(32))
+        assert faults(verification) == [(seq, "changed") for seq in range(1, MAX_FAULTS + 1)]
 
 
 def test_dropped_table_is_found(written: bytes) -> None:
@@ -285,9 +285,9 @@ def test_hundred_thousand_rows_are_verified_in_seconds(written: bytes) -> None:
         grow(db, 100_000)
         db.execute("UPDATE audit SET user_id = 'user-2' WHERE seq = 99999")
         began = time.process_time()
-        finding = verify(db, KEY)
+        verification = verify(db, KEY)
         took = time.process_time() - began
-    assert (finding.rows, faults(finding)) == (100_000, [(99_999, "changed")])
+    assert (verification.rows, faults(verification)) == (100_000, [(99_999, "changed")])
     assert took < 10
 
 
@@ -332,16 +332,16 @@ def test_killed_writer_leaves_an_intact_chain_with_every_acknowledged_row(tmp_pa
         child.kill()
         answered = after + child.communicate(timeout=PATIENCE)[0].count(b"\n")
 
-    async def look() -> tuple[Finding, int]:
+    async def look() -> tuple[Verification, int]:
         store = Store(tmp_path)
         audit = AuditLog(store, KEY, "p")
-        finding = await audit.verified(Checkpoint.read(tmp_path / "head.json"))
+        verification = await audit.verified(Checkpoint.read(tmp_path / "head.json"))
         await audit.append(AuditEntry("call"))
         assert (await audit.verified()).ok
         kept = len(await audit.rows(ANY_USER, tool="create_card", limit=100_000))
         await store.close()
-        return finding, kept
+        return verification, kept
 
-    finding, kept = anyio.run(look)
-    assert finding.ok
+    verification, kept = anyio.run(look)
+    assert verification.ok
     assert kept >= answered

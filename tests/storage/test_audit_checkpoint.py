@@ -85,7 +85,7 @@ async def test_concurrent_servers_never_move_the_checkpoint_back(tmp_path: Path)
             for audit in audits:
                 tasks.start_soon(busy, audit)
     assert Checkpoint.read(path).seq == 60
-    assert not any(audit.head_broken for audit in audits)
+    assert not any(audit.checkpoint_broken for audit in audits)
     for store in stores:
         await store.close()
 
@@ -125,7 +125,7 @@ async def test_truncated_chain_does_not_overwrite_the_checkpoint(
     for _ in range(5):
         await audit.append(AuditEntry("call", tool="other"))
     assert path.read_bytes() == proof
-    assert audit.head_broken
+    assert audit.checkpoint_broken
     assert "audit verify" in str(audit.trouble())
     assert "the audit checkpoint does not match the chain" in caplog.text
     assert [str(fault) for fault in (await audit.verified(Checkpoint.read(path))).faults] == [
@@ -140,7 +140,7 @@ async def test_file_that_is_not_a_checkpoint_is_left_alone(store: Store, tmp_pat
     audit = AuditLog(store, KEY, "p", head_file=path)
     await audit.append(ENTRY)
     assert path.read_bytes() == content
-    assert audit.head_broken
+    assert audit.checkpoint_broken
 
 
 async def test_unwritable_checkpoint_is_reported_until_it_is_written(
@@ -149,11 +149,11 @@ async def test_unwritable_checkpoint_is_reported_until_it_is_written(
     path = tmp_path / "elsewhere" / "head.json"
     audit = AuditLog(store, KEY, "p", head_file=path)
     await audit.append(ENTRY)
-    seen = [audit.head_broken]
+    seen = [audit.checkpoint_broken]
     assert "the audit checkpoint could not be written" in caplog.text
     path.parent.mkdir()
     await audit.append(ENTRY)
-    assert [*seen, audit.head_broken] == [True, False]
+    assert [*seen, audit.checkpoint_broken] == [True, False]
     assert Checkpoint.read(path).seq == 2
 
 

@@ -269,8 +269,8 @@ async def test_servers_sharing_a_folder_write_one_chain(tmp_path: Path) -> None:
         async with anyio.create_task_group() as tasks:
             for audit in audits:
                 tasks.start_soon(busy, audit)
-    finding = await audits[0].verified()
-    assert (finding.ok, finding.rows) == (True, 120)
+    verification = await audits[0].verified()
+    assert (verification.ok, verification.rows) == (True, 120)
     for audit, store in zip(audits, stores, strict=True):
         await audit.close()
         await store.close()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from machines_mcp.storage import audit_pruning
 from machines_mcp.storage.audit_checkpoint import Checkpoint, newest
-from machines_mcp.storage.audit_log import AuditEntry, AuditLog, Finding
+from machines_mcp.storage.audit_log import AuditEntry, AuditLog, Verification
 from machines_mcp.storage.audit_pruning import PrunedRun
 from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
@@ -58,7 +58,7 @@ class Log:
         self.heads.append(finish(self.store.read(newest)))
         return deleted
 
-    def verified(self, checkpoint: Checkpoint | None = None) -> Finding:
+    def verified(self, checkpoint: Checkpoint | None = None) -> Verification:
         return finish(self.audit.verified(checkpoint))
 
     def change(self, statement: str, *values: object) -> None:
@@ -90,8 +90,8 @@ def test_the_chain_and_every_checkpoint_of_it_stay_verifiable(
         for wanted, age in parts:
             made.write(wanted)
             deleted, written = deleted + made.prune(age), written + len(wanted) + 1
-            finding = made.verified()
-            assert (finding.ok, finding.rows, finding.pruned) == (True, written - deleted, deleted)
+            verification = made.verified()
+            assert (verification.ok, verification.rows, verification.pruned) == (True, written - deleted, deleted)
             assert all(made.verified(head).ok for head in made.heads)
 
 
@@ -118,8 +118,8 @@ def pruned() -> Iterator[Log]:
         yield made
 
 
-def faults(finding: Finding) -> list[tuple[int, str]]:
-    return [(fault.seq, fault.what) for fault in finding.faults]
+def faults(verification: Verification) -> list[tuple[int, str]]:
+    return [(fault.seq, fault.what) for fault in verification.faults]
 
 
 @pytest.mark.parametrize("seq", [4, 7, 11, 12])

@@ -7,7 +7,7 @@ import re
 
 import httpx
 
-from tests.support.desks import PASSPHRASE, FakeBrowser
+from tests.support.running_desk import PASSPHRASE, FakeBrowser
 
 
 async def press_open(page: str, http: httpx.AsyncClient, passphrase: str | None = PASSPHRASE) -> httpx.Response:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 
 from machines_mcp.permissions.factory import Guard
-from machines_mcp.permissions.passphrase_tries import PassphraseTries, Way
+from machines_mcp.permissions.passphrase_tries import PassphrasePlace, PassphraseTries
 from tests.support.clock import Clock
 
 
-async def type_wrong(guard: Guard, way: Way, count: int) -> None:
+async def type_wrong(guard: Guard, place: PassphrasePlace, count: int) -> None:
     """Make `count` wrong tries. The last one was made up to some minutes in the future."""
     clock = Clock(time.time())
     tries = PassphraseTries(guard.store, guard.audit.append_in, clock)
     for _ in range(count):
-        clock.advance(await tries.wait(way))
-        assert await tries.begin(way) == 0
-        await tries.end(way, right=False)
+        clock.advance(await tries.wait(place))
+        assert await tries.begin(place) == 0
+        await tries.end(place, right=False)
 
 
 async def end_delays(guard: Guard) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.desks import FakeBrowser
+from tests.support.running_desk import FakeBrowser
 from tests.support.stdio_client import applicant
 from tests.support.tool_caller import ToolCaller, caller
 from tests.tools.test_kyc_at_the_desk import submit_form

@@ -16,9 +16,9 @@ from mcp import Client
 from machines_mcp.protocol.approval_arguments import NAMES
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings_reader import read_settings
-from tests.support.desks import FakeBrowser, forms
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.results import object_text
+from tests.support.running_desk import FakeBrowser, forms
 from tests.support.stdio_client import applicant
 from tests.tools import golden
 

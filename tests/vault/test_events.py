@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from machines_mcp.vault.events import Answer, Event, answer_line, event_line, parse_answer, parse_event
+from machines_mcp.vault.events import Event, EventAnswer, answer_line, event_line, parse_answer, parse_event
 from machines_mcp.vault.request import VaultError
 
 EVENTS: tuple[Literal["try", "wrong", "right", "show"], ...] = ("try", "wrong", "right", "show")
@@ -15,8 +15,10 @@ def test_a_valid_event_round_trips(event: Event) -> None:
     assert parse_event(event_line(event)) == event
 
 
-@pytest.mark.parametrize("answer", [Answer(wait=0), Answer(wait=60), Answer(go=True), Answer(go=False)], ids=str)
-def test_a_valid_answer_round_trips(answer: Answer) -> None:
+@pytest.mark.parametrize(
+    "answer", [EventAnswer(wait=0), EventAnswer(wait=60), EventAnswer(go=True), EventAnswer(go=False)], ids=str
+)
+def test_a_valid_answer_round_trips(answer: EventAnswer) -> None:
     assert parse_answer(answer_line(answer)) == answer
 
 

@@ -94,11 +94,11 @@ def audit_verify(head: Path | None, write_head: Path | None) -> None:
 
     settings = load_settings()
     try:
-        finding, sentence = run(lambda: verify_chain(settings, head, write_head))
+        verification, sentence = run(lambda: verify_chain(settings, head, write_head))
     except Unverifiable as error:
         fail(str(error))
     click.echo(sentence)
-    sys.exit(0 if finding.ok else 1)
+    sys.exit(0 if verification.ok else 1)
 
 
 def _on_screen(line: str) -> str:

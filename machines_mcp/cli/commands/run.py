@@ -65,7 +65,7 @@ def call(tool: str, arguments: str, approve: bool) -> None:
 
     with reporting_on(sys.stderr) as on_progress:
         body, ok = run(
-            lambda: call_once(settings, tool, given, standing_yes=approve, on_page=wait_at, on_progress=on_progress)
+            lambda: call_once(settings, tool, given, approves_all=approve, on_page=wait_at, on_progress=on_progress)
         )
     click.echo(json.dumps(body, ensure_ascii=False, indent=2))
     sys.exit(0 if ok else 1)

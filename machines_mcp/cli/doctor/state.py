@@ -93,16 +93,17 @@ async def _clock(app: App) -> Finding:
 
 async def _audit(app: App) -> Finding:
     try:
-        head = read_checkpoint(app.policy.head_file)
-        finding = await app.guard.audit.verified(head)
+        checkpoint = read_checkpoint(app.policy.head_file)
+        verification = await app.guard.audit.verified(checkpoint)
         await _try_to_write(app)
     except Unverifiable as error:
         return Finding(False, "audit", str(error))
     except StoreUnavailable:
         return Finding(False, "audit", "no row can be written, so changes are refused; check free space.")
-    if finding.ok and finding.rows and app.policy.head_file is not None and head is None:
+    if verification.ok and verification.rows and app.policy.head_file is not None and checkpoint is None:
         return Finding(False, "audit", f"no checkpoint at {app.policy.head_file}; see machines-mcp audit verify.")
-    return Finding(finding.ok, "audit", f"{verification_message(finding, head)[:-1]}; rows can be written")
+    message = verification_message(verification, checkpoint)[:-1]
+    return Finding(verification.ok, "audit", f"{message}; rows can be written")
 
 
 async def _try_to_write(app: App) -> None:

@@ -15,3 +15,6 @@ AUDIT_KINDS: Final = {"approval_request": "asked"}
 
 NEEDS_PERSON: Final = "manual"
 """The state of a journal entry that a person must resolve. The table's CHECK constraint allows only this name."""
+
+PLACE_COLUMN: Final = "way"
+"""The column of `passphrase_tries` that says where the passphrases were typed."""

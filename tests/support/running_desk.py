@@ -169,7 +169,7 @@ async def running_desk(
     store = Store(folder)
     guard = build_guard(store, policy or default_policy(environment, read_only=False), ANY_USER, clock=clock)
     partner = FakePartner()
-    rooms = DeskDependencies(
+    dependencies = DeskDependencies(
         environment=environment,
         guard=guard,
         key=key,
@@ -181,7 +181,7 @@ async def running_desk(
         open_card=partner.open_card,
         clock=clock,
     )
-    desk = Desk(rooms)
+    desk = Desk(dependencies)
     try:
         with anyio.fail_after(PATIENCE * 4):
             if environment != "embedded" and passphrase is not None:
