@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 30.0
 # Four times the poll interval that the upstream requests.
 QUIET_SECONDS = 1.0
 
-_SESSION = {"sessionToken": "a.b.c", "sessionId": "session-1", "userId": "benchmark-user", "scopes": []}
+_SESSION = {"sessionToken": "a.b.c", "sessionId": "session-1", "scopes": []}
 _PENDING = {"status": "pending", "isTermsOfServiceAccepted": False}
 
 
@@ -45,8 +45,8 @@ class HoldingUpstream:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self._answer({**_SESSION, "expiresAt": time.time() + 900})
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self._answer({**_SESSION, "userId": asked["userId"], "expiresAt": time.time() + 900})
 
             def do_GET(self) -> None:
                 upstream.polls += 1

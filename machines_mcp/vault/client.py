@@ -42,7 +42,12 @@ async def can_start(*, command: Sequence[str] = COMMAND) -> bool:
     try:
         with anyio.fail_after(START_SECONDS):
             done = await anyio.run_process(
-                command, input=b"\n", stderr=subprocess.DEVNULL, env=_environment(), check=False, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+                check=False,
+                start_new_session=True,
             )
         return done.returncode == 0 and parse_reply(done.stdout) == failed("internal")
     except (OSError, TimeoutError, VaultError):

@@ -29,7 +29,7 @@ WINDOW = 12
 
 _DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NAMES = {name: str(at) for at, name in enumerate(_DIGIT_NAMES)}
-_NAMED_DIGIT = re.compile(rf"\b({'|'.join(_DIGIT_NAMES)})\b", re.IGNORECASE)
+_NAMED_DIGIT = re.compile(rf"\b({'|'.join(_DIGIT_NAMES)})\b", re.IGNORECASE | re.ASCII)
 _ESCAPE = re.compile(
     r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([0-3][0-7]{2})|([nrtbf]))|%(?:25)*([0-9a-fA-F]{2})"
     r"|&#(?:([0-9]{1,7})|[xX]([0-9a-fA-F]{1,6}));?|=([0-9A-F]{2})|([\U000e0020-\U000e007e])"

@@ -112,3 +112,8 @@ def test_hit_names_the_secret_and_its_place() -> None:
     (hit, *_) = Scanner([canary]).scan(f"merchant {CANARIES.pan} of".encode())
     assert "pan/own" in str(hit)
     assert "merchant" in str(hit)
+
+
+@pytest.mark.parametrize("text", ["\u017fix", "f\u0131ve", "S\u0130X"])
+def test_letters_that_only_look_like_a_number_word_are_no_digit(text: str) -> None:
+    assert Scanner([]).scan(text.encode()) == []

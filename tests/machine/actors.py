@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import anyio
 
 from machines_mcp.storage.database import StoreUnavailable
-from tests.machine.process import Dialog, Process
+from tests.machine.process import USERS, Dialog, Process
 from tests.machine.world import GatedCall, VirtualWorld
 
 Act: TypeAlias = Callable[[Process], Awaitable[Any]]
@@ -25,7 +25,6 @@ KINDS: tuple[Kind, ...] = (
     "twin", "yes", "no", "dialog", "call", "call", "through", "through",
 )  # fmt: skip
 
-USERS = ("user-1", "user-2")
 # Few distinct amounts, so that totals reach the caps exactly.
 SUMS = (1_000, 2_500, 5_000, 12_000)
 

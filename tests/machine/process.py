@@ -27,7 +27,7 @@ from machines_mcp.server.stdio import RECONCILE_DELAY_SECONDS
 from machines_mcp.storage.journal import CallContext, CallLog
 from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
-from machines_mcp.storage.principal import ANY_USER
+from machines_mcp.storage.principal import Principal
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.catalog import TOOLS
@@ -41,7 +41,10 @@ from tests.machine.upstream import VirtualRequest, VirtualUpstream
 T = TypeVar("T")
 
 _TOOLSETS = frozenset({"onboarding", "funding", "withdrawals", "cards", "observe"})
+USERS = ("user-1", "user-2")
+
 _KEY = Secret("partner-key-of-the-machine")
+_PRINCIPAL = Principal(frozenset(USERS))
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Process:
     def __init__(self, name: str, around: SharedEnvironment) -> None:
         self.life = Life(name)
         self.store = FaultyStore(around.disk, self.life, around.schedule)
-        self.guard: Guard = build_guard(self.store, around.policy, ANY_USER, clock=around.clock)
+        self.guard: Guard = build_guard(self.store, around.policy, _PRINCIPAL, clock=around.clock)
         network = VirtualNetwork(around.upstream, around.weather, self.life, around.schedule, around.sent)
         self._client = PartnerClient(
             f"http://127.0.0.1{BASE}",
@@ -80,7 +83,7 @@ class Process:
             clock=around.clock,
             mutations=self.guard.journal,
         )
-        registry = Registry(TOOLS, around.policy, ANY_USER, toolsets=_TOOLSETS)
+        registry = Registry(TOOLS, around.policy, _PRINCIPAL, toolsets=_TOOLSETS)
         runner = ToolRunner(
             self.guard.authorizer, self._services(around), map_error, OutputFilter(), self.guard.known_users
         )
@@ -114,7 +117,7 @@ class Process:
         """Reconcile interrupted calls in the background, as the server does after its start."""
         await asyncio.sleep(RECONCILE_DELAY_SECONDS)
         try:
-            if await self.store.read(lambda db: has_open_work(db, ANY_USER)):
+            if await self.store.read(lambda db: has_open_work(db, _PRINCIPAL)):
                 await self.settling.reconcile_all()
         except Exception as error:
             # The server logs the error and leaves the work to later calls.
@@ -126,7 +129,7 @@ class Process:
             output_filter=OutputFilter(),
             withdrawals=Withdrawals(self.store, around.clock),
             permissions=permissions(around.policy),
-            principal=ANY_USER,
+            principal=_PRINCIPAL,
             reconcile_seconds=RECONCILE_SECONDS,
             clock=around.clock,
         )
