@@ -50,6 +50,11 @@ class Approval:
         return f"machines-{self.id}"
 
     @property
+    def started(self) -> bool:
+        """Whether the call has run, or runs, so that it may have had an effect."""
+        return self.state in ("executing", "done", "failed")
+
+    @property
     def request(self) -> CallRequest:
         """The call that the approval is for."""
         return CallRequest(

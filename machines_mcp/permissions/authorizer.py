@@ -17,6 +17,7 @@ from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.freezes import Freezes
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
+from machines_mcp.storage.freeze import Frozen
 
 Verdict = Literal[
     "run",
@@ -86,14 +87,21 @@ class Authorizer:
         """Return the approval if it is waiting for a decision, else None."""
         return await self._channels.get(approval_id)
 
-    async def refuse_if_frozen(self, call_request: CallRequest) -> None:
-        """Refuse a call before anything is sent for it, unless it only protects.
+    async def refuse_if_frozen(self, call_request: CallRequest, approval_id: str | None) -> None:
+        """Refuse a call before anything is sent for it, unless it only protects or ran before under this approval.
 
         Raises:
             Frozen: The changes of its user are frozen.
         """
-        if not call_request.protective:
+        if call_request.protective:
+            return
+        try:
             await self._freezes.refuse(call_request.user_id)
+        except Frozen:
+            approval = None if approval_id is None else await self._approvals.get(approval_id)
+            # Of a call that ran, only the outcome is looked up. The grant's use and the journal still refuse changes.
+            if approval is None or not (approval.started and _is_of(approval, call_request)):
+                raise
 
     async def admit(self, call_request: CallRequest) -> None:
         """Authorize a write that needs no approval: check the limits and record it in the audit log.
@@ -131,11 +139,7 @@ class Authorizer:
     async def resume(self, call_request: CallRequest, approval_id: str) -> Authorization:
         """Judge a call that passes an approval id: run it if granted, repeat its outcome, or say what is missing."""
         approval = await self._approvals.get(approval_id)
-        if approval is None or (approval.tool, approval.user_id, approval.digest) != (
-            call_request.tool,
-            call_request.user_id,
-            call_request.digest,
-        ):
+        if approval is None or not _is_of(approval, call_request):
             return Authorization("mismatch", approval)
         if approval.state == "executing" and not self._approvals.running(approval):
             return Authorization("interrupted", approval)
@@ -218,3 +222,9 @@ class Authorizer:
             return Authorization("run" if await self._approvals.consume(approval) else "running", approval)
         except LimitExceeded as exceeded:
             return Authorization("limit_exceeded", approval, exceeded)
+
+
+def _is_of(approval: Approval, call_request: CallRequest) -> bool:
+    """Return whether the approval is for this call."""
+    asked = (approval.tool, approval.user_id, approval.digest)
+    return asked == (call_request.tool, call_request.user_id, call_request.digest)

@@ -189,12 +189,12 @@ class Dispatcher:
             raise
 
     async def _refuse_if_frozen(self, call: ToolCall) -> None:
-        """Refuse a frozen call before anything is sent for it. A person's no still counts."""
+        """Refuse a frozen call before anything is sent for it. A person's no counts, and what ran can be looked up."""
         # A reveal to sink `none` is a read, but it fetches the card's number.
         if call.tool.read_only or call.answer == "no":
             return
         try:
-            await self._authorizer.refuse_if_frozen(call.request)
+            await self._authorizer.refuse_if_frozen(call.request, call.approval_id)
         except Frozen:
             self._authorizer.record(call.request, Code.POLICY_FROZEN.value)
             raise

@@ -79,9 +79,7 @@ class ToolRunner:
                     await self._require_same(call, approval)
                     ran = await self._run(call, context)
             except ToolError as error:
-                # If it was frozen between two of its requests, the first may have taken effect.
-                halfway = error.code is Code.POLICY_FROZEN and context.logged_as.begun
-                raise await self._after_error(approval, ToolError(Code.OUTCOME_UNKNOWN) if halfway else error) from None
+                raise await self._after_error(approval, error) from None
             except BaseException as error:
                 # The row stays `executing` until the call is reconciled.
                 await self._authorizer.release(approval)

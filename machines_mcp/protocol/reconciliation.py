@@ -17,7 +17,7 @@ from machines_mcp.permissions.authorizer import Authorization
 from machines_mcp.permissions.executions import EXECUTION_SECONDS
 from machines_mcp.permissions.factory import Guard
 from machines_mcp.protocol.approval_errors import not_executed
-from machines_mcp.protocol.errors import ToolError
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.execution import NO_RECONCILE, ToolRunner
 from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reconciliation, RetryLater, Tool
 from machines_mcp.storage.database import StoreUnavailable
@@ -33,6 +33,12 @@ CALL_SECONDS = 20.0
 """How long a call waits for a reconciled outcome."""
 AGAIN_SECONDS = 5.0
 """The delay after a failed attempt, for example when Machines is unreachable."""
+FROZEN_SECONDS = 30.0
+"""The delay while a freeze prevents it. It is longer than a call waits, because a person must lift the freeze."""
+_FROZEN = (
+    "It is not known whether this happened. Finding out would send a change, and a person froze changes. Tell the user"
+    " that a person can lift the freeze with machines-mcp unfreeze."
+)
 _SHORTEST_SECONDS = 0.1  # A pause too short to move the clock would repeat for ever.
 _AT_ONCE = 4
 
@@ -173,6 +179,8 @@ class Reconciler:
             return await self._runner.reconcile(tool, approval, entries, read_only=other_policy)
         except ToolError as tool_error:
             logger.warning("a call can't be reconciled now: %s", tool_error.code.value)
+            if tool_error.code is Code.POLICY_FROZEN:
+                return RetryLater(FROZEN_SECONDS, _FROZEN)
             return RetryLater(AGAIN_SECONDS)
         except ReadOnly:
             return NeedsPerson("It would have to be sent again, and the policy has changed since it was allowed.")

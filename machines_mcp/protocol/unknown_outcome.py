@@ -22,8 +22,10 @@ def unknown_once_sent(begun: Sequence[str]) -> Iterator[None]:
     try:
         yield
         return
-    except ToolError:
-        raise
+    except ToolError as error:
+        # If it was frozen between two of its requests, the first may have taken effect.
+        if error.code is not Code.POLICY_FROZEN or not begun:
+            raise
     except Exception as error:
         if not begun:
             raise

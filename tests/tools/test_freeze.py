@@ -188,6 +188,7 @@ async def test_reconciliation_sends_no_change_again_while_frozen(
 ) -> None:
     monkeypatch.setattr(reconciliation, "START_SECONDS", 2.0)
     monkeypatch.setattr(reconciliation, "AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(reconciliation, "FROZEN_SECONDS", reconciliation.CALL_SECONDS + 1)
     path, arguments = ("/cards", {}) if tool == "create_card" else ("/deposits", {**TERMS, "amount": 50})
     policy = tmp_path / "policy.toml"
     policy.write_text('version = 1\nenvironment = "embedded"\n[classes]\nwrite = "ask"\n[cards]\nunbounded = true\n')
@@ -199,8 +200,11 @@ async def test_reconciliation_sends_no_change_again_while_frozen(
         approval = await unresolved_call(c, tool, **arguments)
         await freeze(c)
         with requests(c) as sent:
-            assert (await c.call(tool, **arguments, approval_id=approval))["code"] == "policy.frozen"
-            assert sent == []
+            looked_up = await c.call(tool, **arguments, approval_id=approval)
+            # A deposit that can't be found was not made; of a card that is unknown until it is made again.
+            assert looked_up["code"] == ("outcome.unknown" if tool == "create_card" else "policy.frozen")
+            assert "machines-mcp unfreeze" in looked_up["message"]
+            assert ("nothing was done" in looked_up["message"]) == (tool == "create_deposit")
             settings = read_settings(env(c) | {"MACHINES_ENV": "embedded", "MACHINES_POLICY": str(policy)})
             async with opened(settings, embedded=c.sandbox) as later:
                 await later.reconcile()
@@ -232,7 +236,7 @@ async def test_a_withdrawal_that_a_freeze_interrupts_goes_on_after_it(
         assert stopped["code"] == ("outcome.unknown" if polls else "policy.frozen")
         assert len([path for method, path in sent if method == "POST" and path.endswith("/withdrawals")]) == polls
         approval = await newest_approval(c)
-        assert (await c.call("create_withdrawal", **quote, approval_id=approval))["code"] == "policy.frozen"
+        assert (await c.call("create_withdrawal", **quote, approval_id=approval))["code"] == stopped["code"]
         monkeypatch.setattr(Journal, "begin", begin)
         await lift(c)
         made = await c.call("create_withdrawal", **quote, approval_id=approval)
@@ -253,3 +257,31 @@ async def test_no_card_page_starts_while_frozen(tmp_path: Path) -> None:
                     await desk.load().dispatcher.open_page(approval)
         assert (refused.value.code, sent) == (Code.POLICY_FROZEN, [])
         assert [each["approval_id"] for each in (await c.call("status"))["waiting"]] == [approval]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_calls_that_ran_return_their_outcome_while_frozen(tmp_path: Path, era: Era) -> None:
+    ran: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+    async with caller(tmp_path, mode=era) as c:
+
+        async def run(tool: str, **arguments: Any) -> dict[str, Any]:
+            outcome = await c.call(tool, **arguments)
+            assert "code" not in outcome, outcome
+            ran[tool] = arguments | {"approval_id": await newest_approval(c)}, outcome
+            return outcome
+
+        await run("submit_kyc", **applicant())
+        await run("accept_agreements")
+        await funded(c)
+        card = (await run("create_card"))["card_id"]
+        await run("update_card", card_id=card, limit_amount_cents=500, limit_frequency="allTime")
+        await run("close_card", card_id=card)
+        quote = await c.call("quote_withdrawal", amount_cents=2_000, address=ADDRESS, **TERMS)
+        await run("create_withdrawal", quote_id=quote["quote_id"])
+        await freeze(c)
+        with requests(c) as sent:
+            for tool, (again, outcome) in ran.items():
+                repeated = await c.call(tool, **again)
+                assert repeated == outcome, tool
+                assert (await c.call(tool, **again | {"approval_id": "0" * 32}))["code"] == "policy.frozen"
+        assert sent == []
