@@ -23,7 +23,7 @@ from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reco
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.journal import JournalEntry, ReadOnly
-from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
+from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON, NeedsPersonState
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _FROZEN = (
 _SHORTEST_SECONDS = 0.1  # A pause too short to move the clock would repeat for ever.
 _AT_ONCE = 4
 
-_Closed: TypeAlias = Literal["done", "rejected", "manual"]
+_Closed: TypeAlias = Literal["done", "rejected"] | NeedsPersonState
 
 
 class Reconciler:

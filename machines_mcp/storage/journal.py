@@ -32,7 +32,7 @@ from machines_mcp.storage.journal_entry import (
     request_hash,
     selected,
 )
-from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
+from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON, NeedsPersonState
 
 if TYPE_CHECKING:
     import sqlite3
@@ -172,7 +172,7 @@ class Journal:
     async def close(
         self,
         entry_id: str,
-        state: Literal["done", "rejected", "unknown", "manual"],
+        state: Literal["done", "rejected", "unknown"] | NeedsPersonState,
         reference: str | None = None,
         *,
         note: str | None = None,

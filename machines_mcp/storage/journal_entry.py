@@ -7,15 +7,15 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
+from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON, NeedsPersonState
 from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
     import sqlite3
 
-State = Literal["pending", "done", "rejected", "unknown", "unsent", "manual"]
+State: TypeAlias = Literal["pending", "done", "rejected", "unknown", "unsent"] | NeedsPersonState
 NOTHING_HAPPENED = ("rejected", "unsent")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 ARGUMENTS_KEY: Final = "intents"
 """The key file for digests of arguments. With another key, no stored approval would match its repeated call."""
@@ -13,7 +13,8 @@ AUDIT_MAC_NAMES: Final = {"action_class": "effect", "approval_id": "intent_id"}
 AUDIT_KINDS: Final = {"approval_request": "asked"}
 """Kinds of audit rows that are stored under another name. A row's MAC covers the stored name."""
 
-NEEDS_PERSON: Final = "manual"
+NeedsPersonState: TypeAlias = Literal["manual"]
+NEEDS_PERSON: Final[NeedsPersonState] = "manual"
 """The state of a journal entry that a person must resolve. The table's CHECK constraint allows only this name."""
 
 PLACE_COLUMN: Final = "way"
