@@ -19,8 +19,7 @@ settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the processes that tests start be ended: what a shell began in the background ignores Ctrl-C, and so would
-    they."""
+    """Restore SIGINT and SIGHUP. A shell starts background jobs with them ignored, and children inherit that."""
     watch_processes()
     if threading.current_thread() is not threading.main_thread():
         return
@@ -55,8 +54,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _logging_is_the_tests() -> Iterator[None]:
-    """Keeps a command that is run in this process from taking over its logging, hooks and warnings."""
+def _keep_test_logging() -> Iterator[None]:
+    """Keep commands that run in this process from reconfiguring logging, hooks and warnings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("machines_mcp.server.log_config.configure", lambda level: None)
         yield
@@ -88,8 +87,8 @@ def pytest_fixture_setup() -> Generator[None, object, object]:
 def sandbox() -> Iterator[Sandbox]:
     """The embedded Partner API, served by a thread: `base_url`, `partner_key`, `control_url`.
 
-    It is shared by all tests of the run, so each takes users of its own, and none moves the clock or empties the state:
-    what needs that starts one with `tests.support.running_sandbox.in_thread()`.
+    All tests of the run share it: use your own users, and don't advance the clock or reset the state. A test that must
+    do so starts its own with `tests.support.running_sandbox.in_thread()`.
     """
     with in_thread() as started:
         yield started

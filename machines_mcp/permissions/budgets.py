@@ -33,7 +33,7 @@ def budgets(
     """Return what the principal's users left of each limit that is set.
 
     `audit_principal` is the principal by the ids of the audit log. The usage of other users is not counted, because it
-    would describe them. So a total may have less left.
+    would describe them. The total may have less left.
     """
     return tuple(_budgets(db, limits, principal, audit_principal, now))
 

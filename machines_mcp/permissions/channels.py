@@ -62,7 +62,7 @@ class ApprovalChannels:
             return "frozen"
 
     async def grant_or_raise(self, approval_id: str, channel: Channel, passphrase: Secret | None = None) -> Decision:
-        """Like `grant`, but say what stands against it.
+        """Like `grant`, but raise the reason.
 
         Raises:
             LimitExceeded: A limit would be exceeded. The approval goes on waiting, as after `Frozen`.

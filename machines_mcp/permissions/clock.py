@@ -82,7 +82,7 @@ class ClockCheck:
 
 
 def _end_at(db: sqlite3.Connection, now: float) -> None:
-    """Let nothing that is stored begin, end or have been decided after `now`."""
+    """Cap every stored time at `now`."""
     later = {"now": now}
     db.execute(
         "UPDATE approvals SET expires_at = :now WHERE state IN ('waiting', 'granted') AND expires_at > :now", later

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.policy import Limits, Policy
 
 Stage = Literal["wait", "ask", "grant", "use"]
-"""When limits are checked: `wait` before `ask`, if a person decides. A grant reserves money, so only sums can stand
-against it."""
+"""When limits are checked: `wait` before `ask`, if a person decides. A grant reserves money, so only totals can block
+it."""
 
 PER_PAYMENT = "perAuthorization"
 

@@ -50,7 +50,7 @@ _DOUBLED = tuple(digit * 2 - 9 * (digit > 4) for digit in range(10))
 # Between the digits of a number can be blanks, up to three marks, or the T of a date with a time.
 _MARK = rf"[^0-9A-Za-z{FOREIGN}\s]"
 _RUN = re.compile(rf"[0-9]++(?:(?:[Tt](?=[0-9])|\s*+(?:{_MARK}\s*+){{0,3}}+)[0-9]++)*+")
-# A part of another reading of the same digits that may be shown, as long as the last four digits of a number.
+# The most digits of another reading that may stay visible: as many as of a masked number.
 _MAX_LEFT = 4
 # The mean number of digits in the groups of a number.
 _LEAST_GROUP = 3
