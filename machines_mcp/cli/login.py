@@ -11,7 +11,6 @@ from machines_mcp.server.partner_key import parse_key
 from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings
 from machines_mcp.server.settings_reader import read_settings
 
-ENVIRONMENTS = ("sandbox", "production")
 _HOSTS = {"sandbox": SANDBOX_URL.split("/")[2], "production": PRODUCTION_URL.split("/")[2]}
 _NONE_SET = "No passphrase is set, so nothing can be approved"
 

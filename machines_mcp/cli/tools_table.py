@@ -90,12 +90,3 @@ def _format_reasons(rows: list[dict[str, Any]]) -> list[str]:
         for action_class, rule in row["rules"].items():
             found.setdefault((rule, row["why"][action_class]), []).append(row["tool"])
     return [f"{rule:<6}{reason}: {', '.join(tools)}" for (rule, reason), tools in sorted(found.items())]
-
-
-def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Format the rows as the README's table."""
-    lines = ["| tool | step | does | class |", "| --- | --- | --- | --- |"]
-    for row in rows:
-        steps = ", ".join(map(str, row["steps"]))
-        lines.append(f"| `{row['tool']}` | {steps} | {row['title']} | {', '.join(row['rules'])} |")
-    return "\n".join(lines)

@@ -24,16 +24,6 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    return {
-        "MACHINES_ENV": "sandbox",
-        "MACHINES_PARTNER_KEY": "mk-0123456789",
-        "MACHINES_USER_ID": "user-1",
-        "MACHINES_STATE_DIR": str(tmp_path / "state"),
-    }
-
-
-@pytest.fixture
 def run(env: dict[str, str]) -> Run:
 
     def command(*arguments: str, typed: str = "") -> Result:

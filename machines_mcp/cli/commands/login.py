@@ -9,8 +9,9 @@ import click
 from machines_mcp.cli.common import fail, run
 from machines_mcp.server.settings import Settings, SettingsError
 
+_ENVIRONMENTS = ("sandbox", "production")
 _environment = click.argument(
-    "environment", required=False, type=click.Choice(["sandbox", "production"]), metavar="[sandbox|production]"
+    "environment", required=False, type=click.Choice(_ENVIRONMENTS), metavar=f"[{'|'.join(_ENVIRONMENTS)}]"
 )
 
 
@@ -66,6 +67,6 @@ def offer_passphrase(settings: Settings) -> None:
 
 def _chosen(environment: str | None) -> str:
     chosen = environment or os.environ.get("MACHINES_ENV", "")
-    if chosen not in ("sandbox", "production"):
+    if chosen not in _ENVIRONMENTS:
         fail("Name the environment of the key: sandbox or production, for example machines-mcp login sandbox.")
     return chosen

@@ -20,7 +20,6 @@ class Account:
     """What an address names. `key` is the hash or public key, `test` whether it is only for a test network."""
 
     key: bytes
-    checksum: bool = True
     test: bool = False
 
 
@@ -46,14 +45,14 @@ def _evm(address: str) -> Account:
 
         if not is_checksum_address(address):
             _wrong()
-    return Account(bytes.fromhex(digits), checksum=mixed)
+    return Account(bytes.fromhex(digits))
 
 
 def _solana(address: str) -> Account:
     from base58_bech32.base58 import b58decode
 
     key = b58decode(address)
-    return Account(key, checksum=False) if len(key) == 32 else _wrong()
+    return Account(key) if len(key) == 32 else _wrong()
 
 
 def _base58check(versions: bytes, tests: bytes = b"", *, ripple: bool = False) -> Callable[[str], Account]:
@@ -106,7 +105,7 @@ def _stellar(address: str) -> Account:
 
 def _ton(address: str) -> Account:
     if ":" in address:
-        return Account(bytes.fromhex(address.partition(":")[2]), checksum=False)
+        return Account(bytes.fromhex(address.partition(":")[2]))
     body = base64.b64decode(address, b"-_" if re.search("[-_]", address) else None, validate=True)
     same = binascii.crc_hqx(body[:-2], 0) == int.from_bytes(body[-2:]) and body[0] & 0x7F in (0x11, 0x51)
     return Account(body[2:-2], test=body[0] > 0x7F) if same and body[1] in (0, 0xFF) else _wrong()
@@ -126,7 +125,7 @@ def _normal_ton(address: str) -> str:
 
 def _hedera(address: str) -> Account:
     number = int(address.partition("-")[0].rpartition(".")[2])
-    return Account(number.to_bytes(8), checksum=False)
+    return Account(number.to_bytes(8))
 
 
 def _wrong() -> NoReturn:

@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 from machines_mcp.partner.formats.address_formats import FORMATS, NORMAL_FORMS, Account
 from machines_mcp.partner.formats.networks import Family, family_of
-
-Checked = Literal["checksum", "form", "nothing"]
-"""How much is known of an address: its checksum is right; its form is right and it has no checksum; nothing."""
-
-
-def checked_address(network: str, address: str) -> Checked:
-    """Return how much a valid address was checked."""
-    family = family_of(network)
-    if family is None:
-        return "nothing"
-    return "checksum" if FORMATS[family].decode(address).checksum else "form"
 
 
 def address_fault(network: str, address: str, *, test: bool = True) -> str | None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from machines_mcp.partner.formats.address_formats import FORMATS
 from machines_mcp.partner.formats.addresses import (
     address_fault,
-    checked_address,
     contract_fault,
     normal_address,
     same_address,
@@ -159,9 +158,6 @@ def test_every_network_of_the_simulator_is_known(network: object) -> None:
 
 def test_unknown_networks_are_not_checked() -> None:
     assert address_fault("newchain", "abcd") is None
-    assert checked_address("newchain", "abcd") == "nothing"
-    assert checked_address("base", "0x" + "ef" * 20) == "form"
-    assert checked_address("base", VALID[0][1]) == "checksum"
 
 
 @pytest.mark.parametrize(
