@@ -9,14 +9,7 @@ from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
-from machines_mcp.partner.formats.identity import (
-    PhoneFault,
-    birth_date_fault,
-    calling_code,
-    country_fault,
-    email_fault,
-    national_number,
-)
+from machines_mcp.partner.formats import identity
 from machines_mcp.redaction.characters import text_fault
 from machines_mcp.redaction.display import utc_day
 from machines_mcp.redaction.foreign_text import shortened
@@ -188,9 +181,9 @@ def _fault(field: Field, codes: set[str], today: date, typed: Mapping[str, str])
     if not value:
         return _missing_fault(field) if field.required else ""
     if field.name == "birth_date":
-        return _sentence(field, birth_date_fault(value, today))
+        return _sentence(field, identity.birth_date_fault(value, today))
     if field.name in _COUNTRIES:
-        return _sentence(field, country_fault(value))
+        return _sentence(field, identity.country_fault(value))
     if field.kind == "occupation":
         return "" if value in codes else "Choose an occupation from the list."
     if field.kind == "choice":
@@ -204,7 +197,7 @@ def _text_fault(field: Field) -> str:
         return f"{field.label} can have at most {field.max_length} characters."
     if len(value) < field.min_length:
         return f"{field.label} must have at least {field.min_length} characters."
-    if field.kind == "email" and email_fault(value):
+    if field.kind == "email" and identity.email_fault(value):
         return "Enter an email address, such as name@example.com."
     if text_fault(value) is not None or (field.pattern and not re.fullmatch(field.pattern, value)):
         return f"{field.label} is not in the right format. {field.hint}".strip()
@@ -220,12 +213,12 @@ def _phone_fault(field: Field, typed: Mapping[str, str]) -> str:
     if not field.value:
         return _missing_fault(field)
     try:
-        code = calling_code(typed.get("phone_country_code", ""))
-    except PhoneFault as fault:
+        code = identity.calling_code(typed.get("phone_country_code", ""))
+    except identity.PhoneFault as fault:
         return "" if field.name == "phone_number" else _sentence(field, str(fault))
     try:
-        national_number(code, typed.get("phone_number", ""))
-    except PhoneFault as fault:
+        identity.national_number(code, typed.get("phone_number", ""))
+    except identity.PhoneFault as fault:
         return "" if field.name == "phone_country_code" else _sentence(field, str(fault))
     return ""
 
