@@ -14,7 +14,7 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import ECKey
 
-from tests.support.vault_cards import card_number
+from tests.support.card_numbers import card_number
 from tests.support.waiting import PATIENCE
 
 PAN = card_number()

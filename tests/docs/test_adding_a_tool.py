@@ -89,7 +89,6 @@ def test_the_page_has_ten_steps_and_names_the_file_of_each_block() -> None:
 
 
 @pytest.mark.check
-@pytest.mark.check
 def test_each_block_applies_and_passes_the_linter(copy: Path) -> None:
     follow(copy)
     changed = [text.splitlines()[0].removeprefix("# ") for text in blocks("python")]

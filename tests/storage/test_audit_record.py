@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.storage.audit_record import AuditEntry, fingerprinted
-from tests.support.vault_cards import card_number
+from tests.support.card_numbers import card_number
 
 KEY = bytes(range(32))
 PLACES = ("tool", "action_class", "user_id", "approval_id", "verdict", "code", "by", "sink", "card_id")
@@ -47,7 +47,7 @@ def test_other_text_becomes_a_fingerprint(place: str, value: str) -> None:
 @pytest.mark.parametrize("shape", ["{}", "card-{}", "{}x", "9{}", "x{}1"])
 @pytest.mark.parametrize("mark", ["", "-", "."])
 def test_card_number_never_appears_in_a_row(size: int, shape: str, mark: str) -> None:
-    number = card_number(size)
+    number = card_number(length=size)
     written = shape.format(mark.join(number[start : start + 4] for start in range(0, size, 4)))
     for place in ("user_id", "card_id"):
         assert written not in entry(place, written).values(KEY)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,23 +18,10 @@ from machines_mcp.server.browser import _claim_opening, _write_redirect
 from machines_mcp.storage.audit_checkpoint import Checkpoint
 from machines_mcp.storage.files import create_atomically, make_folder, open_or_make, write_atomically
 from machines_mcp.vault.keypair import make_key_pair
+from tests.support.modes import UMASKS, mode, umask
 
 ROOT = Path(__file__).parents[2]
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX modes")
-UMASKS = [0o000, 0o002, 0o022, 0o077, 0o277, 0o777]
-
-
-@contextmanager
-def umask(value: int) -> Iterator[None]:
-    before = os.umask(value)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
 
 
 def client_config(path: Path) -> None:

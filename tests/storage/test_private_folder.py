@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,25 +15,13 @@ from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.private_folder import NotPrivate, check_private, private_folder
 from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.state_keys import state_key
+from tests.support.modes import UMASKS, mode, umask
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name != "posix", reason="needs POSIX owners and modes")]
 as_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give a file away")
 
 SOMEBODY = 65534
 STRANGE_GROUP = 54321
-
-
-@contextmanager
-def umask(value: int) -> Iterator[None]:
-    before = os.umask(value)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
 
 
 async def use(folder: Path) -> None:
@@ -172,7 +157,7 @@ def test_link_of_another_owner_than_its_folder_is_refused(tmp_path: Path, monkey
     check_private(link / "state")
 
 
-@pytest.mark.parametrize("value", [0o000, 0o002, 0o022, 0o077, 0o277, 0o777])
+@pytest.mark.parametrize("value", UMASKS)
 async def test_every_file_and_folder_of_the_state_is_private_under_any_umask(tmp_path: Path, value: int) -> None:
     with umask(value):
         await use(tmp_path / "a" / "b" / "state")

@@ -1,10 +1,9 @@
-"""Card numbers and sealed secrets, generated at run time so that none is stored in a file."""
+"""Sealed secrets, generated at run time so that none is stored in a file."""
 
 from __future__ import annotations
 
 import base64
 import os
-import secrets
 from dataclasses import dataclass
 
 from Crypto.Cipher import AES
@@ -16,17 +15,6 @@ KEY_BYTES = 16
 class Sealed:
     data: str
     iv: str
-
-
-def card_number(length: int = 16) -> str:
-    """Return random digits with a valid check digit."""
-    body = "9" + "".join(secrets.choice("0123456789") for _ in range(length - 2))
-    return body + check_digit(body)
-
-
-def check_digit(body: str) -> str:
-    doubled = [int(digit) * (1 + (place + 1) % 2) for place, digit in enumerate(reversed(body))]
-    return str(-sum(value // 10 + value % 10 for value in doubled) % 10)
 
 
 def seal(key_hex: str, plaintext: bytes, *, iv_bytes: int = 12) -> Sealed:

@@ -12,7 +12,8 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
 from machines_mcp.vault.sinks import reveal
-from tests.support.vault_cards import card_number, new_key, seal
+from tests.support.card_numbers import card_number
+from tests.support.vault_cards import new_key, seal
 from tests.support.waiting import PATIENCE
 from tests.vault.upstream import CARD_ID, StubUpstream, as_json, serve
 

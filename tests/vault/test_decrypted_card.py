@@ -5,7 +5,8 @@ import pytest
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.decrypted_card import DecryptedCard, decrypt_card
 from machines_mcp.vault.decryption import DecryptionError, DecryptionFault
-from tests.support.vault_cards import card_number, check_digit, new_key, seal
+from tests.support.card_numbers import card_number, check_digit
+from tests.support.vault_cards import new_key, seal
 
 KEY = new_key()
 NUMBER = card_number()
@@ -20,7 +21,7 @@ def _fault(number: bytes, code: bytes, last4: str) -> DecryptionFault:
 @pytest.mark.parametrize("length", range(13, 20))
 @pytest.mark.parametrize("code", [b"012", b"0123"])
 def test_a_valid_card_is_decrypted_inside_the_block(length: int, code: bytes) -> None:
-    number = card_number(length)
+    number = card_number(length=length)
     with decrypt_card(Secret(KEY), seal(KEY, number.encode()), seal(KEY, code), number[-4:]) as card:
         assert (card.number.decode(), bytes(card.cvc)) == (number, code)
 
@@ -55,8 +56,8 @@ def _transposed() -> str:
 @pytest.mark.parametrize(
     ("number", "fault"),
     [
-        pytest.param(card_number(12), DecryptionFault.NUMBER, id="12 digits"),
-        pytest.param(card_number(20), DecryptionFault.NUMBER, id="20 digits"),
+        pytest.param(card_number(length=12), DecryptionFault.NUMBER, id="12 digits"),
+        pytest.param(card_number(length=20), DecryptionFault.NUMBER, id="20 digits"),
         pytest.param("123", DecryptionFault.NUMBER, id="code in the number's place"),
         pytest.param(f"{NUMBER[:4]} {NUMBER[4:]}", DecryptionFault.NUMBER, id="grouped"),
         pytest.param(NUMBER + "\n", DecryptionFault.NUMBER, id="newline"),

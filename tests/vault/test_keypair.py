@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey
 from machines_mcp.vault.jwe_sink import ALGORITHM, ENCRYPTION
 from machines_mcp.vault.keypair import KeyPairError, make_key_pair, unseal
 from machines_mcp.vault.public_key import read_recipient
-from tests.support.vault_cards import card_number
+from tests.support.card_numbers import card_number
 
 CARD: dict[str, Any] = {
     "pan": card_number(),

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.support.vault_cards import Sealed, card_number, new_key, seal
+from tests.support.card_numbers import card_number
+from tests.support.vault_cards import Sealed, new_key, seal
 
 CARD_ID = "card-under-test"
 
