@@ -16,12 +16,6 @@ from machines_mcp.tools.text import pluralize, status_label
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit, ListedDeposit
 
-# The API publishes no list of deposit statuses. These are final; any other may still change.
-ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})
-
-
-ARRIVED = frozenset({"completed", "finished"})
-
 
 class DepositQuote(Output):
     currency: str
@@ -69,7 +63,7 @@ class DepositListOutput(Output):
 
 def deposit_result(call: ServiceContext, deposit: Deposit, *, waited: bool) -> DepositResult:
     """Build the result of a tool that returns one deposit. `waited`: the call waited for a final status."""
-    open_ended = deposit.status not in ENDED
+    open_ended = not deposit.settled
     return DepositResult(
         **deposit_fields(deposit),
         still_waiting=True if open_ended and waited else None,
@@ -79,9 +73,9 @@ def deposit_result(call: ServiceContext, deposit: Deposit, *, waited: bool) -> D
 
 
 def _next_step(call: ServiceContext, deposit: Deposit) -> NextStepOutput:
-    if deposit.status in ARRIVED:
+    if deposit.arrived:
         return next_step(call, "get_balances", "The deposit arrived; see what the user can spend.")
-    if deposit.status in ENDED:
+    if deposit.settled:
         return next_step(call, "list_deposit_assets", "This deposit ended without arriving; start another.")
     if "payin_extra_id" in deposit.odd:
         return next_step(call, "list_deposits", "Machines' response is incomplete; see the deposit there.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
@@ -26,7 +26,6 @@ from machines_mcp.redaction.verbatim import Identifier, IdentifierArgument
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.assets import AssetListOutput, ListAssets, NetworkId, Ticker, asset_outputs
 from machines_mcp.tools.deposit_output import (
-    ENDED,
     DepositListOutput,
     DepositOutput,
     DepositQuote,
@@ -37,10 +36,6 @@ from machines_mcp.tools.deposit_output import (
 from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.reconcile import MAX_CLOCK_SKEW_SECONDS, newest_entry, outcome_from_journal
 from machines_mcp.tools.services import ServiceContext, next_step
-
-if TYPE_CHECKING:
-    pass
-
 
 DepositId = Annotated[
     Identifier,
@@ -165,7 +160,7 @@ async def get_deposit(call: ServiceContext, args: GetDeposit) -> DepositResult:
     deposit, _ = await wait_until(
         call,
         lambda: client.deposits.get(call.user_id, args.deposit_id),
-        lambda found: found.status in ENDED,
+        lambda found: found.settled,
         seconds=args.wait_seconds,
         what="the deposit",
     )
@@ -177,7 +172,7 @@ async def list_deposits(call: ServiceContext, args: ListDeposits) -> DepositList
     """List the user's deposits: the recent active ones, or all. To wait for one, use get_deposit."""
     client = await call.services.partner.client(call.logged_as)
     found = await client.deposits.list(call.user_id, scope=args.scope)
-    waiting = [d for d in found.deposits if d.status not in ENDED and d.id is not None]
+    waiting = [d for d in found.deposits if not d.settled and d.id is not None]
     steps = (
         [next_step(call, "get_deposit", "Wait for it.", deposit_id=waiting[0].id, wait_seconds=30)] if waiting else []
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -26,6 +27,9 @@ from machines_mcp.tools.kyc_status import USER_MUST_ACT, known_status, meaning, 
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
 from machines_mcp.tools.text import pluralize, quote_text, status_label
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import KycStatus
 
 _HOW = {
     True: "Send the data the user gave, or no data: then the user fills in a form on this machine.",
@@ -98,10 +102,10 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
         return from_journal
     entry = newest_entry(entries)
     early, client = time_until_conclusive(call, entry), await call.services.partner.client(call.logged_as)
-    status = (await client.kyc.status(call.user_id)).status
-    if entry.state != "done" and status in ("not_submitted", *USER_MUST_ACT):
+    found = await client.kyc.status(call.user_id)
+    if entry.state != "done" and found.status in ("not_submitted", *USER_MUST_ACT):
         return early or NotExecuted("Machines is still waiting for the data. Send it again.")
-    return Completed(_submitted(call, status))
+    return Completed(_submitted(call, found))
 
 
 @tool(
@@ -124,10 +128,10 @@ async def submit_kyc(call: ServiceContext, args: SubmitKyc) -> KycSubmitted:
     filled = application(args)
     output_filter.identity_echoes.remember(call.user_id, personal_data(args))
     with output_filter.temporarily(filled.national_id):
-        return _submitted(call, (await client.kyc.submit(call.user_id, filled)).status)
+        return _submitted(call, await client.kyc.submit(call.user_id, filled))
 
 
-def _submitted(call: ServiceContext, upstream: str | None) -> KycSubmitted:
-    status = known_status(upstream)
+def _submitted(call: ServiceContext, found: KycStatus) -> KycSubmitted:
+    status = known_status(found.status)
     why = "See what it is waiting for, and where the user must act."
-    return KycSubmitted(status=status, meaning=meaning(status), next_steps=status_steps(call, status, why))
+    return KycSubmitted(status=status, meaning=meaning(status), next_steps=status_steps(call, found, why))

@@ -18,7 +18,7 @@ from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import status_label
 
 if TYPE_CHECKING:
-    pass
+    from machines_mcp.partner import KycStatus
 
 MEANINGS = {
     "not_submitted": "No application yet.",
@@ -32,7 +32,6 @@ MEANINGS = {
     "canceled": "Ended; only support can help.",
 }
 USER_MUST_ACT = ("needs_information", "needs_verification")
-FINAL = ("denied", "locked", "canceled")
 UNRECOGNIZED = "unrecognized"
 
 
@@ -60,12 +59,12 @@ async def get_kyc_status(call: ServiceContext, args: GetKycStatus) -> KycStatusO
     found, _ = await wait_until(
         call,
         lambda: client.kyc.status(call.user_id),
-        lambda found: found.status in ("not_submitted", "approved", *FINAL),
+        lambda found: found.settled,
         seconds=args.wait_seconds,
         what="the identity check",
     )
     status = known_status(found.status)
-    open_ended = status not in ("not_submitted", "approved", *FINAL)
+    open_ended = not found.settled
     link = found.completion_link or found.external_verification_link
     must_act = open_ended and (status in USER_MUST_ACT or link is not None)
     shown = await _link_to_show(call, link) if must_act else None
@@ -76,7 +75,7 @@ async def get_kyc_status(call: ServiceContext, args: GetKycStatus) -> KycStatusO
         verification_link=shown,
         still_waiting=True if open_ended and args.wait_seconds > 0 else None,
         poll_after_seconds=poll_seconds(found) if open_ended else None,
-        next_steps=status_steps(call, status, _why(shown) if must_act else "Wait for the check."),
+        next_steps=status_steps(call, found, _why(shown) if must_act else "Wait for the check."),
     )
 
 
@@ -90,13 +89,13 @@ def meaning(upstream: str | None) -> str:
     return MEANINGS.get(upstream or "", "Unrecognized status. It may change by itself.")
 
 
-def status_steps(call: ServiceContext, status: str, why: str) -> list[NextStepOutput]:
+def status_steps(call: ServiceContext, found: KycStatus, why: str) -> list[NextStepOutput]:
     """Return the next step at this status. `why` is the reason to ask again, if that is the step."""
-    if status == "not_submitted":
+    if found.status == "not_submitted":
         return [next_step(call, "get_kyc_requirements", "See which identity data the check needs.")]
-    if status == "approved":
+    if found.status == "approved":
         return [next_step(call, "get_agreements", "KYC is approved; show the user the agreements.")]
-    return [] if status in FINAL else [next_step(call, "get_kyc_status", why, wait_seconds=30)]
+    return [] if found.settled else [next_step(call, "get_kyc_status", why, wait_seconds=30)]
 
 
 async def _link_to_show(call: ServiceContext, link: str | None) -> str | None:

@@ -10,40 +10,18 @@ from machines_mcp import partner
 from machines_mcp.partner.formats.addresses import address_fault
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.errors import Code, FieldError, ToolError
-from machines_mcp.protocol.tool import Output, tool
-from machines_mcp.redaction.display import dollars
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.protocol.tool import tool
 from machines_mcp.tools.assets import AssetListOutput, ListAssets, asset_outputs
-from machines_mcp.tools.reconcile_withdrawals import (
-    WithdrawalCreated,
-    reconcile_withdrawal,
-    request_signature,
-    withdrawal_result,
-    withdrawal_source,
-)
+from machines_mcp.tools.reconcile_withdrawals import reconcile_withdrawal
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.withdrawal_approvals import withdrawal_details
 from machines_mcp.tools.withdrawal_arguments import CreateWithdrawal, QuoteWithdrawal
+from machines_mcp.tools.withdrawal_output import WithdrawalCreated, WithdrawalQuote, withdrawal_result
 from machines_mcp.tools.withdrawal_quotes import live_quote, quote_error
+from machines_mcp.tools.withdrawal_signature import request_signature, withdrawal_source
 
 if TYPE_CHECKING:
     from machines_mcp.partner import WithdrawalRoute
-
-
-class WithdrawalQuote(Output):
-    quote_id: Verbatim
-    expires_at: datetime
-    amount_cents: int
-    currency: str
-    network: str
-    address: Verbatim
-    extra_id: Verbatim | None = None
-    estimated_to_amount: float | None = None
-    is_estimate: bool
-
-    def summary(self) -> str:
-        until = f"{self.expires_at.astimezone(UTC):%H:%M:%S} UTC"
-        return f"Quote for {dollars(self.amount_cents)}, valid until {until}."
 
 
 @tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ, idempotent=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.tools import reconcile_withdrawals
+from machines_mcp.tools import withdrawal_signature
 from tests.journeys.environment import TERMS, Environment, environment
 from tests.journeys.walker import Answer, Walker
 from tests.support.stdio_client import ERAS, applicant
@@ -395,7 +395,7 @@ async def test_unusual_state_leads_to_the_goal_or_the_right_end(
     def begun() -> None:
         # Finish polls immediately instead of after a minute.
         if "signature" in odd.name:
-            monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
+            monkeypatch.setattr(withdrawal_signature, "POLL_SECONDS", 0.0)
 
     await walk(in_memory, odd, begun)
 

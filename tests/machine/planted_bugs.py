@@ -22,8 +22,9 @@ from machines_mcp.storage.journal import Journal, JournalEntry
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
-from machines_mcp.tools import reconcile_cards, reconcile_withdrawals
+from machines_mcp.tools import reconcile_cards, reconcile_withdrawals, withdrawal_signature
 from machines_mcp.tools.services import ServiceContext
+from machines_mcp.tools.withdrawal_output import withdrawal_result
 
 Swap = tuple[Any, str, Any]
 PLANTS: dict[str, Callable[[], Sequence[Swap]]] = {}
@@ -148,7 +149,7 @@ def quote_released_while_unresolved() -> Sequence[Swap]:
     async def release(call: ServiceContext, withdrawal_id: Any, error: Exception) -> None:
         await call.services.state.withdrawals.release(withdrawal_id)
 
-    return [(reconcile_withdrawals, "_record_failure", release)]
+    return [(withdrawal_signature, "record_failure", release)]
 
 
 @_plant
@@ -170,8 +171,8 @@ def withdrawal_resent() -> Sequence[Swap]:
 
     async def again(call: ServiceContext, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
         terms: Mapping[str, Any] = begun.quote.terms
-        answer = await reconcile_withdrawals.request_signature(call, begun.id, terms)
-        return Completed(reconcile_withdrawals.withdrawal_result(call, begun.id, terms, answer))
+        answer = await withdrawal_signature.request_signature(call, begun.id, terms)
+        return Completed(withdrawal_result(call, begun.id, terms, answer))
 
     return [(reconcile_withdrawals, "_unanswered", again)]
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines_mcp.tools import agreements, reconcile_withdrawals, user
+from machines_mcp.tools import agreements, user, withdrawal_signature
 from tests.contract.judge import EXAMPLES
 from tests.partner.schema import JSON
 from tests.partner.test_any_response import fixed_examples
@@ -213,7 +213,7 @@ async def call_with(c: ToolCaller, target: Target, step: dict[str, Any]) -> dict
 async def test_odd_value_is_never_an_internal_error(
     tmp_path: Path, target: Target, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile_withdrawals, "_poll_interval", lambda answer: 0.0)
+    monkeypatch.setattr(withdrawal_signature, "poll_interval", lambda answer: 0.0)
     async with caller(tmp_path) as c:
         await funded(c, amount=9000)
         await new_card(c)

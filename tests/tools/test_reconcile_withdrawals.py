@@ -11,7 +11,7 @@ from machines_mcp.partner import Withdrawal
 from machines_mcp.partner.errors import ConnectionLost, PartnerError, RateLimited, Rejected, Unreachable
 from machines_mcp.partner.resources.withdrawals import Withdrawals
 from machines_mcp.storage.withdrawals import Withdrawals as Rows
-from machines_mcp.tools import reconcile_withdrawals
+from machines_mcp.tools import withdrawal_signature
 from tests.support.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
 from tests.support.tool_caller import ToolCaller, caller
 from tests.tools.test_withdrawals import ADDRESS, funded
@@ -88,7 +88,7 @@ async def test_lost_first_response_needs_a_person_and_is_not_repeated(tmp_path: 
 async def test_pending_withdrawal_is_polled_with_the_same_request_and_key(
     tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(withdrawal_signature, "POLL_SECONDS", 0.0)
     async with caller(tmp_path) as c:
         quote, error = await interrupted_withdrawal(c)
         assert (error["code"], error["retryable"]) == ("outcome.unknown", True)
@@ -106,7 +106,7 @@ async def test_pending_withdrawal_is_polled_with_the_same_request_and_key(
 async def test_pending_withdrawal_is_polled_by_the_next_server(
     tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(withdrawal_signature, "POLL_SECONDS", 0.0)
     async with caller(tmp_path) as c:
         quote, error = await interrupted_withdrawal(c)
         with state(tmp_path) as db:
@@ -132,7 +132,7 @@ async def test_lost_poll_response_needs_a_person(tmp_path: Path, answers: Script
 async def test_failed_poll_is_repeated(
     tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch, failed: PartnerError
 ) -> None:
-    monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(withdrawal_signature, "POLL_SECONDS", 0.0)
     answers.next = [None, failed]
     async with caller(tmp_path) as c:
         quote, error = await interrupted_withdrawal(c)
@@ -144,7 +144,7 @@ async def test_failed_poll_is_repeated(
 async def test_rejected_poll_is_final(
     tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(withdrawal_signature, "POLL_SECONDS", 0.0)
     answers.next = [None, Rejected()]
     async with caller(tmp_path) as c:
         quote, error = await interrupted_withdrawal(c)

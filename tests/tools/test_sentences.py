@@ -19,13 +19,12 @@ from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.deposit_output import DepositListOutput, DepositQuote, DepositResult
 from machines_mcp.tools.kyc import KycRequirements, KycSubmitted
 from machines_mcp.tools.kyc_status import KycStatusOutput
-from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated
 from machines_mcp.tools.reveal import CardRevealed
 from machines_mcp.tools.session import SessionCreated
 from machines_mcp.tools.status import Status
 from machines_mcp.tools.text import pluralize, status_label
 from machines_mcp.tools.user import UserResolved
-from machines_mcp.tools.withdrawals import WithdrawalQuote
+from machines_mcp.tools.withdrawal_output import WithdrawalCreated, WithdrawalQuote
 
 ID = Verbatim("id-of-it-12345678")
 NOON = datetime(2026, 11, 23, 14, 0, 5, tzinfo=timezone(timedelta(hours=2)))

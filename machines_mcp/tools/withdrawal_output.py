@@ -1,0 +1,80 @@
+"""Output models for withdrawals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from machines_mcp.protocol.tool import Output
+from machines_mcp.redaction.display import dollars
+from machines_mcp.redaction.foreign_text import ForeignText
+from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.storage.withdrawals import StartedWithdrawal
+from machines_mcp.tools.services import ServiceContext, next_step
+from machines_mcp.tools.text import status_label
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Withdrawal
+
+_READY = "Ready: the wallet given as admin_address must send the transaction before the signature expires."
+_BY_PERSON = "A person checked Machines and confirmed that this withdrawal was made."
+
+
+class WithdrawalQuote(Output):
+    quote_id: Verbatim
+    expires_at: datetime
+    amount_cents: int
+    currency: str
+    network: str
+    address: Verbatim
+    extra_id: Verbatim | None = None
+    estimated_to_amount: float | None = None
+    is_estimate: bool
+
+    def summary(self) -> str:
+        until = f"{self.expires_at.astimezone(UTC):%H:%M:%S} UTC"
+        return f"Quote for {dollars(self.amount_cents)}, valid until {until}."
+
+
+class WithdrawalCreated(Output):
+    withdrawal_id: Verbatim
+    status: ForeignText
+    amount_cents: int
+    chain_id: int | None = None
+    call_path: ForeignText | None = None
+    call_target: Verbatim | None = None
+    signature_expires_at: datetime | None = None
+    note: str
+
+    def summary(self) -> str:
+        return f"The withdrawal of {dollars(self.amount_cents)} has the status {status_label(self.status)}."
+
+
+def withdrawal_result(
+    call: ServiceContext, withdrawal_id: Verbatim, terms: Mapping[str, Any], answer: Withdrawal
+) -> WithdrawalCreated:
+    """Build the result of `create_withdrawal`."""
+    execution = answer.execution
+    return WithdrawalCreated(
+        withdrawal_id=withdrawal_id,
+        status=ForeignText(answer.status, 40),
+        amount_cents=terms["amount_cents"],
+        chain_id=execution.chain_id if execution else None,
+        call_path=ForeignText.of(execution.call_path, 40) if execution else None,
+        call_target=execution.call_target if execution else None,
+        signature_expires_at=answer.expires_at,
+        note=_READY if answer.status == "ready" else "Machines has not signed yet. No money has moved.",
+        next_steps=[next_step(call, "get_balances", "See the remaining balance.")],
+    )
+
+
+def confirmed_result(call: ServiceContext, started: StartedWithdrawal) -> WithdrawalCreated:
+    """Build the result of a withdrawal that a person confirmed; the API's answer was lost."""
+    return WithdrawalCreated(
+        withdrawal_id=started.id,
+        status=ForeignText("confirmed", 40),
+        amount_cents=started.quote.terms["amount_cents"],
+        note=_BY_PERSON,
+        next_steps=[next_step(call, "get_balances", "See the remaining balance.")],
+    )
