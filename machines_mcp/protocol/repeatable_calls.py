@@ -14,7 +14,7 @@ from typing import Any
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approvals import GRANT_SECONDS, OPEN_SECONDS
 from machines_mcp.permissions.authorizer import Authorization
-from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
+from machines_mcp.protocol.errors import REPEATABLE, Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.responses import STATUS
 from machines_mcp.protocol.tool import Input, Tool
@@ -75,16 +75,19 @@ class RepeatableCalls:
         return {name: given[name] for name in _not_shown(tool, given)} | dict(raw)
 
     def completed(self, payload: dict[str, Any], call: ToolCall | None) -> dict[str, Any]:
-        """Return the error with next steps that run as they stand. A retryable one repeats the call if it has none."""
+        """Return the error with next steps that run as they stand. None is the same call if that would fail again."""
         steps = payload["next_steps"]
         if call is None:
             return payload
-        if not steps and payload["retryable"]:
+        repeatable = payload["code"] in REPEATABLE
+        if not steps and payload["retryable"] and repeatable:
             steps = [_again(payload.get("retry_after_seconds"))]
         given = self._own(_given(call.arguments))
         hidden = _not_shown(call.tool, given)
         whole = {name: value for name, value in given.items() if name not in hidden}
         found = [self._complete(dict(step), call, whole, hidden) for step in steps]
+        if not repeatable:
+            found = [step for step in found if (step["tool"], step["arguments"]) != (call.tool.name, given)]
         repeats = any(step.get("repeats") for step in steps)
         return payload | {"next_steps": found} | ({"give_again": hidden} if hidden and repeats else {})
 

@@ -10,7 +10,7 @@ import pytest
 from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.permissions.policy import Rule, default_policy
 from machines_mcp.protocol.arguments import parse, validate
-from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.protocol.errors import REPEATABLE, Code, ToolError
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.repeatable_calls import RepeatableCalls
 from machines_mcp.protocol.tool import Tool
@@ -64,6 +64,13 @@ def _call(tool: Tool, pinned: str | None) -> ToolCall:
     return ToolCall(tool, arguments, request, Rule.ALLOW, "key")
 
 
+def _given(call: ToolCall) -> dict[str, Any]:
+    """Return the arguments that the model gave."""
+    return ARGUMENTS.get(call.tool.name, {}) | (
+        {"user_id": USER} if "user_id" in call.arguments.model_fields_set else {}
+    )
+
+
 def _errors(tool: Tool) -> list[ToolError]:
     mapped = [map_error(kind(outcome_known=known), tool) for kind in EXPECTED for known in (True, False)]
     return [error for error in mapped if error is not None] + [ToolError(code) for code in Code]
@@ -77,8 +84,10 @@ def test_steps_of_every_error_of_the_api_are_valid_calls(tool: Tool, pinned: str
     errors = _errors(tool) if tool.name != "status" else [ToolError(code) for code in Code]
     for error in errors:
         found = RepeatableCalls(registry).completed(error.payload(), call)
-        assert found["next_steps"] or not error.retryable, error.code
+        assert found["next_steps"] or not error.retryable or error.code not in REPEATABLE, error.code
         for step in found["next_steps"]:
+            if error.code not in REPEATABLE:
+                assert step["tool"] != tool.name or step["arguments"] != _given(call), error.code
             assert step.keys() == {"tool", "why", "arguments"}
             called = registry.tools[step["tool"]]
             asks = called.name in registry.approvable_names
@@ -131,3 +140,40 @@ async def test_step_of_approval_required_runs_after_the_decision(
         assert await decide(env, asked["approval_id"]) == "granted"
         done = await user.call(step["tool"], **step["arguments"])
     assert "code" not in done, done
+
+
+BAD: dict[str, list[dict[str, Any]]] = {
+    "quote_withdrawal": [
+        {"amount_cents": 1},
+        {"amount_cents": 10**9},
+        {"address": "0x" + "2" * 39},
+        {"currency": "none"},
+        {"extra_id": "123"},
+    ],
+    "quote_deposit": [{"currency": "none"}, {"network": "none"}],
+    "create_deposit": [{"currency": "none"}, {"network": "none"}],
+    "list_cards": [{"cursor": "garbage"}],
+    "list_transactions": [{"cursor": "garbage"}],
+    "get_card": [{}],
+    "get_deposit": [{}],
+    "close_card": [{}],
+    "create_withdrawal": [{}],
+}
+
+
+@pinned_or_not
+async def test_no_step_repeats_what_machines_or_the_tool_refused(tmp_path: Path, pinned: str | None) -> None:
+    who = {} if pinned is not None else {"user_id": USER}
+    async with caller(tmp_path, pinned) as user:
+        await user.call("resolve_user", **who)
+        async with user.sandbox.client() as partner:
+            await user.control("/kyc", userId=USER, decision="approved")
+            await partner.agreements.accept(USER)
+        for name, wrong in BAD.items():
+            for each in wrong:
+                given = ARGUMENTS.get(name, {}) | each | who
+                refused = await user.call(name, **given)
+                assert "code" in refused, (name, each)
+                for step in refused["next_steps"]:
+                    assert (step["tool"], step["arguments"]) != (name, given), refused
+                    assert "code" not in await user.call(step["tool"], **step["arguments"]), (refused, step)
