@@ -12,25 +12,14 @@ from machines_mcp.partner.vocabulary import LimitFrequency as LimitPeriod
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, seen_digest
 from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, Text, UserInput
-from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import require_agreements
-from machines_mcp.tools.card_output import CardId, card_name, decrypted_label
+from machines_mcp.tools.card_output import PERIOD_NAMES, CardId, card_name, decrypted_label, limit_text
 from machines_mcp.tools.services import ServiceContext, user_detail
 from machines_mcp.tools.text import quote_text, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit
     from machines_mcp.partner.models.cards import CardLimitSet
-
-_PERIOD_NAMES: dict[str, str] = {
-    "perAuthorization": "per payment",
-    "per24HourPeriod": "per day",
-    "per7DayPeriod": "per week",
-    "per30DayPeriod": "per 30 days",
-    "perYearPeriod": "per year",
-    "allTime": "in total",
-}
-
 
 Label = Field(
     default=None,
@@ -89,10 +78,9 @@ async def create_details(call: ServiceContext, args: CreateCard) -> ApprovalDeta
     """Describe the card to issue."""
     await require_agreements(call)
     label = f" labelled {quote_text(args.label, 60)}" if args.label else ""
-    limit = _with(args.limit())
     return ApprovalDetails(
-        question=f"Issue a virtual card{label} with {limit} to the user {quote_text(call.user_id, 120)}?",
-        items=(user_detail(call), Detail("Limit", limit), *_label_rows(call, None, args.label)),
+        question=f"Issue a virtual card{label} with {_with(args.limit())} to the user {quote_text(call.user_id, 120)}?",
+        items=(user_detail(call), Detail("Limit", _limit_text(args.limit())), *_label_rows(call, None, args.label)),
         limits_card=True,
         limit_cents=args.limit_amount_cents,
         limit_frequency=args.limit_frequency,
@@ -114,7 +102,7 @@ async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDeta
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
     spends_more, limit = update_class(args) is ActionClass.MONEY, args.limit() or card.limit
-    name, known = card_name(card), limit is not None and limit.frequency in _PERIOD_NAMES
+    name, known = card_name(card), limit is not None and limit.frequency in PERIOD_NAMES
     return ApprovalDetails(
         question=f"Card {name} of the user {quote_text(call.user_id, 120)}: {_changes(args, card)}?",
         items=(
@@ -190,6 +178,4 @@ def _with(limit: CardLimit | CardLimitSet | None) -> str:
 
 
 def _limit_text(limit: CardLimit | CardLimitSet | None) -> str:
-    if limit is None:
-        return "no limit"
-    return f"{dollars(limit.amount_cents)} {_PERIOD_NAMES.get(limit.frequency, 'for an unrecognized period')}"
+    return "no limit" if limit is None else limit_text(limit.amount_cents, limit.frequency)

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from machines_mcp.partner import Card, ListedCard, PartnerClient
 
 
+PERIOD_NAMES: dict[str, str] = {
+    "perAuthorization": "per payment",
+    "per24HourPeriod": "per day",
+    "per7DayPeriod": "per week",
+    "per30DayPeriod": "per 30 days",
+    "perYearPeriod": "per year",
+    "allTime": "in total",
+}
+
 CardId = Annotated[
     Identifier,
     IdentifierArgument(pattern=RECORD_ID),
@@ -55,8 +64,8 @@ class CardResult(Output, CardOutput):
     card_id: Identifier
 
     def summary(self) -> str:
-        limit = self.limit_amount_cents
-        limited = "" if limit is None else f" and a limit of {dollars(limit)}"
+        cents = self.limit_amount_cents
+        limited = "" if cents is None else f" and a limit of {limit_text(cents, self.limit_frequency)}"
         named = f"The card ending {self.last4}" if self.last4 else "The card"
         return f"{named} has the status {status_label(self.status)}{limited}."
 
@@ -98,6 +107,11 @@ def closed_result(call: ServiceContext, card_id: Identifier, status: str | None)
     """Build the result of `close_card`."""
     steps = [next_step(call, "list_cards", "See the remaining cards.")]
     return CardClosed(card_id=card_id, status=ForeignText.of(status, 40), next_steps=steps)
+
+
+def limit_text(cents: int, frequency: str | None) -> str:
+    """Return a limit in words: `$50.00 per 30 days`."""
+    return f"{dollars(cents)} {PERIOD_NAMES.get(frequency or '', 'for an unrecognized period')}"
 
 
 def card_name(card: Card) -> str:

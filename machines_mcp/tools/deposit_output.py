@@ -79,7 +79,8 @@ def _next_step(call: ServiceContext, deposit: Deposit) -> NextStepOutput:
         return next_step(call, "list_deposit_assets", "This deposit ended without arriving; start another.")
     if "payin_extra_id" in deposit.odd:
         return next_step(call, "list_deposits", "Machines' response is incomplete; see the deposit there.")
-    why = "Have the user send the currency to deposit_address (with the memo), then wait for it."
+    memo = " with its memo" if deposit.payin_extra_id else ""
+    why = f"Have the user send the currency to deposit_address{memo}, then wait for it."
     return next_step(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
 
 

@@ -49,7 +49,8 @@ class KycRequirements(Output):
     occupations_total: int
 
     def summary(self) -> str:
-        return f"{pluralize(len(self.fields), 'field')} to fill in."
+        required = sum(field.required for field in self.fields)
+        return f"{pluralize(len(self.fields), 'field')}, {required} of them required."
 
 
 class KycSubmitted(Output):

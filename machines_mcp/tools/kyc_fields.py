@@ -34,14 +34,16 @@ def kyc_fields(values: KycValues) -> list[KycField]:
 def _rule(field: KycValue) -> str | None:
     if field.enum:
         return "one of: " + ", ".join(field.enum)
+    if field.name in ("country_of_issue", "address_country_code"):
+        return "two letters, ISO 3166-1"
+    if field.name == "occupation":
+        return "a code from occupations"
     bounds = [f"at least {field.min_length} characters"] if field.min_length else []
     bounds += [f"at most {field.max_length} characters"] if field.max_length else []
     bounds += [f"matches {field.regex}"] if field.regex else []
     if field.type == "date":
         bounds.append("YYYY-MM-DD")
-    if field.name == "address_country_code":
-        bounds.append("two letters, ISO 3166-1")
-    return "; ".join(bounds) or field.type
+    return "; ".join(bounds) or None
 
 
 def occupations_of(values: KycValues, query: str | None) -> list[Occupation]:

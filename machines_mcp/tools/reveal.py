@@ -53,11 +53,11 @@ _RESULT_WORDS = {
     "sealed": "encrypted to the operator's key",
     "released": "returned in this response",
 }
-# The effect of approving, for the person, and the policy settings a sink needs, for the operator.
+# The effect of approving as a sentence for the person, and the policy settings a sink needs, for the operator.
 _WHO_SEES_IT: dict[Sink, str] = {
-    "none": "nobody sees it",
-    "page": "you see it once, on a page on this computer",
-    "sealed": "only the holder of the operator's private key can read it",
+    "none": "Nobody sees it",
+    "page": "You see it once, on a page on this computer",
+    "sealed": "Only the holder of the operator's private key can read it",
     "model": "THE AI AND ITS PROVIDER WILL SEE IT, and may keep it",
 }
 _POLICY_REQUIREMENTS: dict[Sink, str] = {
@@ -110,7 +110,7 @@ async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalD
         where += f", whose public key has the thumbprint {key.thumbprint}"
     ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
     return ApprovalDetails(
-        question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? If you approve: {where}.",
+        question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? {where}.",
         items=(user_detail(call), Detail("Card", f"ending {last4}"), *rows, Detail("Where", where)),
         card_id=args.card_id,
         sink=args.sink,

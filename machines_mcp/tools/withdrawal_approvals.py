@@ -27,7 +27,7 @@ _TERM_NAMES = {
     "network": "Network",
     "address": "Address",
     "extra_id": "Memo",
-    "admin_address": "Sent by the wallet",
+    "admin_address": "Sending wallet",
     "source_chain_id": "Paid from chain",
     "source_token_address": "Paid with token",
 }

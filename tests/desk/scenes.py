@@ -36,7 +36,7 @@ def reveal() -> ApprovalDetails:
             Detail("Status", "active"),
             Detail("Limit", "$150.00 per 30 days"),
             Detail("Label", "Groceries"),
-            Detail("Where", "you see it once, on a page on this computer"),
+            Detail("Where", "You see it once, on a page on this computer"),
             Detail("Card id", "7c1f0a52-93d4-4c0b-8a6e-5b2d1f7e9a30"),
         ),
         sink="page",
@@ -73,7 +73,9 @@ def identity_data() -> ApprovalDetails:
 def card() -> ApprovalDetails:
     limit = "a limit of $150.00 per 30 days"
     question = f"Issue a virtual card labelled “Groceries” with {limit} to the user “{USER}”?"
-    return ApprovalDetails(question=question, items=items(Detail("Limit", limit), Detail("Label", "Groceries")))
+    return ApprovalDetails(
+        question=question, items=items(Detail("Limit", limit.removeprefix("a limit of ")), Detail("Label", "Groceries"))
+    )
 
 
 @asynccontextmanager
@@ -91,6 +93,7 @@ async def busy_desk(folder: Path, environment: str = "sandbox") -> AsyncIterator
                 await _paid(desk, cents, number)
             clock.advance(_DAY if number < len(_PAID) - 1 else 60)
         await _alarms(desk)
+        await desk.guard.known_users.succeeded(USER, changed=True)
         yield desk
 
 
@@ -102,7 +105,7 @@ async def waiting(desk: RunningDesk) -> dict[str, Approval]:
         Detail("Currency", "usdc"),
         Detail("Network", "base"),
         Detail("Address", "0x52908400098527886E0F7030069857D2E4169EE7", "the first withdrawal to this destination"),
-        Detail("Sent by the wallet", "0x8617E340B3D01FA5F11F306F4090FD50E238070D"),
+        Detail("Sending wallet", "0x8617E340B3D01FA5F11F306F4090FD50E238070D"),
         Detail("Arrives", "about 119.84 usdc", "an estimate"),
     )
     question = (

@@ -95,6 +95,17 @@ async def test_a_change_is_shown_before_and_after(tmp_path: Path, era: Era) -> N
 
 
 @both_eras
+async def test_a_new_cards_limit_is_shown_once(tmp_path: Path, era: Era) -> None:
+    async with card_holder(tmp_path, 5_000, era=era) as holder:
+        for limit in ({}, {"limit_amount_cents": 2_500, "limit_frequency": "allTime"}):
+            made = json.loads(object_text(await holder.client.call_tool("create_card", limit)))
+            assert made["status"] == "active"
+    without, limited = holder.person.asked
+    assert "with no limit to the user" in without and "\nLimit: no limit\n" in without
+    assert "with a limit of $25.00 in total to the user" in limited and "\nLimit: $25.00 in total\n" in limited
+
+
+@both_eras
 @pytest.mark.parametrize(
     "change", [{"status": "active"}, {"status": "active", "label": "Food"}], ids=["unlock", "unlock and relabel"]
 )

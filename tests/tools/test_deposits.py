@@ -32,6 +32,14 @@ async def test_deposit_on_a_memo_network_has_a_memo(tmp_path: Path) -> None:
         for currency, network in takers:
             deposit = await c.call("create_deposit", currency=currency, network=network, amount=50)
             assert deposit["memo"] and deposit["deposit_address"], currency
+            assert "deposit_address with its memo, then" in deposit["next_steps"][0]["why"]
+
+
+async def test_a_deposit_without_a_memo_names_none(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        deposit = await c.call("create_deposit", currency="rusd", network="base", amount=50)
+        assert "deposit_address, then" in deposit["next_steps"][0]["why"]
 
 
 async def test_deposit_wait_ends_on_arrival_and_immediately_on_cancellation(tmp_path: Path) -> None:

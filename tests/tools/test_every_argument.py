@@ -187,6 +187,7 @@ async def test_the_vaults_page_shows_every_argument_of_a_reveal(walk: Walk) -> N
     answer = await walk.client.call_tool("reveal_card", given)
     assert json.loads(object_text(answer))["code"] == "approval.required"
     ((waiting,), _) = await waiting_approvals(walk.app.settings)
+    assert waiting.question.endswith("? You see it once, on a page on this computer.")
     options = PageOptions(
         handle="h" * 22,
         asked_by="",
@@ -206,7 +207,7 @@ async def test_the_vaults_page_shows_every_argument_of_a_reveal(walk: Walk) -> N
     )
     page = _plain(PageView(request, "token").question().body.decode())
     for name, value in given.items():
-        spelling = "you see it once, on a page on this computer" if name == "sink" else value
+        spelling = "You see it once, on a page on this computer" if name == "sink" else value
         assert spelling in page, f"{name} is not shown on the vault's page:\n{page}"
     for item in waiting.details.items:
         assert (item.label in page, item.value in page) == (True, True)

@@ -24,6 +24,15 @@ async def test_words_find_an_occupation_code(tmp_path: Path) -> None:
         assert found["occupations_total"] > 30
 
 
+async def test_the_rules_of_countries_and_the_occupation_say_what_to_send(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        rules = {field["name"]: field.get("rule") for field in (await c.call("get_kyc_requirements"))["fields"]}
+    assert rules["country_of_issue"] == rules["address_country_code"] == "two letters, ISO 3166-1"
+    assert rules["occupation"] == "a code from occupations"
+    assert rules["annual_salary"].startswith("one of: ")
+    assert "string" not in rules.values()
+
+
 async def test_hyphen_in_a_range_means_the_apis_en_dash(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         data = applicant() | {"annual_salary": "50k-99k", "expected_monthly_volume": "$1k-$5k"}

@@ -63,8 +63,12 @@ SENTENCES = [
     (_made(CardListOutput, cards=[CARD], next_cursor=ID), "1 card, 1 active; more on the next page."),
     (_made(CardResult, **CARD), "The card ending 4242 has the status active."),
     (
-        _made(CardResult, **CARD, limit_amount_cents=5000),
-        "The card ending 4242 has the status active and a limit of $50.00.",
+        _made(CardResult, **CARD, limit_amount_cents=5000, limit_frequency="per30DayPeriod"),
+        "The card ending 4242 has the status active and a limit of $50.00 per 30 days.",
+    ),
+    (
+        _made(CardResult, **CARD, limit_amount_cents=5000, limit_frequency=HOSTILE),
+        "The card ending 4242 has the status active and a limit of $50.00 for an unrecognized period.",
     ),
     (_made(CardResult, **CARD | {"status": HOSTILE}), "The card ending 4242 has the status unrecognized."),
     (_made(CardClosed, card_id=ID, status="canceled"), "The card is closed."),
@@ -75,7 +79,16 @@ SENTENCES = [
     ),
     (_made(DepositResult, **DEPOSIT), "The deposit's status is waiting."),
     (_made(DepositListOutput, deposits=[DEPOSIT]), "1 deposit."),
-    (_made(KycRequirements, fields=[], occupations=[], occupations_total=3), "0 fields to fill in."),
+    (_made(KycRequirements, fields=[], occupations=[], occupations_total=3), "0 fields, 0 of them required."),
+    (
+        _made(
+            KycRequirements,
+            fields=[{"name": "a", "required": True}, {"name": "b", "required": False}],
+            occupations=[],
+            occupations_total=3,
+        ),
+        "2 fields, 1 of them required.",
+    ),
     (_made(KycSubmitted, status="in_review", meaning="m"), "The identity check's status is in review."),
     (_made(KycStatusOutput, status="approved", meaning="m"), "The identity check's status is approved."),
     (
