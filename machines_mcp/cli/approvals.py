@@ -112,7 +112,7 @@ def format_approval(approval: Approval, *more: str) -> str:
     """Return an approval as text for a person, from the stored row only, with the lines of `more` below it."""
     details = approval.details.items
     width = max((len(detail.label) for detail in details), default=0)
-    who = f"“{approval.asked_by}” (self-reported name)" if approval.asked_by else "an unnamed client"
+    who = f"“{approval.asked_by}” (self-reported name)" if approval.asked_by else "an unnamed program"
     lines = [
         approval.id,
         f"  {approval.tool} (class {approval.action_class}), requested by {who} at {_time_of_day(approval.created_at)},"

@@ -71,7 +71,7 @@ class Approval:
 
         `identity` is masked identity data that the client itself sent.
         """
-        who = f"“{self.asked_by}” (as it calls itself)" if self.asked_by else "a program that gave no name"
+        who = f"“{self.asked_by}” (self-reported name)" if self.asked_by else "an unnamed program"
         rows = [_line(item) for item in (*self.details.items, *identity)]
         return "\n".join([self.question, *rows, f"Asked by {who}."])
 

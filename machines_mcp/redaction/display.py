@@ -19,8 +19,8 @@ def plain_amount(amount: float) -> str:
 
 
 def iso(at: float) -> str:
-    """Format epoch seconds as an ISO 8601 time in UTC: `2027-01-31T23:59:59+00:00`."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    """Format epoch seconds as an ISO 8601 time in UTC: `2027-01-31T23:59:59Z`."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def moment(at: object) -> str:

@@ -204,7 +204,7 @@ def _others(found: PendingWork) -> str | None:
 
 
 def _moment(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
+    return datetime.fromtimestamp(int(at), UTC)
 
 
 def _checks(state: State, unknown: list[Approval]) -> list[NextStepOutput]:

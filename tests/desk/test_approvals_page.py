@@ -206,6 +206,7 @@ async def test_external_text_is_escaped(desk: RunningDesk, person: FakeBrowser) 
     page = (await person.get()).text
     assert "<script" not in page and "<img" not in page
     assert page.count("&lt;script&gt;") == 5
+    assert page.count("self-reported name") == 1
 
 
 async def test_the_page_names_every_approval_state(desk: RunningDesk, person: FakeBrowser) -> None:

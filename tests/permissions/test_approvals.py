@@ -81,9 +81,9 @@ async def test_dialog_shows_question_every_detail_and_client(approvals: Approval
         "From: 0x2",
         f"Document: Terms {page}",
         f"Document: {page}",
-        "Asked by “agent 1.0” (as it calls itself).",
+        "Asked by “agent 1.0” (self-reported name).",
     ]
-    assert (await _open(approvals)).dialog() == "Pay?\nAsked by a program that gave no name."
+    assert (await _open(approvals)).dialog() == "Pay?\nAsked by an unnamed program."
 
 
 async def test_ids_are_128_random_bits(approvals: ApprovalStore) -> None:

@@ -20,7 +20,7 @@ from machines_mcp.protocol.errors import Code
         (
             LimitExceeded("cooldown", 1_800_000_000.0),
             "refused this three times",
-            {"cooldown_until": "2027-01-15T08:00:00+00:00"},
+            {"cooldown_until": "2027-01-15T08:00:00Z"},
         ),
     ],
 )

@@ -135,7 +135,7 @@ async def test_three_refusals_pause_the_tool_and_report_until_when(harness: Harn
             assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.refused"
         paused = await client.call_tool("pay", {**ARGUMENTS, "amount_cents": 1})
         assert code(paused) == "policy.denied"
-        assert body(paused)["cooldown_until"] == "2027-01-15T08:15:00+00:00"
+        assert body(paused)["cooldown_until"] == "2027-01-15T08:15:00Z"
         assert len(person.asked) == 3
         assert code(await client.call_tool("tip", {**ARGUMENTS})) == "approval.refused"
         clock.advance(15 * 60)
@@ -171,7 +171,7 @@ async def test_the_clients_name_is_stored_as_far_as_it_is_plain_text(
     assert len(approval.asked_by) <= 80
     (shown,) = person.asked
     assert shown.splitlines()[-1] == (
-        f"Asked by “{approval.asked_by}” (as it calls itself)." if known else "Asked by a program that gave no name."
+        f"Asked by “{approval.asked_by}” (self-reported name)." if known else "Asked by an unnamed program."
     )
 
 

@@ -55,6 +55,14 @@ async def test_many_wrong_passphrases_raise_an_alarm(tmp_path: Path) -> None:
         assert alarm.startswith("5 wrong passphrases were typed on a card's page since ")
 
 
+async def test_status_and_the_error_write_the_same_expiry(tmp_path: Path) -> None:
+    async with caller(tmp_path, answer=None) as c:
+        asked = await c.call("submit_kyc", **_applicant())
+        (waiting,) = (await c.call("status"))["waiting"]
+    assert (waiting["approval_id"], waiting["expires_at"]) == (asked["approval_id"], asked["expires_at"])
+    assert asked["expires_at"].endswith("Z")
+
+
 async def test_call_with_an_internal_error_is_unresolved_immediately(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

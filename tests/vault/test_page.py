@@ -65,7 +65,7 @@ async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: Op
         asked = await page.get()
         assert asked.status_code == 200
         assert _contains(asked, f"Show the card ending {card.last4}?")
-        assert _contains(asked, "Test Client 1.0")
+        assert _contains(asked, "Test Client 1.0 <small>self-reported name</small>")
         assert _contains(asked, card.user_id)
         assert _contains(asked, "$50.00 per 30 days")
         assert (tap.posts, page.notes.asked) == (0, 0)
