@@ -43,6 +43,11 @@ NAMELESS = """[...document.querySelectorAll('input:not([type=hidden]), select')]
   .filter((one) => !one.labels.length).map((one) => one.outerHTML)"""
 TWICE = """(() => { const ids = [...document.querySelectorAll('[id]')].map((one) => one.id);
   return ids.length - new Set(ids).size; })()"""
+GAPS = """[...document.querySelectorAll('aside > .sheet + .sheet')].map((one) =>
+  one.getBoundingClientRect().top - one.previousElementSibling.getBoundingClientRect().bottom)"""
+INDENTS = """[...document.querySelectorAll('aside .rows')].map((one) =>
+  one.querySelector('a').getBoundingClientRect().left
+  - one.closest('.sheet').querySelector('h2').getBoundingClientRect().left)"""
 UNTIED = """[...document.querySelectorAll('[aria-describedby], [aria-labelledby]')].flatMap((one) =>
   `${one.getAttribute('aria-describedby') ?? ''} ${one.getAttribute('aria-labelledby') ?? ''}`.trim().split(/ +/))
   .filter((id) => !document.getElementById(id))"""
@@ -129,6 +134,16 @@ async def test_every_page_has_landmarks_language_one_h1_and_labels(person: PageD
         assert count == [1, 1], name
         assert all(after - before <= 1 for before, after in itertools.pairwise(levels)), (name, levels)
         assert (language, nameless, untied, twice) == ("en true", [], [], 0), name
+
+
+async def test_the_cards_beside_the_approvals_are_apart_and_align_their_lists(person: PageDriver, page: Tab) -> None:
+    def look() -> tuple[Any, Any]:
+        person.go("home", 1280, False)
+        return page.evaluate(GAPS), page.evaluate(INDENTS)
+
+    gaps, indents = await in_thread(look)
+    assert len(gaps) == 1 and min(gaps) >= 16
+    assert indents == [0]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
