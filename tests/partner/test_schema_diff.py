@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from machines_mcp.partner import AssetList, Balances, Card, CardPage, DataKey, DepositRange, Withdrawal
+from machines_mcp.partner import AssetList, Balances, Card, CardPage, DataKey, DepositRange, Session, User, Withdrawal
 from machines_mcp.partner.schema_diff import Differences, differences
 from tests.partner.test_resources import example
 
@@ -67,7 +67,14 @@ def test_difference_is_reported_by_its_path(
 
 
 @pytest.mark.parametrize(
-    ("kind", "operation"), [(Card, "getCard"), (CardPage, "listCards"), (Withdrawal, "createWithdrawal")]
+    ("kind", "operation"),
+    [
+        (Card, "getCard"),
+        (CardPage, "listCards"),
+        (Session, "createSession"),
+        (User, "resolveUser"),
+        (Withdrawal, "createWithdrawal"),
+    ],
 )
 def test_contracts_own_responses_have_no_differences(kind: type[BaseModel], operation: str) -> None:
     assert differences(kind, example(operation)["body"]["data"]) == Differences()

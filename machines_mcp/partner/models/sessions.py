@@ -8,6 +8,7 @@ from pydantic import Field
 
 from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
 from machines_mcp.partner.models.types import Moment, OwnId, ShortText, UserId, VerbatimText
+from machines_mcp.partner.models.users import Wallet
 from machines_mcp.partner.scopes import Scope
 from machines_mcp.redaction.secret import Secret
 
@@ -19,6 +20,7 @@ class Session(ResponseModel):
     user_id: VerbatimText
     scopes: tuple[str, ...]
     expires_at: Moment | None = documented()
+    wallet: Wallet | None = None
     session_token: Secret
 
 

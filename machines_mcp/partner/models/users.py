@@ -7,11 +7,19 @@ from machines_mcp.partner.models.kyc import KycStatusValue
 from machines_mcp.partner.models.types import EvmAddress, Moment, ShortText, UserId, VerbatimText
 
 
+class Wallet(ResponseModel):
+    """The wallet of a user, on the chain `evm` or `solana`."""
+
+    chain: str | None = documented()
+    address: VerbatimText | None = documented()
+
+
 class User(ResponseModel):
     """A user as the API knows it. `wallet_address` is returned in lower case."""
 
     user_id: VerbatimText
     wallet_address: VerbatimText | None = None
+    wallet: Wallet | None = None
     kyc_status: KycStatusValue | None = documented()
     created_at: Moment | None = None
 

@@ -57,7 +57,9 @@ async def test_the_simulator_passes_every_probe(tmp_path: Path) -> None:
         findings = await run_checks(probe=True)
     rows = [finding.as_json() for finding in findings if finding.check in READS]
     assert [row["what"] for row in rows] == list(READS)
-    assert {(row["ok"], row["status"], *row["missing"], *row["mistyped"]) for row in rows} == {(True, 200)}
+    assert {(row["ok"], row["status"], *row["missing"], *row["mistyped"], *row["extra"]) for row in rows} == {
+        (True, 200)
+    }
 
 
 @pytest.mark.parametrize(
