@@ -31,7 +31,7 @@ async def freeze(settings: Settings, user_id: str | None) -> str:
         frozen = await guard.freezes.freeze("terminal", user_id or EVERYONE)
         known = guard.principal.may_act_for(user_id or EVERYONE)
     what = f"Changes {_of(user_id or EVERYONE)} are {'now' if frozen else 'already'} frozen"
-    where = f"in every server of {settings.state_dir}. Reads, locking a card and refusing go on."
+    where = f"in every server of {settings.state_dir}. You can still read, lock a card and refuse approvals."
     lift = "machines-mcp unfreeze" + (" with the same --user" if user_id else "")
     hint = "" if known else " A server with these settings does not act for this user, so check the id."
     return f"{what}, {where} Lift the freeze with {lift}.{hint}"

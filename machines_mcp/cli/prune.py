@@ -56,8 +56,8 @@ async def prune(settings: Settings, days: int | None, *, clock: Callable[[], flo
     verification, _ = await verify_chain(settings, None, None)
     deleted = {"audit rows of reads": reads, "unused quotes": quotes, "approvals of calls that never ran": approvals}
     message = (
-        f"Deleted, older than {days} days: {_list(deleted)}. Kept: {_list(kept | {'audit rows': verification.rows})}."
-        f" The audit log is verified. {verification_message(verification, None)}"
+        f"Deleted, older than {days} days: {_list(deleted)}.\n"
+        f"Kept: {_list(kept | {'audit rows': verification.rows})}.\n{verification_message(verification, None)}"
     )
     return Pruned(verification.ok, message, deleted, kept)
 

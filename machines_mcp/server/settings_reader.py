@@ -41,7 +41,6 @@ VARIABLES = frozenset(
 )
 """Every setting. Any other variable that begins with MACHINES_ is refused."""
 
-
 MAX_CA_BYTES = 1024 * 1024
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -96,8 +95,9 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
 
 def _reject_unknown(values: Mapping[str, str]) -> None:
     for name in sorted(values.keys() - VARIABLES):
-        near = difflib.get_close_matches(name, VARIABLES, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        known = [variable.removeprefix("MACHINES_") for variable in VARIABLES]
+        near = difflib.get_close_matches(name.removeprefix("MACHINES_"), known, n=1)
+        hint = f" Did you mean MACHINES_{near[0]}?" if near else ""
         # Silently ignoring a misspelt limit would be worse than not starting.
         raise SettingsError(f"This MACHINES_ variable is not a setting: {name[:40]}.{hint}")
 

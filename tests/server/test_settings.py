@@ -94,6 +94,7 @@ def test_a_policy_may_replace_the_user_setting(environment: str) -> None:
         (SANDBOX | {"MACHINES_PARTNER_KEY": KEY + "é"}, "8 to 512 printable"),
         ({"MACHINES_USER": "x"}, "Did you mean MACHINES_USER_ID?"),
         ({"MACHINES_REDONLY": "1"}, "Did you mean MACHINES_READ_ONLY?"),
+        ({"MACHINES_PROXI": "1"}, "Did you mean MACHINES_PROXY?"),
         ({"MACHINES_" + "X" * 500: "1"}, "is not a setting"),
         ({"MACHINES_POLICY": CANARY}, "MACHINES_POLICY must be an absolute path"),
         ({"MACHINES_TRACE": CANARY}, "MACHINES_TRACE must be an absolute path"),
@@ -120,6 +121,10 @@ def test_missing_unknown_or_contradictory_settings_refuse_to_start(env: dict[str
     sentence = _refusal(env)
     assert says in sentence
     assert len(sentence) < 200
+
+
+def test_the_prefix_alone_makes_no_suggestion() -> None:
+    assert _refusal({"MACHINES_FOO": "1"}).endswith("is not a setting: MACHINES_FOO.")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,10 @@ def deny(approval_id: str) -> None:
 @click.command()
 @click.option("--user", "user_id", metavar="ID", help="Only the changes of this user.")
 def freeze(user_id: str | None) -> None:
-    """Stop all changes at once, in every server of the state folder. Reads, locking a card and refusing go on."""
+    """Stop all changes at once, in every server of the state folder.
+
+    You can still read, lock a card and refuse approvals.
+    """
     from machines_mcp.cli.freeze import freeze as freeze_changes
 
     settings, user = load_settings(), _user(user_id)

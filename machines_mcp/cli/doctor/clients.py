@@ -34,7 +34,7 @@ def clients(system: System) -> Finding:
     """Report what the clients' configs start. Clients without an entry for this server are left out."""
     found = entry_statuses(system)
     if not found:
-        return Finding(True, "clients", "no client is configured yet; run machines-mcp install")
+        return Finding(True, "clients", "no client is configured yet; run machines-mcp install CLIENT")
     broken = [status for status in found if status.state == "missing"]
     message = "; ".join(_describe(status) for status in broken or found)
     return Finding(not broken, "clients", message, {"clients": {one.client.name: one.state for one in found}})

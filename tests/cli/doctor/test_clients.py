@@ -37,7 +37,7 @@ def test_a_machine_without_configured_clients_passes(system: System) -> None:
     config_path(CLIENTS["cursor"], system).write_text('{"mcpServers": {}}', encoding="utf-8")
     finding = clients(system)
     assert finding.ok
-    assert finding.message == "no client is configured yet; run machines-mcp install"
+    assert finding.message == "no client is configured yet; run machines-mcp install CLIENT"
 
 
 def test_each_client_that_starts_this_server_is_named(system: System, tmp_path: Path) -> None:
