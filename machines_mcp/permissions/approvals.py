@@ -6,7 +6,6 @@ audit entry are one transaction, so neither is written without the other.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
@@ -18,14 +17,13 @@ from machines_mcp.permissions.cooldown import refuse_during_cooldown
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.permissions.limits import Stage
 from machines_mcp.permissions.sealed_identity import SealedIdentity
-from machines_mcp.storage.audit_log import AuditEntry, Kind
+from machines_mcp.storage.audit_log import Kind
+from machines_mcp.storage.audited_store import AuditedStore
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.principal import Principal
 
 if TYPE_CHECKING:
     import sqlite3
-
-    from machines_mcp.storage.database import Store
 
     CheckLimits: TypeAlias = Callable[
         [sqlite3.Connection, Stage, CallRequest, ApprovalDetails, float, str | None], None
@@ -39,28 +37,24 @@ GRANT_SECONDS = 5 * 60
 
 
 class ApprovalStore:
-    """The approvals of the principal's users in one state folder. Times are seconds since the epoch by `clock`.
+    """The approvals of the principal's users in one state folder.
 
-    `record` writes an audit entry, and `check_limits` raises `LimitExceeded`. Both run inside the caller's transaction.
+    `check_limits` raises `LimitExceeded`. It runs inside the caller's transaction.
     """
 
     def __init__(
         self,
-        store: Store,
-        record: Callable[[sqlite3.Connection, AuditEntry], None],
+        audited: AuditedStore,
         check_limits: CheckLimits,
         executions: Executions,
         identity: SealedIdentity,
         principal: Principal,
         *,
         policy_digest: str,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
-        self._record = record
+        self._store, self._record, self._clock = audited.store, audited.record, audited.clock
         self._check_limits = check_limits
         self._policy_digest = policy_digest
-        self._clock = clock
         self._principal = principal
         self.executions = executions
         self.running = executions.running

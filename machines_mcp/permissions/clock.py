@@ -6,16 +6,14 @@ only calls that need no limit run.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from machines_mcp.storage.audit_record import AuditEntry
+from machines_mcp.storage.audited_store import AuditedStore
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from machines_mcp.storage.database import Store
 
 CLOCK_SLACK_SECONDS = 5 * 60
 CLOCK_SET_BACK = "clock.set_back"
@@ -42,20 +40,16 @@ def is_set_back(db: sqlite3.Connection, now: float) -> bool:
 
 
 class ClockCheck:
-    """The clock of a state folder. `record` writes an audit entry inside the caller's transaction.
+    """The clock of a state folder.
 
     The methods raise `StoreUnavailable` if the state folder can't be used.
     """
 
     def __init__(
         self,
-        store: Store,
-        record: Callable[[sqlite3.Connection, AuditEntry], None],
-        clock: Callable[[], float] = time.time,
+        audited: AuditedStore,
     ) -> None:
-        self._store = store
-        self._record = record
-        self._clock = clock
+        self._store, self._record, self._clock = audited.store, audited.record, audited.clock
 
     async def held_until(self) -> float | None:
         """Return when a clock that is behind has caught up, in seconds since the epoch; None if it is not behind."""

@@ -25,6 +25,7 @@ from machines_mcp.permissions.policy import Policy
 from machines_mcp.permissions.protective import exceeded_rate
 from machines_mcp.permissions.sealed_identity import SealedIdentity
 from machines_mcp.storage.audit_log import AuditLog
+from machines_mcp.storage.audited_store import AuditedStore
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.freeze import refuse_if_frozen
 from machines_mcp.storage.journal import Journal
@@ -35,6 +36,8 @@ from machines_mcp.storage.state_keys import state_key
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from machines_mcp.permissions.approvals import CheckLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,44 @@ def build_guard(
     """
     key = state_key(store.folder, "audit")
     audit = AuditLog(store, key, policy.digest, head_file=policy.head_file, clock=clock)
-    passphrase = Passphrase(store, audit.append_in, PassphraseTries(store, audit.append_in, clock), clock)
+    audited = AuditedStore(store, audit.append_in, clock)
+    audit_principal = cache(lambda: audit.recorded_principal(principal))
+
+    def left(db: sqlite3.Connection) -> tuple[Budget, ...]:
+        return budgets(db, policy.limits, principal, audit_principal(), clock())
+
+    locks = ProcessLocks(store.folder)
+    passphrase = Passphrase(audited, PassphraseTries(audited))
+    approvals = ApprovalStore(
+        audited,
+        _limit_check(policy, audit),
+        Executions(store, locks, principal, clock),
+        SealedIdentity(store, clock),
+        principal,
+        policy_digest=policy.digest,
+    )
+    channels = ApprovalChannels(approvals, policy, passphrase)
+    freezes = Freezes(audited, channels, principal)
+    return Guard(
+        policy=policy,
+        principal=principal,
+        store=store,
+        audit=audit,
+        passphrase=passphrase,
+        locks=locks,
+        journal=Journal(store, state_key(store.folder, "journal"), locks, principal, clock=clock),
+        approvals=approvals,
+        channels=channels,
+        freezes=freezes,
+        clock_check=ClockCheck(audited),
+        authorizer=Authorizer(policy, approvals, channels, freezes, audit, approves_all=approves_all),
+        pending=PendingWorkReader(store, principal, left, clock),
+        known_users=KnownUsers(store, principal, clock),
+    )
+
+
+def _limit_check(policy: Policy, audit: AuditLog) -> CheckLimits:
+    """Return the check of a call against the policy's limits, freezes and the rate of protective calls."""
 
     def check_limits(
         db: sqlite3.Connection,
@@ -91,43 +131,4 @@ def build_guard(
         if broken is not None:
             raise LimitExceeded(broken)
 
-    audit_principal = cache(lambda: audit.recorded_principal(principal))
-
-    def left(db: sqlite3.Connection) -> tuple[Budget, ...]:
-        return budgets(db, policy.limits, principal, audit_principal(), clock())
-
-    locks = ProcessLocks(store.folder)
-    journal = Journal(store, state_key(store.folder, "journal"), locks, principal, clock=clock)
-    executions = Executions(store, locks, principal, clock)
-    identity = SealedIdentity(store, clock)
-    approvals = ApprovalStore(
-        store,
-        audit.append_in,
-        check_limits,
-        executions,
-        identity,
-        principal,
-        policy_digest=policy.digest,
-        clock=clock,
-    )
-    channels = ApprovalChannels(approvals, policy, passphrase)
-    freezes = Freezes(store, audit.append_in, channels, principal, clock)
-    authorizer = Authorizer(policy, approvals, channels, freezes, audit, approves_all=approves_all)
-    pending = PendingWorkReader(store, principal, left, clock)
-    clock_check = ClockCheck(store, audit.append_in, clock)
-    return Guard(
-        policy,
-        principal,
-        store,
-        audit,
-        passphrase,
-        locks,
-        journal,
-        approvals,
-        channels,
-        freezes,
-        clock_check,
-        authorizer,
-        pending,
-        KnownUsers(store, principal, clock),
-    )
+    return check_limits

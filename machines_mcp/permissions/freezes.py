@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from machines_mcp.permissions.channels import ApprovalChannels
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.audit_record import AuditEntry
+from machines_mcp.storage.audited_store import AuditedStore
 from machines_mcp.storage.freeze import (
     EVERYONE,
     Freeze,
@@ -23,31 +22,26 @@ from machines_mcp.storage.freeze import (
 if TYPE_CHECKING:
     import sqlite3
 
-    from machines_mcp.storage.database import Store
     from machines_mcp.storage.principal import Principal
 
 FreezeChannel: TypeAlias = Literal["desk", "terminal"]
 
 
 class Freezes:
-    """The freezes of one state folder. `record` writes an audit entry inside the caller's transaction.
+    """The freezes of one state folder.
 
     The methods raise `StoreUnavailable` if the state folder can't be used.
     """
 
     def __init__(
         self,
-        store: Store,
-        record: Callable[[sqlite3.Connection, AuditEntry], None],
+        audited: AuditedStore,
         channels: ApprovalChannels,
         principal: Principal,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
-        self._record = record
+        self._store, self._record, self._clock = audited.store, audited.record, audited.clock
         self._channels = channels
         self._principal = principal
-        self._clock = clock
 
     async def refuse(self, user_id: str) -> None:
         """Refuse a change for this user early, before anything is sent for it.

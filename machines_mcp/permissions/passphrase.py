@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import anyio.to_thread
 
@@ -18,12 +16,10 @@ from machines_mcp.permissions.passphrase_tries import PassphrasePlace, Passphras
 from machines_mcp.redaction.scrypt import KEY_BYTES, N, derive_key, has_key
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.audit_log import AuditEntry
-from machines_mcp.storage.database import Store, StoreUnavailable
+from machines_mcp.storage.audited_store import AuditedStore
+from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.files import write_atomically
 from machines_mcp.storage.private_folder import NotPrivate, check_private, private_folder
-
-if TYPE_CHECKING:
-    import sqlite3
 
 MIN_LENGTH = 8
 MAX_LENGTH = 200
@@ -51,23 +47,16 @@ class Verifier:
 
 
 class Passphrase:
-    """The passphrase of one state folder. Times are seconds since the epoch by `clock`.
-
-    `record` writes an audit entry inside the caller's transaction.
-    """
+    """The passphrase of one state folder."""
 
     def __init__(
         self,
-        store: Store,
-        record: Callable[[sqlite3.Connection, AuditEntry], None],
+        audited: AuditedStore,
         tries: PassphraseTries,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
-        self._record = record
-        self._clock = clock
+        self._store, self._record, self._clock = audited.store, audited.record, audited.clock
         self.tries = tries
-        self.path = store.folder / "keys" / "passphrase.json"
+        self.path = audited.store.folder / "keys" / "passphrase.json"
         """The path of the verifier file."""
 
     async def is_set(self) -> bool:

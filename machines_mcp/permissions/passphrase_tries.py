@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -14,12 +12,12 @@ from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.permissions.decision import MESSAGES, Decision
 from machines_mcp.redaction.display import moment
 from machines_mcp.storage.audit_log import AuditEntry
+from machines_mcp.storage.audited_store import AuditedStore
 from machines_mcp.storage.migrations.stored_names import PLACE_COLUMN
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from machines_mcp.storage.database import Store
 
 PassphrasePlace: TypeAlias = Literal["sign-in", "desk", "terminal", "page"]
 """Where a passphrase is typed: the desk's sign-in, a signed-in desk, a terminal, or the vault's page."""
@@ -69,20 +67,13 @@ class WrongTries:
 
 
 class PassphraseTries:
-    """The tries of one state folder. After 1, 2, 3 … wrong ones in a row, the next waits 1, 2, 4 … 60 seconds.
-
-    `record` writes an audit entry inside the caller's transaction. Times are seconds since the epoch by `clock`.
-    """
+    """The tries of one state folder. After 1, 2, 3 … wrong ones in a row, the next waits 1, 2, 4 … 60 seconds."""
 
     def __init__(
         self,
-        store: Store,
-        record: Callable[[sqlite3.Connection, AuditEntry], None],
-        clock: Callable[[], float] = time.time,
+        audited: AuditedStore,
     ) -> None:
-        self._store = store
-        self._record = record
-        self._clock = clock
+        self._store, self._record, self._clock = audited.store, audited.record, audited.clock
 
     async def begin(self, place: PassphrasePlace) -> float:
         """Return 0 if a passphrase may be checked now, else the seconds until one may.
