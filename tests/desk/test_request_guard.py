@@ -231,7 +231,6 @@ async def test_a_failing_page_reports_an_error_without_data(
     async def fails(*_: object) -> None:
         raise ValueError("zyx-secret")
 
-    monkeypatch.setattr(desk.guard.channels, "_intents", None, raising=False)
     monkeypatch.setattr(type(desk.guard.channels), "waiting", fails)
     answer = await person.get()
     assert answer.status_code == 500

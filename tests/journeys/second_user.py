@@ -27,7 +27,7 @@ import machines_mcp
 from machines_mcp.cli.main import main as command
 from tests.support.waiting import PATIENCE
 
-NOBODY = 65534
+NOBODY_UID = 65534
 
 
 def load_all() -> None:
@@ -143,7 +143,7 @@ def commands(given: dict[str, Any]) -> list[tuple[int, str]]:
 if __name__ == "__main__":
     wanted = json.load(sys.stdin)
     load_all()
-    become(NOBODY)
+    become(NOBODY_UID)
     found = {
         "attempts": attempts(wanted),
         "commands": commands(wanted),

@@ -26,7 +26,7 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from machines_mcp.storage.principal import ANY_USER
-from tests.journeys.second_user import NOBODY
+from tests.journeys.second_user import NOBODY_UID
 from tests.support.running_sandbox import ROOT, Sandbox
 from tests.support.stdio_client import ToolError, agent, applicant
 
@@ -73,7 +73,7 @@ async def second_user(**wanted: Any) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr.decode()
     found = dict(json.loads(done.stdout))
-    assert found["uids"] == [NOBODY] * 3
+    assert found["uids"] == [NOBODY_UID] * 3
     return found
 
 
@@ -219,7 +219,7 @@ async def test_approval_in_an_accessible_state_folder_is_detected(home: Path) ->
             await server.call("submit_kyc", {"user_id": "user-1"} | applicant())
     waiting = str(asked.value.body["approval_id"])
     for path in [state, *state.rglob("*")]:
-        os.chown(path, NOBODY, NOBODY)
+        os.chown(path, NOBODY_UID, NOBODY_UID)
     found = await second_user(commands=[{"arguments": ["approve", waiting], "env": env}])
     (code, said), *_ = found["commands"]
     assert "Approved" in said, said

@@ -165,4 +165,4 @@ WRITINGS: dict[str, Encode] = {
     "between digits": _between("9999", "9999"),
     "after a longer number": _between("98765432109876543210 ", ""),
 }
-"""Ways to write a card number in a text, so that its form identifies it."""
+"""How a card number can be written in a text, so that its form identifies it."""

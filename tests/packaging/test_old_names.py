@@ -1,4 +1,4 @@
-"""Keep names that were replaced out of the package and its docs: one word for each concept."""
+"""Keep names that were replaced out of the repository: one word for each concept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-SEARCHED = ("machines_mcp", "docs", "prompts", "README.md", "AGENTS.md", "CONTRIBUTING.md")
-# Migrations and `stored_names` keep what state folders hold.
-SKIPPED = {"migrations", "__pycache__"}
-TEXT = {".css", ".html", ".js", ".json", ".md", ".py", ".pyi", ".sh", ".sql", ".toml", ".txt"}
+SEARCHED = (
+    *("machines_mcp", "docs", "prompts", "tests", "examples", "benchmarks", "distribution"),
+    *("README.md", "AGENTS.md", "CONTRIBUTING.md"),
+)
+# They keep what state folders hold: migrations, `stored_names`, and the state of the previous version.
+SKIPPED = {"migrations", "previous_version", "test_previous_version.py", Path(__file__).name, "__pycache__"}
+TEXT = {".css", ".html", ".js", ".json", ".md", ".patch", ".py", ".pyi", ".sh", ".sql", ".toml", ".txt"}
 
 WORDS = ("intents?", "stakes", "rivals", "doubts?", "egress")
 """Old words, also as parts of an identifier such as `intent_id`."""

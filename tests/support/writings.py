@@ -1,4 +1,4 @@
-"""Ways to write a card number in a text, so that a person or a model can still read it."""
+"""How a card number can be written in a text, so that a person or a model can still read it."""
 
 from __future__ import annotations
 

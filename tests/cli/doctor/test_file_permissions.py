@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="users and modes are POSIX")
 
-NOBODY = 65534
+NOBODY_UID = 65534
 ACTS: tuple[Access, ...] = ("read", "write")
 ME = frozenset({os.geteuid()} if os.name == "posix" else set())
 
@@ -73,7 +73,7 @@ def test_access_depends_on_the_modes_of_the_whole_path(
 
 def test_a_file_of_another_user_is_not_private(home: Path) -> None:
     path = file_with_modes(home, 0o711, 0o700, 0o600)
-    assert not is_private(path, "read", uids=frozenset({NOBODY}))
+    assert not is_private(path, "read", uids=frozenset({NOBODY_UID}))
 
 
 # Becomes the other user and prints, for each line of action and path, whether the action succeeds.
@@ -113,8 +113,8 @@ def test_predicted_access_matches_what_another_user_can_do(home: Path) -> None:
         (own / "a" / "file").write_bytes(b"")
         path = file_with_modes(own, *case[:3])
         for name in owned:
-            os.chown(own / name, NOBODY, NOBODY)
-        foretold[act, str(path)] = has_access(NOBODY, path, act)
+            os.chown(own / name, NOBODY_UID, NOBODY_UID)
+        foretold[act, str(path)] = has_access(NOBODY_UID, path, act)
     lines = "\n".join(f"{act} {path}" for act, path in foretold)
     done = subprocess.run(
         [sys.executable, "-c", _NOBODY_TRIES], input=lines, capture_output=True, text=True, timeout=PATIENCE, check=True
