@@ -23,7 +23,7 @@ PartnerError
     ├── ServerError       5xx
     └── Rejected          any other refusal, including `ok: false` in a 2xx
 
-Each message is one constant sentence. It never contains upstream's text or the caller's values.
+Each message is one constant sentence. It never contains text from outside or the caller's values.
 """
 
 from __future__ import annotations

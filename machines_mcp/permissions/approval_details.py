@@ -71,7 +71,7 @@ class ApprovalDetails:
     """Masked identity data for the person who approves. It is sealed, and not part of the stored details."""
 
     def masked(self) -> ApprovalDetails:
-        """Return a copy with likely card numbers and national ids masked: third-party text may contain them.
+        """Return a copy with likely card numbers and national ids masked: text from outside may contain them.
 
         Text that money follows stays unchanged.
         """

@@ -150,7 +150,7 @@ class ToolRunner:
         return self.tool_run(output, context.user_id)
 
     def tool_run(self, output: Output, user_id: str) -> ToolRun:
-        """Split the output of a user's call, with upstream's texts masked."""
+        """Split the output of a user's call, with texts from outside masked."""
         return tool_run(output, self._output_filter, user_id)
 
     def _context(self, call: ToolCall, approval: Approval | None = None) -> ToolContext[Any]:

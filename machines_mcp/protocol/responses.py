@@ -35,7 +35,7 @@ class ToolRun:
 def tool_run(output: Output, output_filter: OutputFilter, user_id: str) -> ToolRun:
     """Split the output of a user's call into what to store, show once and show verbatim.
 
-    Upstream's texts are masked. An id can't be masked, so one that repeats the user's identity data is left out.
+    Texts from outside are masked. An id can't be masked, so one that repeats the user's identity data is left out.
     """
     mask: Mask = partial(output_filter.mask_text, user_id)
     kept = output.model_dump(mode="json", exclude_none=True, context={MASK_KEY: mask})

@@ -1,4 +1,4 @@
-"""Text from outside: made safe to show, looked at as a whole, and only then cut.
+"""Text from outside: masked as a whole, then truncated.
 
 A cut leaves half of a number or of a secret, which no detector recognizes. So every text is cut here, and nowhere else.
 """
@@ -20,7 +20,7 @@ Mask: TypeAlias = Callable[[str, bool], str]
 """Returns a text with everything masked that must not be shown. The flag says whether the text will be cut."""
 MASK_KEY = "mask"
 """The name in the context of `model_dump` of the `Mask` for the texts of an output."""
-# How many characters are looked at beyond those that are shown.
+# How many characters are masked beyond those that are shown.
 _MARGIN = 100_000
 
 
@@ -37,7 +37,7 @@ def shortened(text: str, limit: int, mask: Mask = mask_by_form) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Return a text of at most `limit` characters. It must have been looked at, unless it is our own."""
+    """Return a text of at most `limit` characters. It must be masked already, unless it is our own."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -50,7 +50,7 @@ def _without_half(text: str) -> str:
 
 
 class ForeignText(str):
-    """Upstream's text in an output. It is whole until the output is written, and is then looked at and cut.
+    """Text from outside in an output. It is whole until the output is written, and is then masked and cut.
 
     From JSON (our own stored outcomes), any string becomes one.
     """
@@ -68,7 +68,7 @@ class ForeignText(str):
 
     @classmethod
     def of(cls, text: str | None, limit: int) -> ForeignText | None:
-        """Return upstream's text, or None if there is nothing to show."""
+        """Return text from outside, or None if there is nothing to show."""
         return cls(text, limit) if text and shown(text) else None
 
     @classmethod

@@ -129,7 +129,7 @@ class OutputFilter:
         return found
 
     def mask_text(self, user_id: str, text: str, cut: bool) -> str:
-        """Return upstream's text for a user with everything masked that must not be shown: a `Mask`.
+        """Return text from outside with everything masked that this user must not see: a `Mask`.
 
         A text that will be cut is hidden if it contains a known secret, because half of one is not recognized later.
         Raises the same alarms as `filtered`.

@@ -134,7 +134,7 @@ class State:
         return None if verifier is None else verifier.set_at
 
     def shown_text(self, user_id: str, text: str, limit: int) -> str:
-        """Return upstream's text for approval details, masked for the user and then cut to `limit` characters."""
+        """Return text from outside for approval details, masked for the user and then cut to `limit` characters."""
         return shortened(text, limit, partial(self.output_filter.mask_text, user_id))
 
     def may_show_link(self, user_id: str, link: str) -> bool:

@@ -1,4 +1,4 @@
-"""The summary sentence of each result: its main facts, without external text."""
+"""The summary sentence of each result: its main facts, without text from outside."""
 
 from __future__ import annotations
 
