@@ -18,6 +18,7 @@ from machines_mcp.permissions.freezes import Freezes
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.freeze import Frozen
+from machines_mcp.storage.principal import Principal
 
 Verdict = Literal[
     "run",
@@ -61,11 +62,13 @@ class Authorizer:
         channels: ApprovalChannels,
         freezes: Freezes,
         audit: AuditLog,
+        principal: Principal,
         *,
         approves_all: bool = False,
     ) -> None:
         self.policy = policy
         self._audit = audit
+        self._principal = principal
         self._approvals = approvals
         self._channels = channels
         self._freezes = freezes
@@ -124,13 +127,14 @@ class Authorizer:
         """Record in the audit log a call that changed nothing, or the outcome of a write.
 
         Without a `call_request`, the call named no tool of ours. The name it used is model text and is not recorded.
+        A call that names no user is the principal's, so that only its own servers show it.
         """
         self._audit.note(
             AuditEntry(
                 kind=kind,
                 tool=None if call_request is None else call_request.tool,
                 action_class=None if call_request is None else call_request.action_class.value,
-                user_id=None if call_request is None else call_request.user_id,
+                user_id=(call_request.user_id if call_request else "") or self._principal.recorded,
                 approval_id=approval_id,
                 code=code,
             )

@@ -105,7 +105,7 @@ def build_guard(
         channels=channels,
         freezes=freezes,
         clock_check=ClockCheck(audited),
-        authorizer=Authorizer(policy, approvals, channels, freezes, audit, approves_all=approves_all),
+        authorizer=Authorizer(policy, approvals, channels, freezes, audit, principal, approves_all=approves_all),
         pending=PendingWorkReader(store, principal, left, clock),
         known_users=KnownUsers(store, principal, clock),
     )

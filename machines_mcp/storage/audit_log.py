@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 _COLUMNS = ", ".join(COLUMNS)
 _INSERT = f"INSERT INTO audit ({_COLUMNS}, mac) VALUES ({'?, ' * len(COLUMNS)}?)"  # noqa: S608 - constants only
 
+# A call that names no user is its server's. Rows that belong to the whole folder, such as alarms, are everybody's.
+_NAMED = "(:principal IS NULL OR kind NOT IN ('call', 'outcome') OR coalesce(user_id, '') <> '')"
 _TESTS = {
     "before": "seq < :before",
     "tool": "tool = :tool",
@@ -69,7 +71,8 @@ class AuditLog:
 
     def recorded_principal(self, principal: Principal) -> Principal:
         """Return the principal by the ids in the log, some of which are fingerprints."""
-        users = None if principal.users is None else frozenset(map(self.recorded_id, principal.users))
+        named = None if principal.users is None else {*principal.users, principal.recorded}
+        users = None if named is None else frozenset(map(self.recorded_id, named))
         return Principal(users, None if principal.pinned is None else self.recorded_id(principal.pinned))
 
     def recorded_id(self, given: str) -> str:
@@ -146,7 +149,7 @@ class AuditLog:
     ) -> list[AuditRow]:
         """Return at most `limit` rows with `after` < seq < `before` and `since` <= at < `until` (epoch seconds).
 
-        Rows of users other than the principal's are left out.
+        Rows of users other than the principal's are left out, and calls of other principals that name no user.
 
         Raises:
             StoreUnavailable: The database can't be read.
@@ -154,7 +157,7 @@ class AuditLog:
         given: dict[str, str | float | None] = {"before": before, "tool": tool, "since": since, "until": until}
         given |= {"kind": None if kind is None else stored_kind(kind), "user": fingerprinted(self._key, user_id)}
         tests = [_TESTS[name] for name, value in given.items() if value is not None]
-        where = " AND ".join([OF_PRINCIPAL, "seq > :after", *tests])
+        where = " AND ".join([OF_PRINCIPAL, _NAMED, "seq > :after", *tests])
         order = "DESC" if newest_first else "ASC"
         query = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq {order} LIMIT :limit"  # noqa: S608 - constants
         values = given | self.recorded_principal(principal).bound | {"after": after, "limit": limit}

@@ -40,6 +40,13 @@ class Principal:
         return next(iter(self.users)) if self.users is not None and len(self.users) == 1 else None
 
     @property
+    def recorded(self) -> str:
+        """The user of a call that names none, in the audit log; empty if the principal is everybody."""
+        if self.users is None:
+            return ""
+        return self.only or json.dumps(sorted(self.users))
+
+    @property
     def bound(self) -> dict[str, object]:
         """Return the value of the parameter in `OF_PRINCIPAL`."""
         return {"principal": None if self.users is None else json.dumps(sorted(self.users))}
