@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from machines_mcp.partner.request import Request
 from machines_mcp.partner.same_value import equal
+
+# Whether a rule applies to the data of a response.
+Condition: TypeAlias = Callable[[Mapping[str, Any]], bool]
 
 _STEP = re.compile(r"\[(?:([0-9]+)/([0-9]+))?\]|[^.\[\]]+")
 
@@ -22,15 +25,20 @@ class Rule:
     """The values at `response` must be the `same` as the value at `request`. Without that, the rule does not apply.
 
     `request` begins with `ids`, `query`, `body` or `method`, or with `response` for a value that the response repeats.
-    Of several, the first that is present counts. If `required`, a response without the value is a difference too; a
-    path limits this to responses that have it. `exact`: a value that was not requested is a difference.
+    If `required`, a response without the value is a difference too. `exact`: a value that was not requested is a
+    difference. `required` and `when` can depend on the response; the rule applies only `when` that holds.
     """
 
     response: str
-    request: str | tuple[str, ...]
+    request: str
     same: Callable[[Any, Any], bool] = equal
-    required: bool | str = True
+    required: bool | Condition = True
     exact: bool = False
+    when: Condition | None = None
+
+    def needs(self, data: Mapping[str, Any]) -> bool:
+        """Whether this response must have the value."""
+        return self.required if isinstance(self.required, bool) else self.required(data)
 
     def holds(self, request: Request, data: Mapping[str, Any]) -> bool:
         """Whether the response agrees with the request."""
@@ -39,7 +47,7 @@ class Rule:
         if requested is None:
             return not (self.exact and found)
         if not found:
-            return not (present(data, self.required) if isinstance(self.required, str) else self.required)
+            return not self.needs(data)
         return all(self.same(requested, value) for value in found)
 
 
@@ -61,9 +69,10 @@ class Binding:
 
 def requested_value(rule: Rule, request: Request, data: Mapping[str, Any]) -> Any:
     """Return the value that the rule expects in this response; None if it does not apply."""
-    paths = (rule.request,) if isinstance(rule.request, str) else rule.request
+    if rule.when is not None and not rule.when(data):
+        return None
     sources = {"ids": request.ids, "query": request.query, "body": request.body or {}, "response": data}
-    found = [value for path in paths for value in read(sources | {"method": request.method}, path)]
+    found = read(sources | {"method": request.method}, rule.request)
     return next((value for value in found if not is_absent(value)), None)
 
 

@@ -9,17 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from machines_mcp.partner.binding import Binding, Rule
-from machines_mcp.partner.same_value import (
-    is_closed,
-    one_of,
-    same_account,
-    same_account_if_text,
-    same_amount,
-    same_cents_on_chain,
-    same_label,
-    same_word,
-    within,
-)
+from machines_mcp.partner.same_value import is_closed, one_of, same_account, same_amount, same_label, same_word, within
+from machines_mcp.partner.withdrawal_binding import WITHDRAWAL_RULES, payout_route
 
 _SEARCH = "a search: the response has what was found, not what was searched for"
 _PAGE = "chooses a page of a list whose rows do not repeat it"
@@ -45,26 +36,7 @@ def _deposit_route(key: str) -> tuple[Rule, ...]:
     )
 
 
-def _payout_route(key: str, *, required: bool | str = True) -> tuple[Rule, ...]:
-    return (
-        Rule(f"{key}.toCurrency", "body.destination.currency", same_word, required=required),
-        Rule(f"{key}.toNetwork", "body.destination.network", same_word, required=required),
-    )
-
-
-def _transaction(parameters: str) -> tuple[Rule, ...]:
-    """Return the rules for the seven arguments of the transaction. A list of any other length is not compared."""
-    proxy, payin = "response.execution.collateralProxyAddress", "response.relay.payinAddress"
-    return (
-        Rule(f"{parameters}[0/7]", proxy, same_account_if_text, required=False),
-        Rule(f"{parameters}[1/7]", "body.source.tokenAddress", same_account_if_text, required=False),
-        Rule(f"{parameters}[2/7]", "body.amountCents", same_cents_on_chain, required=False),
-        Rule(f"{parameters}[3/7]", (payin, "body.destination.address"), same_account_if_text, required=False),
-    )
-
-
 _SOURCE = {"body.source.chainId": _INPUT, "body.source.tokenAddress": _INPUT}
-_RELAY = "relay"
 
 BINDINGS: Final[Mapping[str, Binding]] = {
     "POST /sessions": Binding(
@@ -99,25 +71,17 @@ BINDINGS: Final[Mapping[str, Binding]] = {
     "GET /withdrawals/assets": Binding(
         unbound=_SEARCHED | {"query.sourceChainId": _SEARCH, "query.sourceTokenAddress": _SEARCH}
     ),
-    "POST /withdrawals/range": Binding(_payout_route("range"), _SOURCE),
+    "POST /withdrawals/range": Binding(payout_route("range"), _SOURCE),
     "POST /withdrawals/estimate": Binding(
         (
-            *_payout_route("estimate"),
+            *payout_route("estimate"),
             Rule("estimate.fromAmountCents", "body.amountCents", required=False),
             Rule("estimate.destinationExtraId", "body.destination.extraId", required=False, exact=True),
         ),
         _SOURCE,
     ),
     "POST /withdrawals": Binding(
-        (
-            Rule("execution.chainId", "body.source.chainId", required=False),
-            Rule("execution.contractId", "body.source.contractId", required=False),
-            Rule("relay.payoutAddress", "body.destination.address", same_account, required=_RELAY),
-            Rule("relay.payoutExtraId", "body.destination.extraId", required=_RELAY, exact=True),
-            *_payout_route("relay", required=False),
-            *_transaction("parameters"),
-            *_transaction("signature.parameters"),
-        ),
+        WITHDRAWAL_RULES,
         {"body.adminAddress": _NOT_REPEATED},
     ),
     "POST /encryption/encrypt": Binding(unbound={"body.value": _CIPHERTEXT}),

@@ -7,13 +7,15 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from machines_mcp.partner.formats.addresses import same_address
+from machines_mcp.partner.formats.addresses import contract_fault, same_address
+from machines_mcp.partner.formats.networks import may_have_chain
 
 _HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _DIGITS = re.compile(r"[0-9]{1,100}")
-# How many units of a token are one US cent: tokens with 2, 6 and 18 decimals. On chain, dollar tokens have 6 or 18;
-# the API's documentation shows an amount in cents.
-_UNITS_PER_CENT = (1, 10**4, 10**16)
+# How many units of a token are one US cent. The dollar tokens that hold collateral have 6 decimals; the API's
+# documentation shows an amount in cents.
+_UNITS_PER_CENT = (1, 10**4)
+PARAMETERS = 7
 _OPEN = ("active", "locked", "not_activated")
 
 
@@ -35,20 +37,53 @@ def same_account(requested: Any, found: Any) -> bool:
     return hexadecimal or same_address(requested, found)
 
 
-def same_account_if_text(requested: Any, found: Any) -> bool:
-    """As `same_account`. Whatever is not text has an unknown form and can't be compared."""
-    return not isinstance(found, str) or same_account(requested, found)
-
-
 def same_amount(requested: Any, found: Any) -> bool:
     """Whether two amounts are equal up to rounding, a millionth."""
     return _is_number(requested) and _is_number(found) and math.isclose(requested, found, rel_tol=1e-6)
 
 
 def same_cents_on_chain(cents: Any, found: Any) -> bool:
-    """Whether an amount on chain is so many US cents in a dollar token. An unknown form can't be compared."""
-    units = _whole(found)
-    return units is None or units in [cents * factor for factor in _UNITS_PER_CENT]
+    """Whether an amount on chain is so many US cents in a dollar token."""
+    return _whole(found) in [cents * factor for factor in _UNITS_PER_CENT]
+
+
+def on_network(network: Any, found: Any) -> bool:
+    """Whether a value is a chain id that the network can have."""
+    return isinstance(network, str) and _is_number(found) and may_have_chain(network, found)
+
+
+def is_text(requested: Any, found: Any) -> bool:
+    """Whether a value is text."""
+    return isinstance(found, str)
+
+
+def is_account(requested: Any, found: Any) -> bool:
+    """Whether a value is an address on a chain with collateral, in any case of hex digits. The zero address is none."""
+    if not isinstance(found, str):
+        return False
+    return contract_fault(found.lower() if _HEX.fullmatch(found) else found) is None
+
+
+def is_transaction(status: Any, found: Any) -> bool:
+    """Whether a value has the seven parameters of a transaction, with those that are compared in a known form.
+
+    A `pending` response may have an empty value, because nothing is signed.
+    """
+    if status == "pending" and found in ([], {}):
+        return True
+    if not isinstance(found, list) or len(found) != PARAMETERS or _whole(found[2]) is None:
+        return False
+    return all(isinstance(found[index], str) and bool(found[index].strip()) for index in (0, 1, 3))
+
+
+def has_one_transaction(requested: Any, found: Any) -> bool:
+    """Whether a signature has no parameters except its own `parameters`."""
+    return not any(map(_names_parameters, found.values() if isinstance(found, dict) else (found,)))
+
+
+def never(requested: Any, found: Any) -> bool:
+    """Refuse every value: with it, the response can't be used as it says."""
+    return False
 
 
 def same_label(requested: Any, found: Any) -> bool:
@@ -83,6 +118,12 @@ def _whole(value: Any) -> int | float | None:
             return int(value)
         return int(value, 16) if _HEX.fullmatch(value) and len(value) <= 66 else None
     return value if _is_number(value) else None
+
+
+def _names_parameters(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "parameters" in value or any(map(_names_parameters, value.values()))
+    return isinstance(value, list) and any(map(_names_parameters, value))
 
 
 def _unpadded(value: Any, name: str) -> str | None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 PAGE = 4
+CONTRACT = "0x" + "ab" * 20
 SIGNATURE_SECONDS = 600.0
 
 Json = dict[str, Any]
@@ -256,9 +257,17 @@ def _withdraw(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     if _unsigned(found) and up.clock() >= found.made_at + up.habits.signs_after:
         found.shown = {
             "status": "ready",
-            "parameters": [found.id],
+            "parameters": [
+                CONTRACT,
+                CONTRACT,
+                str(cents * 10_000),
+                asked.body["destination"]["address"],
+                0,
+                "",
+                found.id,
+            ],
             "expiresAt": datetime.fromtimestamp(up.clock() + SIGNATURE_SECONDS, UTC).isoformat(),
-            "execution": {"chainId": 8453, "callTarget": "0x" + "ab" * 20, "callPath": "coordinator_v2"},
+            "execution": {"chainId": 8453, "callTarget": CONTRACT, "callPath": "coordinator_v2"},
         }
     return found.shown
 

@@ -243,7 +243,9 @@ def test_signature_parameters_and_expiry_are_read_in_every_format(
         "expiresAt": written[way],
         "execution": {"callPath": call_path, "contractVersion": 2},
     }
-    answer = FakeApi(WITHDRAWAL).call(200, json.dumps({"ok": True, "data": data}).encode())
+    api = FakeApi(WITHDRAWAL)
+    data = api.fitted({"data": data})["data"]
+    answer = api.call(200, json.dumps({"ok": True, "data": data}).encode())
     assert answer.signature == (None if signature == "" else KEPT(signature))
     assert answer.expires_at == at
     assert answer.execution.call_path == (call_path or None)

@@ -110,6 +110,11 @@ CASES = [
     Case("create_withdrawal", with_quote(), "POST", "/withdrawals", "parameters.3", "0x" + "00" * 20),
     Case("create_withdrawal", with_quote(), "POST", "/withdrawals", "parameters.2", "25000001"),
     Case("create_withdrawal", with_quote(source_chain_id=84532), "POST", "/withdrawals", "execution.chainId", 1),
+    Case("create_withdrawal", with_quote(), "POST", "/withdrawals", "parameters", {"recipient": ADDRESS}),
+    Case("create_withdrawal", with_quote(), "POST", "/withdrawals", "signature.parameters", ["0x"] * 8),
+    Case("create_withdrawal", with_quote(), "POST", "/withdrawals", "execution.chainId", 1),
+    Case("create_withdrawal", with_quote(), "POST", "/withdrawals", "execution.callTarget", "0x" + "00" * 20),
+    Case("create_withdrawal", RELAYED, "POST", "/withdrawals", "relay.payinExtraId", "12345"),
     Case("create_withdrawal", RELAYED, "POST", "/withdrawals", "relay.payoutAddress", "0.0.1"),
     Case("create_withdrawal", RELAYED, "POST", "/withdrawals", "relay.payoutExtraId", "1"),
     Case("create_withdrawal", RELAYED, "POST", "/withdrawals", "relay.toCurrency", "btc"),
@@ -163,6 +168,40 @@ async def test_response_about_something_else_is_no_success(tmp_path: Path, case:
         named = f"transactions.{'cardId' if 'card_id' in arguments else 'type'}"
     # The audit log is complete once the server is closed.
     assert alarms(tmp_path) == [case.alarm.removesuffix(case.field) + named]
+
+
+UNCOMPARABLE: list[dict[str, Any]] = [
+    {"parameters": ["0x"] * 8},
+    {"parameters": None, "signature": None},
+    {"parameters": "[]", "signature": {"data": "0x"}},
+    {"execution": None},
+]
+
+
+@pytest.mark.parametrize("changes", UNCOMPARABLE, ids=lambda changes: "-".join(changes))
+async def test_withdrawal_that_can_not_be_compared_needs_a_person(tmp_path: Path, changes: dict[str, Any]) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        quote = await with_quote()(c)
+        patch = [{"op": "replace", "path": f"/data/{name}", "value": value} for name, value in changes.items()]
+        # The first response is pending, so that it has none of these values yet.
+        order = {"kind": "patch", "path": "/withdrawals", "method": "POST", "exact": True, "patch": patch}
+        await c.control("/faults", **order, calls=2)
+        error = await c.call("create_withdrawal", **quote)
+        assert error["code"] == "outcome.unknown"
+        await c.control("/faults/clear")
+        for _ in range(2):
+            again = await c.call("create_withdrawal", **quote, approval_id=error["approval_id"])
+            assert (again["code"], again["retryable"]) == ("outcome.unknown", False)
+            assert "doctor --resolve" in again["message"]
+        assert (await c.call("create_withdrawal", **quote))["code"] == "quote.used"
+        async with c.sandbox.http() as http:
+            (user,) = (await http.get(c.sandbox.control_url)).json()["data"]["users"]
+        assert sum(user["withdrawals"][status] for status in ("pending", "ready")) == 1
+        (shown,) = (await c.call("status"))["unresolved"]
+        assert shown["status"] == "needs_person"
+    (alarm,) = alarms(tmp_path)
+    assert alarm.startswith("response.mismatch:POST.withdrawals:")
 
 
 async def test_other_limit_in_a_response_is_reconciled_with_the_card(tmp_path: Path) -> None:

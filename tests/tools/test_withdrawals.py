@@ -62,6 +62,37 @@ async def test_withdrawal_follows_its_quote_regardless_of_other_arguments(tmp_pa
         assert (await c.call("get_balances"))["spending_power_cents"] == 75_00
 
 
+SOLANA = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
+
+
+async def link_solana(c: ToolCaller) -> None:
+    """Link a Solana wallet as the vendor's own client does."""
+    body = {"externalUserId": "tool-user", "wallet": {"chain": "solana", "address": SOLANA}}
+    async with c.sandbox.http() as http:
+        headers = {"X-Partner-Key": c.sandbox.partner_key.expose()}
+        (await http.post(c.sandbox.base_url + "/users/resolve", json=body, headers=headers)).raise_for_status()
+
+
+@pytest.mark.parametrize(("chain", "salt"), [(None, "base64"), (84532, "hex"), (11155111, "bytes"), (901, "bytes")])
+async def test_withdrawals_from_every_chain_are_ready(tmp_path: Path, chain: int | None, salt: str) -> None:
+    """The simulator signs in cents on Solana, and has contracts of both versions."""
+    async with caller(tmp_path) as c:
+        await funded(c)
+        await c.control("/salts", form=salt)
+        if chain == 901:
+            await link_solana(c)
+        for terms in (
+            {"currency": "rusd", "network": "base", "address": ADDRESS},
+            {"currency": "usdc", "network": "ethereum", "address": ADDRESS},
+            {"currency": "rusd", "network": "solana", "address": SOLANA},
+            XRP | {"extra_id": "7"},
+        ):
+            quote = await c.call("quote_withdrawal", amount_cents=500, source_chain_id=chain, **terms)
+            made = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+            assert (made.get("status"), made.get("chain_id")) == ("ready", chain or 84532), made
+            await c.control("/withdrawals", userId="tool-user")
+
+
 RATE_LIMITED = {
     "kind": "status",
     "path": "/withdrawals",

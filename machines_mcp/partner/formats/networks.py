@@ -1,4 +1,4 @@
-"""Networks by their id in the API: which form their addresses have."""
+"""Networks by their id in the API: which form their addresses have, and their chain ids."""
 
 from __future__ import annotations
 
@@ -29,9 +29,42 @@ _IDS: dict[Family, str] = {
     "hedera": "hbar hedera",
 }
 _FAMILIES = {network: family for family, ids in _IDS.items() for network in ids.split()}
+# Main and test networks, numbered as on chain. Solana has the numbers that the issuer gives it.
+_CHAINS: dict[str, frozenset[int]] = {
+    network: frozenset(chains)
+    for ids, chains in (
+        ("eth ethereum erc20 sepolia", (1, 11_155_111, 17_000, 560_048)),
+        ("base", (8453, 84_532)),
+        ("matic pol polygon", (137, 80_002)),
+        ("arb arbitrum arbitrum-one", (42_161, 421_614)),
+        ("op optimism", (10, 11_155_420)),
+        ("avalanche-c avaxc", (43_114, 43_113)),
+        ("bsc", (56, 97)),
+        ("gnosis xdai", (100, 10_200)),
+        ("celo", (42_220, 44_787, 11_142_220)),
+        ("linea", (59_144, 59_141)),
+        ("scroll", (534_352, 534_351)),
+        ("zksync", (324, 300)),
+        ("sol solana spl", (900, 901)),
+    )
+    for network in ids.split()
+}
+_KNOWN_CHAINS = frozenset().union(*_CHAINS.values())
 _ENVIRONMENT = re.compile(r"[-_](?:mainnet|testnet|devnet|sepolia|amoy|fuji)$")
 
 
 def family_of(network: str) -> Family | None:
     """Return the form of the network's addresses; None if this version does not know the network."""
-    return _FAMILIES.get(_ENVIRONMENT.sub("", network.lower()))
+    return _FAMILIES.get(_plain(network))
+
+
+def may_have_chain(network: str, chain_id: int) -> bool:
+    """Whether a network can have this chain id. A network that this version does not know can have any."""
+    if (chains := _CHAINS.get(_plain(network))) is not None:
+        return chain_id in chains
+    family = family_of(network)
+    return family is None or (family == "evm" and chain_id not in _KNOWN_CHAINS)
+
+
+def _plain(network: str) -> str:
+    return _ENVIRONMENT.sub("", network.lower())
