@@ -79,7 +79,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
         await call.services.partner.client(call.logged_as),
     )
     user = await client.users.resolve(call.user_id)
-    asked = {fact.value.lower() for fact in approval.details.items if fact.label == _WALLET}
+    asked = {detail.value.lower() for detail in approval.details.items if detail.label == _WALLET}
     # The stored address is masked if it resembles sensitive data, so compare it masked.
     linked = masked_text(clean(user.wallet_address or "")).lower()
     if linked in asked:

@@ -72,7 +72,7 @@ def _group(found: sqlite3.Row) -> Group:
         limit = {"amountCents": details["limit_cents"], "frequency": details["limit_frequency"]}
     match found["tool"]:
         case "create_card":
-            labels = [fact["value"] for fact in details["items"] if fact["label"] == "Label"]
+            labels = [item["value"] for item in details["items"] if item["label"] == "Label"]
             return "card", found["user_id"], card_terms(limit, labels[0] if labels else None)
         case "create_withdrawal":
             to = details["destination"]
