@@ -67,6 +67,8 @@ class ApprovalDetails:
     """As in `CallRequest`."""
     seen: str | None = None
     """Digest of what Machines showed for the question. If it differs when the call runs, the call is refused."""
+    hidden: tuple[str, ...] = ()
+    """The names of the arguments that are not repeated to the model, for a process that did not get the call."""
     identity: tuple[Detail, ...] = ()
     """Masked identity data for the person who approves. It is sealed, and not part of the stored details."""
 
@@ -94,8 +96,9 @@ class ApprovalDetails:
         """Parse the output of `as_json`."""
         values = json.loads(text)
         items = tuple(Detail(**item) for item in values.pop("items", ()))
-        destination = values.pop("destination", None)
-        return cls(items=items, destination=None if destination is None else Destination(**destination), **values)
+        hidden, destination = tuple(values.pop("hidden", ())), values.pop("destination", None)
+        to = None if destination is None else Destination(**destination)
+        return cls(items=items, destination=to, hidden=hidden, **values)
 
 
 def seen_digest(*texts: str) -> str:

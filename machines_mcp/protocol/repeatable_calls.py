@@ -27,6 +27,11 @@ _AS_ASKED = "Repeat the call that a person was asked about."
 _NOT_SHOWN = " The arguments named in give_again are not shown here: "
 _WITH_ID = "leave them out, or give them again, unchanged."
 _WITHOUT_ID = "give them again, unchanged."
+_MISSING = "is missing; give it again, unchanged"
+_NOT_KEPT = (
+    "This server does not have the arguments in give_again: it restarted, or another server got the call. Repeat the"
+    " call with the same approval_id and all its arguments, unchanged; ask the user for those that you do not have."
+)
 _UNKNOWN_ID = (
     "No call of this user waits under this approval_id. Use the approval_id exactly as approval.required gave it;"
     " status shows what waits."
@@ -103,7 +108,7 @@ class RepeatableCalls:
         if approval.tool != call.tool.name:
             fields = [FieldError("approval_id", f"is for a call of {approval.tool}")]
         elif kept is None:
-            fields = [FieldError("(arguments)", "differ from those that a person was asked about")]
+            return _mismatch_elsewhere(call, approval)
         else:
             fields = list(_differences(kept.arguments, call.arguments))
         if kept is None:
@@ -145,6 +150,11 @@ def _given(arguments: Input) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k in arguments.model_fields_set and v is not None}
 
 
+def hidden_arguments(tool: Tool, arguments: Input) -> tuple[str, ...]:
+    """Return the names of the call's arguments that its repeat leaves out or has from the user."""
+    return tuple(_not_shown(tool, _given(arguments)))
+
+
 def _not_shown(tool: Tool, given: Mapping[str, Any]) -> list[str]:
     """Return the names of the arguments that must not be repeated to the model."""
     return [name for name, value in given.items() if name in tool.withheld or _is_masked(name, value)]
@@ -155,13 +165,26 @@ def _is_masked(name: str, value: Any) -> bool:
     return bool(MessageMasking(frozenset(collect_verbatim(one))).masked(one) != one)
 
 
+def _mismatch_elsewhere(call: ToolCall, approval: Approval) -> ToolError:
+    """Return the error for other arguments than those that a person was asked about by a process that kept them."""
+    hidden = approval.details.hidden
+    missing = [name for name in hidden if getattr(call.arguments, name, None) is None]
+    if missing:
+        fields = [FieldError(name, _MISSING) for name in missing]
+        return ToolError(
+            Code.APPROVAL_MISMATCH, message=_NOT_KEPT, fields=fields, give_again=hidden, next_steps=[STATUS]
+        )
+    fields = [FieldError("(arguments)", "differ from those that a person was asked about")]
+    return ToolError(Code.APPROVAL_MISMATCH, fields=fields, give_again=hidden, next_steps=[STATUS])
+
+
 def _differences(asked: Input, given: Input) -> Iterator[FieldError]:
     for name in type(asked).model_fields:
         before, after = getattr(asked, name), getattr(given, name)
         if before == after:
             continue
         if after is None:
-            yield FieldError(name, "is missing; give it again, unchanged")
+            yield FieldError(name, _MISSING)
         elif before is None:
             yield FieldError(name, "was not part of the call that a person was asked about; leave it out")
         else:

@@ -173,6 +173,41 @@ async def test_identity_data_is_named_kept_and_never_repeated(store: Store, cloc
 
 
 @both_eras
+@pytest.mark.parametrize("granted", [False, True])
+@pytest.mark.parametrize(
+    ("name", "given", "hidden"),
+    [
+        ("send", PERSON | {"reason": "moved"}, ["name", "born"]),
+        ("send", {"user_id": "user-1", "born": "1990-01-31"}, ["born"]),
+        ("pay", PAY | {"note": CARD_NUMBER}, ["note"]),
+        ("pay", PAY, []),
+    ],
+)
+async def test_another_process_names_the_arguments_that_it_lacks(
+    store: Store, clock: Clock, era: Era, name: str, given: dict[str, Any], hidden: list[str], granted: bool
+) -> None:
+    tools = (*TOOLS, send)
+    first, later = (build_harness(store, clock, tools=tools) for _ in range(2))
+    async with first.client(era) as client:
+        asked = body(await client.call_tool(name, given))
+    step = asked["next_steps"][0]["arguments"] | {"wait_seconds": 0}
+    if granted:
+        await later.guard.channels.grant(asked["approval_id"], "terminal")
+    async with later.client(era) as client:
+        if hidden:
+            told = body(await client.call_tool(name, step))
+            assert (told["code"], told["give_again"], told["retryable"]) == ("approval.mismatch", hidden, True)
+            assert told["fields"] == [
+                {"field": each, "rule": "is missing; give it again, unchanged"} for each in hidden
+            ]
+            wrong = {each: "other" for each in hidden}
+            told = body(await client.call_tool(name, step | wrong))
+            assert (told["give_again"], [each["field"] for each in told["fields"]]) == (hidden, ["(arguments)"])
+        found = await client.call_tool(name, step | {each: given[each] for each in hidden})
+    assert code(found) == ("ok" if granted else "approval.required")
+
+
+@both_eras
 async def test_identity_data_is_forgotten_when_the_person_refuses(store: Store, clock: Clock, era: Era) -> None:
     harness = build_harness(store, clock, tools=(*TOOLS, send))
     async with harness.client(era) as client:
@@ -180,7 +215,7 @@ async def test_identity_data_is_forgotten_when_the_person_refuses(store: Store, 
         await harness.approvals.refuse(asked["approval_id"], "terminal")
         assert (await _step(client, asked))["code"] == "approval.refused"
         told = await _step(client, asked)
-    assert (told["code"], told["fields"][0]["field"]) == ("approval.mismatch", "(arguments)")
+    assert (told["code"], [each["field"] for each in told["fields"]]) == ("approval.mismatch", ["name", "born"])
 
 
 @both_eras
