@@ -16,9 +16,12 @@ from machines_mcp.protocol.tool import Output
 from machines_mcp.protocol.tool_call import ToolCall
 from machines_mcp.redaction.foreign_text import MASK_KEY, Mask
 from machines_mcp.redaction.output_filter import OutputFilter
-from machines_mcp.redaction.verbatim import collect_identifiers, collect_verbatim
+from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier, collect_kind, collect_verbatim
 
 STATUS = NextStep("status", "Check the current state and what can be done.")
+_PAYEES_LEFT_OUT = (
+    "Addresses and memos are left out, because Machines put the user's identity data into one. Tell the operator."
+)
 _ABSENT = "The next step needs {}, which this server's toolsets or policy disable; tell the user."
 
 
@@ -35,14 +38,25 @@ class ToolRun:
 def tool_run(output: Output, output_filter: OutputFilter, user_id: str) -> ToolRun:
     """Split the output of a user's call into what to store, show once and show verbatim.
 
-    Texts from outside are masked. An id can't be masked, so one that repeats the user's identity data is left out.
+    Texts from outside are masked. Ids, addresses and memos can't be masked, so those that repeat the user's identity
+    data are left out.
     """
     mask: Mask = partial(output_filter.mask_text, user_id)
     kept = output.model_dump(mode="json", exclude_none=True, context={MASK_KEY: mask})
-    echoes = output_filter.identity_echoes
-    repeated = {value for value in collect_identifiers(output) if echoes.found_in(user_id, value)}
+    repeats = partial(output_filter.identity_echoes.found_in, user_id)
+    repeated = set(filter(repeats, collect_kind(output, Identifier)))
+    payees = collect_kind(output, AddressOrMemo)
+    if any(map(repeats, payees)):
+        # Money sent without its memo is lost, so no address is shown without its memo, either.
+        repeated |= payees
+        kept["next_steps"] = _steps_without_payees(kept["next_steps"])
     kept = _without(kept, repeated) if repeated else kept
     return ToolRun(kept, output.summary(), output.ephemeral(), frozenset(collect_verbatim(output) - repeated))
+
+
+def _steps_without_payees(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    first, *rest = steps or [STATUS.payload()]
+    return [first | {"why": _PAYEES_LEFT_OUT}, *rest]
 
 
 def _without(node: Any, values: Collection[str]) -> Any:

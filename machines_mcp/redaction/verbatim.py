@@ -4,7 +4,8 @@ The output filter shows them unaltered, but only in output fields of these types
 from the API's own field, from a checked argument, or from our own data. A plain `str` is rejected.
 
 A `Verbatim` may look like a card number, as one in fifty random 16-digit numbers does: money is sent to these values.
-An `Identifier` may not: an altered id is of no use, so an id that looks like a card number is rejected.
+An `AddressOrMemo` is one that Machines sent: visible characters without spaces, so that it is no sentence.
+An `Identifier` may not look like a card number: an altered id is of no use, so such an id is rejected.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ class Verbatim(str):
         )
 
 
+class AddressOrMemo(Verbatim):
+    """An address or memo of Machines, which money follows."""
+
+    __slots__ = ()
+
+
 class Identifier(Verbatim):
     """An id or a cursor of Machines, which does not look like a card number."""
 
@@ -64,6 +71,16 @@ class VerbatimArgument:
 
     def _made(self, value: str) -> Verbatim:
         return Verbatim(value)
+
+
+class AddressOrMemoArgument(VerbatimArgument):
+    """As `VerbatimArgument`, for an `AddressOrMemo`: 1 to 256 visible ASCII characters without spaces."""
+
+    def __init__(self) -> None:
+        super().__init__(pattern=r"^[!-~]{1,256}$")
+
+    def _made(self, value: str) -> AddressOrMemo:
+        return AddressOrMemo(value)
 
 
 class IdentifierArgument(VerbatimArgument):
@@ -92,11 +109,11 @@ def collect_verbatim(value: Any) -> set[str]:
     return {str(one) for one in found}
 
 
-def collect_identifiers(value: Any) -> set[str]:
-    """Return every `Identifier` in a model, at any depth."""
+def collect_kind(value: Any, kind: type[Verbatim]) -> set[str]:
+    """Return every `Verbatim` of this kind in a model, at any depth."""
     found: list[Verbatim] = []
     _walk(value, found.append)
-    return {str(one) for one in found if isinstance(one, Identifier)}
+    return {str(one) for one in found if isinstance(one, kind)}
 
 
 # The most common values in a model. None of them contains a `Verbatim`.

@@ -9,12 +9,14 @@ from machines_mcp.partner.vocabulary import AmountCurrency
 from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.foreign_text import ForeignText
-from machines_mcp.redaction.verbatim import Identifier, Verbatim
+from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import pluralize, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit, ListedDeposit
+
+_PAYMENT = frozenset({"deposit_address", "payin_extra_id"})
 
 
 class DepositQuote(Output):
@@ -38,8 +40,8 @@ class DepositOutput(OutputPart):
     status: ForeignText | None = None
     currency: ForeignText | None = None
     network: ForeignText | None = None
-    deposit_address: Verbatim | None = None
-    memo: Verbatim | None = None
+    deposit_address: AddressOrMemo | None = None
+    memo: AddressOrMemo | None = None
     min_amount: float | None = None
     max_amount: float | None = None
     created_at: datetime | None = None
@@ -77,8 +79,11 @@ def _next_step(call: ServiceContext, deposit: Deposit) -> NextStepOutput:
         return next_step(call, "get_balances", "The deposit arrived; see what the user can spend.")
     if deposit.settled:
         return next_step(call, "list_deposit_assets", "This deposit ended without arriving; start another.")
-    if "payin_extra_id" in deposit.odd:
+    if deposit.odd & _PAYMENT:
         return next_step(call, "list_deposits", "Machines' response is incomplete; see the deposit there.")
+    if deposit.deposit_address is None:
+        why = "There is no address to pay to yet; get the deposit again."
+        return next_step(call, "get_deposit", why, deposit_id=deposit.id)
     memo = " with its memo" if deposit.payin_extra_id else ""
     why = f"Have the user send the currency to deposit_address{memo}, then wait for it."
     return next_step(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
@@ -91,9 +96,9 @@ def deposit_fields(deposit: ListedDeposit) -> dict[str, Any]:
         "status": ForeignText.of(deposit.status, 40),
         "currency": ForeignText.of(deposit.from_currency, 40),
         "network": ForeignText.of(deposit.from_network, 40),
-        # Money sent without its memo is lost, so without a readable memo there is no address.
-        "deposit_address": None if "payin_extra_id" in deposit.odd else deposit.deposit_address,
-        "memo": deposit.payin_extra_id,
+        # Money sent without its memo is lost, so one is not shown without the other.
+        "deposit_address": None if deposit.odd & _PAYMENT else deposit.deposit_address,
+        "memo": None if deposit.odd & _PAYMENT else deposit.payin_extra_id,
         "min_amount": deposit.min_amount,
         "max_amount": deposit.max_amount,
         "created_at": deposit.created_at,

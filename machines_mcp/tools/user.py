@@ -23,7 +23,7 @@ from machines_mcp.protocol.tool import (
     tool,
 )
 from machines_mcp.redaction.detectors import masked_text
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.addresses import EvmAddress
 from machines_mcp.tools.kyc_status import known_status
@@ -49,7 +49,7 @@ class ResolveUser(UserInput):
 
 class UserResolved(Output):
     user_id: Verbatim
-    wallet_address: Verbatim | None = None
+    wallet_address: AddressOrMemo | None = None
     kyc_status: str
     created_at: datetime | None = None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from machines_mcp.protocol.tool import Output
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.foreign_text import ForeignText
-from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim
 from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import status_label
@@ -43,7 +43,7 @@ class WithdrawalCreated(Output):
     amount_cents: int
     chain_id: int | None = None
     call_path: ForeignText | None = None
-    call_target: Verbatim | None = None
+    call_target: AddressOrMemo | None = None
     signature_expires_at: datetime | None = None
     note: str
 

@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from machines_mcp.redaction.detectors import masked_text
 from tests.contract.judge import contract
 
 # Part of every generated name and free text. No name that the client accepts can contain it.
@@ -39,7 +40,10 @@ _MOMENT = st.builds(
     st.sampled_from(["Z", "+00:00", "-11:30", "+14:00"]),
 )
 # The contract says `number` and `string`, as the vendor's types do. What it can't mean is left out: versions are
-# integers, expiries are timestamps, no month is the thirteenth, no amount of a route is negative, ids fit in a path.
+# integers, expiries are timestamps, no month is the thirteenth, no amount of a route is negative, ids fit in a path,
+# addresses are addresses, and memos are numbers.
+_ADDRESS = st.integers(1, 16**40 - 1).map("0x{:040x}".format).filter(lambda text: masked_text(text) == text)
+_MEMO = st.integers(0, 10**9).map(str)
 _POSITIVE, _CENTS, _AMOUNT = st.integers(1, _MOST), st.integers(0, _MOST), st.integers(0, 10**15) | st.floats(0, 1e15)
 _NARROWER: dict[str, Drawn] = (
     dict.fromkeys(("contractVersion", "parameters"), _WHOLE)
@@ -47,7 +51,12 @@ _NARROWER: dict[str, Drawn] = (
     | dict.fromkeys(("minAmount", "maxAmount", "estimatedToAmount", "quotedAmount", "fromAmount"), _AMOUNT)
     | dict.fromkeys(("minAmountCents", "maxAmountCents", "fromAmountCents", "amountCents"), _CENTS)
     | dict.fromkeys(("cardId", "id", "ticker", "code"), _CODE)
+    | dict.fromkeys(("walletAddress", "payinAddress", "payoutAddress", "callTarget"), _ADDRESS)
+    | dict.fromkeys(("collateralProxyAddress", "controllerAddress", "coordinatorAddress"), _ADDRESS)
+    | dict.fromkeys(("payinExtraId", "payoutExtraId", "destinationExtraId"), _MEMO)
     | {
+        # Of the network that the requests name; its form is not known on any other.
+        "depositAddress": st.integers(1, 10**9).map("0.0.{}".format),
         "expiresAt": st.integers(_FIRST, _LAST),
         "expirationMonth": st.integers(1, 12),
         "expirationYear": st.integers(2000, 2199),

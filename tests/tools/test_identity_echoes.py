@@ -38,13 +38,16 @@ SAID: dict[str, Callable[[str], str]] = {
 }
 TEXTS = {
     "/kyc/status": ("status", "reason", "completionLink", "externalVerificationLink"),
-    "/users/resolve": ("kycStatus",),
+    "/users/resolve": ("kycStatus", "walletAddress"),
     "/agreements": ("agreements/0/id", "agreements/0/text", "agreements/0/links/0/label", "agreements/0/links/0/url"),
     "/kyc/values": ("fields/0/type", "fields/1/regex", "fields/2/name", "occupations/0/label", "annualSalary/0"),
     "/deposits/assets": ("assets/0/name", "assets/0/networks/0/label"),
     "/withdrawals/assets": ("assets/0/name", "assets/0/networks/0/label"),
     "/deposits/range": ("toCurrency", "toNetwork"),
-    "/deposits": ("deposits/0/status", "deposits/0/fromCurrency", "deposits/0/fromNetwork", "deposits/0/id"),
+    "/deposits": tuple(
+        f"deposits/0/{name}"
+        for name in ("status", "fromCurrency", "fromNetwork", "id", "depositAddress", "payinExtraId")
+    ),
     "/transactions": tuple(
         f"transactions/0/{name}" for name in ("transactionId", "type", "status", "currency", "merchantName")
     ),
@@ -136,3 +139,43 @@ async def test_honest_answers_are_unchanged(tmp_path: Path) -> None:
     async with submitted(tmp_path, "the tool") as c:
         for tool, arguments in READS:
             assert "•" not in json.dumps(await c.call(tool, **arguments), ensure_ascii=False), tool
+
+
+@pytest.mark.parametrize("place", ["depositAddress", "payinExtraId"])
+@pytest.mark.parametrize("network", ["ripple", "base", "a-new-chain"])
+@pytest.mark.parametrize("value", ["152455501", "TEST-19064277", "pip@example.net", "Philippa"])
+async def test_deposit_is_shown_without_a_payee_that_repeats_identity_data(
+    tmp_path: Path, place: str, network: str, value: str
+) -> None:
+    async with caller(tmp_path) as c:
+        assert (await c.call("submit_kyc", **PERSON | {"phone_number": "152455501"}))["status"] == "approved"
+        await c.call("accept_agreements")
+        for path, key in (("/deposits", "deposit"), ("/deposits/{depositId}", "deposit"), ("/deposits", "deposits/0")):
+            method = "POST" if key == "deposit" and path == "/deposits" else "GET"
+            steps = [{"op": "add", "path": f"/data/{key}/{place}", "value": value}]
+            if method == "GET":
+                steps.append({"op": "add", "path": f"/data/{key}/fromNetwork", "value": network})
+            await c.control("/faults", kind="patch", path=path, method=method, exact=True, patch=steps, calls=9)
+        currency, asked = ("xrp", "ripple") if network == "ripple" else ("rusd", "base")
+        made = await c.call("create_deposit", currency=currency, network=asked, amount=50)
+        read = await c.call("get_deposit", deposit_id=made["deposit_id"])
+        (listed,) = (await c.call("list_deposits", scope="all"))["deposits"]
+        for found in (made, read, listed):
+            assert found["deposit_id"] == made["deposit_id"]
+            assert not {"deposit_address", "memo"} & set(found), found
+            assert value not in json.dumps(found)
+        for found in (made, read):
+            assert "send the currency" not in json.dumps(found)
+            assert found["next_steps"]
+
+
+async def test_wallet_that_repeats_identity_data_is_left_out(tmp_path: Path) -> None:
+    # An address can be part of a name only by chance, so this one is learned as a name.
+    wallet = "0x" + "ab" * 20
+    async with caller(tmp_path) as c:
+        assert (await c.call("submit_kyc", **PERSON | {"address_line1": wallet}))["status"] == "approved"
+        steps = [{"op": "add", "path": "/data/walletAddress", "value": wallet}]
+        await c.control("/faults", kind="patch", path="/users/resolve", patch=steps, calls=1)
+        found = await c.call("resolve_user")
+        assert found["user_id"] == "tool-user" and "wallet_address" not in found
+        assert wallet not in json.dumps(found)

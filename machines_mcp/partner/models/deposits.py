@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from machines_mcp.partner.models.address_or_memo import Account, PayinAddress, PayinMemo
 from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
 from machines_mcp.partner.models.types import (
     Amount,
     ChainId,
     Code,
-    MemoText,
     Moment,
     OwnId,
     PositiveNumber,
     RecordId,
     Rows,
-    VerbatimText,
 )
 from machines_mcp.partner.vocabulary import AmountCurrency, DepositScope
 
@@ -30,7 +29,7 @@ class DepositRange(ResponseModel):
     to_currency: str | None = None
     to_network: str | None = None
     contract_id: OwnId | None = None
-    payout_address: VerbatimText | None = None
+    payout_address: Account | None = None
     payout_chain_id: ChainId | None = None
     min_amount: Amount | None = None
     max_amount: Amount | None = None
@@ -57,8 +56,8 @@ class ListedDeposit(ResponseModel):
     change_now_id: OwnId | None = None
     from_currency: str | None = documented()
     from_network: str | None = documented()
-    deposit_address: VerbatimText | None = None
-    payin_extra_id: MemoText | None = None
+    deposit_address: PayinAddress | None = None
+    payin_extra_id: PayinMemo | None = None
     chain_id: ChainId | None = None
     min_amount: Amount | None = None
     max_amount: Amount | None = None

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
-from machines_mcp.partner.models.types import Moment, OwnId, ShortText, UserId, VerbatimText
+from machines_mcp.partner.models.types import Moment, OwnId, RepeatedUserId, ShortText, UserId
 from machines_mcp.partner.models.users import Wallet
 from machines_mcp.partner.scopes import Scope
 from machines_mcp.redaction.secret import Secret
@@ -17,7 +17,7 @@ class Session(ResponseModel):
     """A session. `scopes` are those that the API granted."""
 
     session_id: OwnId | None = documented()
-    user_id: VerbatimText
+    user_id: RepeatedUserId
     scopes: tuple[str, ...]
     expires_at: Moment | None = documented()
     wallet: Wallet | None = None

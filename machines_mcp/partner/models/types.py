@@ -31,7 +31,7 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _whole_as_text(value: object) -> object:
+def whole_as_text(value: object) -> object:
     """Return an integer as its digits: some APIs send tags and cursors as numbers."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_WHOLE else value
 
@@ -94,14 +94,15 @@ RecordId = Annotated[Identifier, IdentifierArgument(pattern=RECORD_ID)]
 OwnId = Annotated[Identifier, IdentifierArgument(min_length=1, max_length=1024), AfterValidator(checked_characters)]
 CodeName = Annotated[str, StringConstraints(pattern=CODE)]
 OccupationCode = Annotated[str, StringConstraints(pattern=OCCUPATION_CODE)]
-# What money follows: addresses and memos.
-VerbatimText = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=1024), AfterValidator(checked_characters)]
-MemoText = Annotated[VerbatimText, BeforeValidator(_whole_as_text)]
+# The partner's own id of the user, which the response must repeat.
+RepeatedUserId = Annotated[
+    Verbatim, VerbatimArgument(min_length=1, max_length=1024), AfterValidator(checked_characters)
+]
 PageCursor = Annotated[
     Identifier,
     IdentifierArgument(min_length=1, max_length=MAX_CURSOR),
     AfterValidator(checked_characters),
-    BeforeValidator(_whole_as_text),
+    BeforeValidator(whole_as_text),
 ]
 Rows = Annotated[tuple[T, ...], BeforeValidator(_rows)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]

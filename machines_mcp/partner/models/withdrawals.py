@@ -9,6 +9,13 @@ from pydantic import AfterValidator, ValidationInfo
 
 from machines_mcp.partner.formats.addresses import address_fault
 from machines_mcp.partner.formats.memos import memo_fault
+from machines_mcp.partner.models.address_or_memo import (
+    Account,
+    PayinAddress,
+    PayinMemo,
+    PayoutAddress,
+    PayoutMemo,
+)
 from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
 from machines_mcp.partner.models.signed_json import SignedJson
 from machines_mcp.partner.models.types import (
@@ -18,12 +25,10 @@ from machines_mcp.partner.models.types import (
     ContractAddress,
     Flag,
     LimitCents,
-    MemoText,
     Moment,
     OwnId,
     PauseSeconds,
     PositiveWhole,
-    VerbatimText,
     Visible,
     Whole,
 )
@@ -52,7 +57,7 @@ class WithdrawalEstimate(WithdrawalRange):
     from_amount_cents: LimitCents | None = None
     estimated_to_amount: Amount | None = None
     rate_id: OwnId | None = None
-    destination_extra_id: MemoText | None = None
+    destination_extra_id: PayoutMemo | None = None
 
 
 class Execution(ResponseModel):
@@ -61,10 +66,10 @@ class Execution(ResponseModel):
     contract_id: OwnId | None = None
     contract_version: str | Whole | None = None
     chain_id: ChainId | None = None
-    collateral_proxy_address: VerbatimText | None = None
-    controller_address: VerbatimText | None = None
-    coordinator_address: VerbatimText | None = None
-    call_target: VerbatimText | None = None
+    collateral_proxy_address: Account | None = None
+    controller_address: Account | None = None
+    coordinator_address: Account | None = None
+    call_target: Account | None = None
     call_path: CallPath | None = None
 
 
@@ -72,14 +77,14 @@ class Relay(ResponseModel):
     """The exchange used if the asset changes: the withdrawal pays to `payin_address`."""
 
     change_now_id: OwnId | None = None
-    payin_address: VerbatimText | None = None
-    payin_extra_id: MemoText | None = None
-    payout_address: VerbatimText | None = None
-    payout_extra_id: MemoText | None = None
     from_currency: str | None = None
     from_network: str | None = None
     to_currency: str | None = None
     to_network: str | None = None
+    payin_address: PayinAddress | None = None
+    payin_extra_id: PayinMemo | None = None
+    payout_address: PayoutAddress | None = None
+    payout_extra_id: PayoutMemo | None = None
 
 
 class Withdrawal(ResponseModel):
