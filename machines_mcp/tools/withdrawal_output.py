@@ -17,7 +17,11 @@ from machines_mcp.tools.text import status_label
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal
 
-_READY = "Ready: the wallet given as admin_address must send the transaction before the signature expires."
+_PENDING = "Machines has not signed yet. No money has moved."
+_UNKNOWN = "This server does not know that status, so it can't say whether money moved."
+_EXPIRED = "The signature has expired. This server can't say whether the wallet sent the transaction before that."
+_INCOMPLETE = "Machines calls it ready, but its answer lacks what the wallet needs to send the transaction."
+_CHECK = " Do not request it again before a person has checked this withdrawal at Machines."
 _BY_PERSON = "A person checked Machines and confirmed that this withdrawal was made."
 
 
@@ -54,17 +58,17 @@ class WithdrawalCreated(Output):
 def withdrawal_result(
     call: ServiceContext, withdrawal_id: Verbatim, terms: Mapping[str, Any], answer: Withdrawal
 ) -> WithdrawalCreated:
-    """Build the result of `create_withdrawal`."""
-    execution = answer.execution
+    """Build the result of `create_withdrawal`. Its note claims only what the answer shows."""
+    execution, expired = answer.execution, _is_expired(call, answer)
     return WithdrawalCreated(
         withdrawal_id=withdrawal_id,
-        status=ForeignText(answer.status, 40),
+        status=ForeignText("expired" if expired else answer.status, 40),
         amount_cents=terms["amount_cents"],
         chain_id=execution.chain_id if execution else None,
         call_path=ForeignText.of(execution.call_path, 40) if execution else None,
         call_target=execution.call_target if execution else None,
         signature_expires_at=answer.expires_at,
-        note=_READY if answer.status == "ready" else "Machines has not signed yet. No money has moved.",
+        note=_EXPIRED + _CHECK if expired else _note(terms, answer),
         next_steps=[next_step(call, "get_balances", "See the remaining balance.")],
     )
 
@@ -78,3 +82,37 @@ def confirmed_result(call: ServiceContext, started: StartedWithdrawal) -> Withdr
         note=_BY_PERSON,
         next_steps=[next_step(call, "get_balances", "See the remaining balance.")],
     )
+
+
+def _is_expired(call: ServiceContext, answer: Withdrawal) -> bool:
+    if answer.status != "ready" or answer.expires_at is None:
+        return False
+    return answer.expires_at.timestamp() <= call.services.state.clock()
+
+
+def _note(terms: Mapping[str, Any], answer: Withdrawal) -> str:
+    if answer.status == "pending":
+        return _PENDING
+    if answer.status != "ready":
+        return _UNKNOWN + _CHECK
+    execution = answer.execution
+    if execution is None or execution.call_target is None or execution.chain_id is None or not _is_signed(answer):
+        return _INCOMPLETE + _CHECK
+    wallet = (
+        "the wallet given as admin_address" if terms["admin_address"] else "a wallet that administers the collateral"
+    )
+    until = " before the signature expires" if answer.expires_at else "; when the signature expires is not known"
+    return f"Ready: {wallet} must send the transaction{until}."
+
+
+def _is_signed(answer: Withdrawal) -> bool:
+    """Whether there is signed data in one of the documented places."""
+    signature = answer.signature
+    places: list[Any] = [signature, _last_of_seven(answer.parameters)]
+    if isinstance(signature, dict):
+        places += [signature.get("data"), _last_of_seven(signature.get("parameters"))]
+    return any(isinstance(data, str) and bool(data.strip()) for data in places)
+
+
+def _last_of_seven(parameters: Any) -> Any:
+    return parameters[6] if isinstance(parameters, list) and len(parameters) == 7 else None
