@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
+from machines_mcp.redaction.user_id import user_id_fault
 from machines_mcp.server.settings import Settings, SettingsError
 from machines_mcp.server.settings_reader import read_settings
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _UNUSABLE = "The state folder can't be used; check its owner, mode (0700) and free space, or run machines-mcp doctor."
 
@@ -27,6 +29,17 @@ def load_settings() -> Settings:
         fail(str(error))
     configure(settings.log_level)
     return settings
+
+
+def user_option(purpose: str) -> Callable[[F], F]:
+    """Return the option `--user` of a command. It fails for what no server accepts as a user's id."""
+
+    def checked(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+        if given is not None and (fault := user_id_fault(given)):
+            fail(f"--user {fault}.")
+        return given
+
+    return click.option("--user", "user_id", metavar="ID", callback=checked, help=purpose)
 
 
 def end(ok: bool, sentence: str) -> NoReturn:

@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.redaction.characters import checked_text
 from machines_mcp.redaction.environment import Environment
-from machines_mcp.redaction.placeholders import placeholder_fault, word_fault
 from machines_mcp.redaction.sink import Sink
+from machines_mcp.redaction.user_id import MAX_USER_ID, user_id_fault
 
 RuleName = Literal["allow", "ask", "deny"]
 # Enums of a strict model accept their members only; a file has their names.
@@ -19,8 +19,8 @@ ClassName = Annotated[ActionClass, Field(strict=False)]
 EnvironmentName = Annotated[Environment, Field(strict=False)]
 
 
-def _filled_in(value: str) -> str:
-    fault = word_fault(value) or placeholder_fault(value)
+def _a_user_id(value: str) -> str:
+    fault = user_id_fault(value)
     if fault is not None:
         raise PydanticCustomError("machines_rule", fault)
     return value
@@ -49,7 +49,7 @@ def _rule_or_classes(value: Any) -> str:
 Cents = Annotated[int, Field(ge=0, le=10**12)]
 Times = Annotated[int, Field(ge=0, le=10**6)]
 Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(checked_text)]
-UserId = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(checked_text), AfterValidator(_filled_in)]
+UserId = Annotated[str, Field(min_length=1, max_length=MAX_USER_ID), AfterValidator(_a_user_id)]
 FilePath = Annotated[str, Field(min_length=1, max_length=1000)]
 Any_ = Annotated[Literal["any"], Tag(":word")]
 

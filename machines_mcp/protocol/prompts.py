@@ -13,7 +13,11 @@ from pathlib import Path
 
 import mcp_types as types
 
-from machines_mcp.redaction.foreign_text import shortened
+from machines_mcp.redaction.characters import text_fault
+from machines_mcp.redaction.placeholders import placeholder_fault, word_fault
+from machines_mcp.redaction.user_id import user_id_fault
+
+MAX_VALUE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +49,31 @@ class Prompt:
         return types.GetPromptResult(description=self.description, messages=[message])
 
     def render(self, given: Mapping[str, str]) -> str:
-        """Return the text with the arguments filled in. Missing ones become "(ask for the ...)"."""
+        """Return the text with the arguments filled in. Missing and invalid ones become "(ask for the ...)"."""
         known = {argument.name for argument in self.arguments}
 
         def fill(place: re.Match[str]) -> str:
             name = place[1]
-            value = given.get(name, "").strip() or f"(ask for the {name.replace('_', ' ')})"
-            return shortened(value, 200) if name in known else place[0]
+            return _filled(name, given.get(name, "").strip()) if name in known else place[0]
 
         # In one pass, so that a placeholder inside a value is not filled in.
         return re.sub(r"\{(\w+)\}", fill, self.text)
+
+
+def _filled(name: str, value: str) -> str:
+    asked = f"ask for the {name.replace('_', ' ')}"
+    if not value:
+        return f"({asked})"
+    fault = _fault(name, value)
+    return value if fault is None else f"({asked}; the value that was given {fault})"
+
+
+def _fault(name: str, value: str) -> str | None:
+    if name == "user_id":
+        return user_id_fault(value)
+    if len(value) > MAX_VALUE:
+        return f"must have at most {MAX_VALUE} characters"
+    return text_fault(value) or word_fault(value) or placeholder_fault(value)
 
 
 @cache

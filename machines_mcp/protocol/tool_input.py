@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 from machines_mcp.redaction.characters import checked_text
+from machines_mcp.redaction.user_id import MAX_USER_ID
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 
 WORDS_REFUSED: dict[str, Any] = {"words": "refused"}
@@ -38,7 +39,7 @@ class UserInput(Input):
 
     user_id: Annotated[
         Verbatim,
-        VerbatimArgument(min_length=1, max_length=120),
+        VerbatimArgument(min_length=1, max_length=MAX_USER_ID),
         AfterValidator(checked_text),
         Field(json_schema_extra=WORDS_REFUSED),
     ]

@@ -15,10 +15,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from machines_mcp.protocol.toolset import TOOLSETS
-from machines_mcp.redaction.characters import text_fault
 from machines_mcp.redaction.environment import Environment
-from machines_mcp.redaction.placeholders import placeholder_fault, word_fault
+from machines_mcp.redaction.placeholders import placeholder_fault
 from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.user_id import user_id_fault
 from machines_mcp.server.partner_key import PartnerKeyError, configured_key, stored_key
 from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings, SettingsError
 
@@ -104,7 +104,7 @@ def _reject_unknown(values: Mapping[str, str]) -> None:
 
 def _reject_placeholders(values: Mapping[str, str]) -> None:
     for name, value in sorted(values.items()):
-        if fault := placeholder_fault(value) or (word_fault(value) if name == "MACHINES_USER_ID" else None):
+        if fault := placeholder_fault(value):
             raise SettingsError(f"{name} {fault}.")
 
 
@@ -150,8 +150,8 @@ def parse_user_id(value: str | None) -> str | None:
     Raises:
         SettingsError: No tool would accept it.
     """
-    if value is not None and (len(value) > 120 or text_fault(value) is not None):
-        raise SettingsError("MACHINES_USER_ID must be 1 to 120 visible characters without spaces at either end.")
+    if value is not None and (fault := user_id_fault(value)):
+        raise SettingsError(f"MACHINES_USER_ID {fault}.")
     return value
 
 

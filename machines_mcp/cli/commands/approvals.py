@@ -8,9 +8,8 @@ from typing import NoReturn
 
 import click
 
-from machines_mcp.cli.common import end, fail, load_settings, run
+from machines_mcp.cli.common import end, fail, load_settings, run, user_option
 from machines_mcp.cli.completion import waiting_ids
-from machines_mcp.redaction.characters import text_fault
 
 
 @click.command()
@@ -41,7 +40,7 @@ def deny(approval_id: str) -> None:
 
 
 @click.command()
-@click.option("--user", "user_id", metavar="ID", help="Only the changes of this user.")
+@user_option("Only the changes of this user.")
 def freeze(user_id: str | None) -> None:
     """Stop all changes at once, in every server of the state folder.
 
@@ -49,20 +48,20 @@ def freeze(user_id: str | None) -> None:
     """
     from machines_mcp.cli.freeze import freeze as freeze_changes
 
-    settings, user = load_settings(), _user(user_id)
-    end(True, run(lambda: freeze_changes(settings, user)))
+    settings = load_settings()
+    end(True, run(lambda: freeze_changes(settings, user_id)))
 
 
 @click.command()
-@click.option("--user", "user_id", metavar="ID", help="The freeze of this user.")
+@user_option("The freeze of this user.")
 def unfreeze(user_id: str | None) -> None:
     """Allow changes again. Asks for the passphrase."""
     from machines_mcp.cli.freeze import unfreeze as unfreeze_changes
     from machines_mcp.cli.prompt import NoInput, TerminalInput
 
-    settings, user, ask = load_settings(), _user(user_id), TerminalInput().read_secret
+    settings, ask = load_settings(), TerminalInput().read_secret
     try:
-        ok, sentence = run(lambda: unfreeze_changes(settings, user, lambda: ask("Your passphrase")))
+        ok, sentence = run(lambda: unfreeze_changes(settings, user_id, lambda: ask("Your passphrase")))
     except NoInput as error:
         fail(str(error))
     end(ok, sentence)
@@ -105,12 +104,6 @@ def passphrase(status: bool, as_json: bool) -> None:
     except (UnusablePassphrase, NoInput) as error:
         fail(str(error))
     end(ok, sentence)
-
-
-def _user(user_id: str | None) -> str | None:
-    if user_id is not None and (not 0 < len(user_id) <= 120 or text_fault(user_id) is not None):
-        fail("--user must be a user id: 1 to 120 printable characters, without a space at either end.")
-    return user_id
 
 
 def _decide(approval_id: str, *, yes: bool) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args
 
 import click
 
-from machines_mcp.cli.common import end, fail, load_settings, run, usable_state
+from machines_mcp.cli.common import end, fail, load_settings, run, usable_state, user_option
 from machines_mcp.cli.completion import tool_names
 from machines_mcp.server.settings import SettingsError
 from machines_mcp.storage.audit_record import Kind
@@ -67,7 +67,7 @@ def audit() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--tool", metavar="TOOL", shell_complete=tool_names, help="Only rows of this tool.")
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Only rows of this kind.")
-@click.option("--user", "user_id", metavar="ID", help="Only rows of this user.")
+@user_option("Only rows of this user.")
 @click.option("--since", metavar="WHEN", help="Only rows since then: seconds ago, or an ISO date or time (UTC).")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number of rows.")
 def audit_show(as_json: bool, since: str | None, **wanted: Any) -> None:
