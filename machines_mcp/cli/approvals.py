@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.characters import printable
-from machines_mcp.redaction.display import iso, moment, others_waiting
+from machines_mcp.redaction.display import iso, moment, not_decidable
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import open_guard
@@ -30,7 +30,9 @@ _ALREADY_DECIDED = {
     "done": "Already approved, and the call is done.",
     "failed": "Already approved, and the call failed.",
     "refused": "Already refused.",
+    "waiting": "This waits for a decision again. Run the same command again.",
 }
+"""What a person is told of an approval that is not expired, by its state. One can wait again after its form failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ class DecisionResult:
     message: str
 
 
-async def waiting_approvals(settings: Settings) -> tuple[list[Approval], int]:
-    """Return the approvals that a person can decide now, oldest first, and the number of those of other users.
+async def waiting_approvals(settings: Settings) -> tuple[list[Approval], str]:
+    """Return the approvals that a person can decide now, oldest first, and a sentence on those that wait elsewhere.
 
     Each has its masked identity data among its details.
 
@@ -51,7 +53,8 @@ async def waiting_approvals(settings: Settings) -> tuple[list[Approval], int]:
     """
     async with open_guard(settings) as guard:
         found = [_with_identity(guard, approval) for approval in await guard.channels.waiting()]
-        return found, (await guard.pending.snapshot()).others_waiting
+        others = (await guard.pending.snapshot()).others_waiting
+        return found, not_decidable(others, await guard.channels.not_decidable())
 
 
 def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
@@ -75,13 +78,14 @@ def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
     ]
 
 
-def format_waiting(settings: Settings, approvals: list[Approval], others: int) -> str:
-    """Return the approvals as text for a person, with the number of those of other users."""
+def format_waiting(settings: Settings, approvals: list[Approval], elsewhere: str) -> str:
+    """Return the approvals as text for a person, with the sentence on those that wait elsewhere."""
     how = "To approve one, run machines-mcp approve ID. To refuse it, run machines-mcp deny ID."
     parts = [*(format_approval(approval) for approval in approvals), how]
     if not approvals:
-        parts = [f"No approvals are waiting (in {settings.state_dir})."]
-    return "\n\n".join([*parts, *([others_waiting(others)] if others else [])])
+        what = "No approvals that you can decide here" if elsewhere else "No approvals"
+        parts = [f"{what} are waiting (in {settings.state_dir})."]
+    return "\n\n".join([*parts, *([elsewhere] if elsewhere else [])])
 
 
 async def decide(
@@ -142,11 +146,12 @@ async def _why_not_waiting(guard: Guard, approval_id: str) -> str:
     approval = await guard.approvals.get(approval_id)
     if approval is None:
         return f"No approval has this id in {guard.store.folder}. Use the server's MACHINES_ENV, key and user."
-    if approval.state != "waiting":
+    if not guard.approvals.is_expired(approval):
         return _ALREADY_DECIDED[approval.state]
     if approval.policy != guard.policy.digest:
         return "This was requested under another policy. Set the server's MACHINES_POLICY, or have it requested again."
-    return "This approval expired. The assistant can request it again."
+    unused = " It was approved, but not used in time." if approval.state == "granted" else ""
+    return f"This approval expired.{unused} The assistant can request it again."
 
 
 async def _why_not_approvable(guard: Guard, approval: Approval) -> str:

@@ -14,7 +14,7 @@ from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import decide_with_passphrase, passphrase_fault
 from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.decision import MESSAGES, Decision
-from machines_mcp.redaction.display import dollars, others_waiting
+from machines_mcp.redaction.display import dollars, not_decidable
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
@@ -81,7 +81,7 @@ class ApprovalsPage:
             "home",
             waiting=[self._view(approval) for approval in waiting[-MAX_WAITING:]],
             older=max(0, len(waiting) - MAX_WAITING),
-            others=others_waiting(pending.others_waiting) if pending.others_waiting else "",
+            others=not_decidable(pending.others_waiting, await self._guard.channels.not_decidable()),
             decided=[self._view(approval) for approval in recent[:MAX_DECIDED]],
             checks=[(user, identity_path(user)) for user in await self._checked_users([*waiting, *recent])],
             policy=self._guard.policy,
@@ -147,7 +147,8 @@ class ApprovalsPage:
     def _status(self, approval: Approval) -> tuple[str, str, str]:
         """Return the state in a word, its colour, and an optional note."""
         if self._guard.approvals.is_expired(approval):
-            return "Expired", "soft", ""
+            other = approval.policy != self._guard.policy.digest
+            return "Expired", "soft", "It was requested under another policy." if other else ""
         outcome: dict[str, Any] = json.loads(approval.outcome) if approval.outcome else {}
         match approval.state:
             case "waiting":

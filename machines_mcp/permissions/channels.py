@@ -37,6 +37,10 @@ class ApprovalChannels:
         """Return the approvals that a person can decide now, oldest first."""
         return [approval for approval in await self._approvals.waiting() if not self._approvals.is_expired(approval)]
 
+    async def not_decidable(self) -> int:
+        """Return how many approvals wait under another policy, so that none of their decisions is taken here."""
+        return sum(map(self._approvals.is_expired, await self._approvals.waiting()))
+
     async def get(self, approval_id: str) -> Approval | None:
         """Return the approval if it is waiting for a decision, else None."""
         approval = await self._approvals.get(approval_id)

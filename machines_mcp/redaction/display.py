@@ -35,6 +35,15 @@ def others_waiting(number: int) -> str:
     return "1 call of another user waits." if number == 1 else f"{number:,} calls of other users wait."
 
 
+def not_decidable(others: int, other_policy: int) -> str:
+    """Count the waiting calls that can't be decided here: those of other users, and those under another policy."""
+    sentences = [others_waiting(others)] if others else []
+    if other_policy:
+        verb = "1 call waits" if other_policy == 1 else f"{other_policy:,} calls wait"
+        sentences.append(f"{verb} under another policy. To decide here, set MACHINES_POLICY as their server has it.")
+    return " ".join(sentences)
+
+
 def others_unresolved(number: int) -> str:
     """Count the unresolved calls of users for whom this server does not act."""
     return (

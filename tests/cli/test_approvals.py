@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from contextvars import Context
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,8 +236,37 @@ def test_another_policy_decides_nothing_and_names_the_setting(run: Run, env: dic
     for command in ("approve", "deny"):
         result = run(command, approval_id, typed=PASSPHRASE + "\n", MACHINES_POLICY=str(policy))
         assert "MACHINES_POLICY" in refused(result)
-    assert "No approvals are waiting" in run("approve", MACHINES_POLICY=str(policy)).stdout
     assert stored_approval(env, approval_id).state == "waiting"
+    for count, says in ((1, "1 call waits under another policy."), (2, "2 calls wait under another policy.")):
+        listed = run("approve", MACHINES_POLICY=str(policy)).stdout
+        assert "No approvals that you can decide here are waiting" in listed
+        assert says in listed and "MACHINES_POLICY" in listed and approval_id not in listed
+        as_json = run("approve", "--json", MACHINES_POLICY=str(policy))
+        assert (as_json.stdout, says in as_json.stderr) == ("[]\n", True)
+        ask(env, digest=f"another {count}")
+
+
+@pytest.mark.parametrize("command", ["approve", "deny"])
+@pytest.mark.parametrize(
+    ("state", "expired"),
+    [
+        ("waiting", True),
+        *((state, end) for state in ("granted", "executing", "done", "failed", "refused") for end in (False, True)),
+    ],
+)
+def test_an_approval_that_can_be_decided_no_more_says_whether_it_can_be_used(
+    run: Run, env: dict[str, str], command: str, state: str, expired: bool
+) -> None:
+    approval_id = ask(env)
+    with closing(sqlite3.connect(read_settings(env).state_dir / "state.db")) as db, db:
+        db.execute("UPDATE approvals SET state = ? WHERE id = ?", (state, approval_id))
+        if expired:
+            db.execute("UPDATE approvals SET expires_at = 1 WHERE id = ?", (approval_id,))
+    says = refused(run(command, approval_id, typed=PASSPHRASE + "\n"))
+    # Only a grant that is valid can be used, so only then is the call to be repeated.
+    assert ("can repeat the call" in says) == ((state, expired) == ("granted", False))
+    assert ("can request it again" in says) == (expired and state in ("waiting", "granted"))
+    assert ("pproved" in says) == (state not in ("waiting", "refused"))
 
 
 @pytest.mark.parametrize(("only", "where"), [("page", "on its own page"), ("form", "at the desk")])

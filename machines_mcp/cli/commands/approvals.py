@@ -24,12 +24,13 @@ def approve(approval_id: str | None, as_json: bool) -> None:
     from machines_mcp.cli.approvals import approvals_as_json, format_waiting, waiting_approvals
 
     settings = load_settings()
-    found, others = run(lambda: waiting_approvals(settings))
-    click.echo(
-        json.dumps(approvals_as_json(found), indent=2, ensure_ascii=False)
-        if as_json
-        else format_waiting(settings, found, others)
-    )
+    found, elsewhere = run(lambda: waiting_approvals(settings))
+    if not as_json:
+        click.echo(format_waiting(settings, found, elsewhere))
+        return
+    click.echo(json.dumps(approvals_as_json(found), indent=2, ensure_ascii=False))
+    if elsewhere:
+        click.echo(elsewhere, err=True)
 
 
 @click.command()

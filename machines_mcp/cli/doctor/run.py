@@ -12,7 +12,7 @@ import anyio
 from machines_mcp import __version__
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.permissions.policy import PolicyError
-from machines_mcp.redaction.display import others_waiting
+from machines_mcp.redaction.display import not_decidable
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings, SettingsError
 from machines_mcp.server.settings_reader import read_settings
@@ -77,10 +77,11 @@ async def _state(app: App) -> Finding:
     try:
         waiting = len(await app.guard.channels.waiting())
         others = (await app.guard.pending.snapshot()).others_waiting
+        elsewhere = not_decidable(others, await app.guard.channels.not_decidable())
     except StoreUnavailable as error:
         message = str(error) or f"{folder} can't be used; check its owner, mode (0700) and free space."
         return Finding(False, "state", message)
-    more = f"; {others_waiting(others)}" if others else ""
+    more = f"; {elsewhere}" if elsewhere else ""
     return Finding(True, "state", f"{folder}, {waiting} waiting for approval{more}")
 
 
