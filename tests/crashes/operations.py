@@ -171,7 +171,9 @@ class CrashCustomer:
         return {"label": f"Card {number}"} if self.rng.random() < share else {}
 
     def _card_mark(self, number: int) -> int:
-        before = [operation.mark for operation in self.operations if operation.kind == "card"]
+        # While one waits for a decision, an equal call shares its approval, and so its card.
+        decided = [operation for operation in self.operations if operation.state != "open" or operation.unknown]
+        before = [operation.mark for operation in decided if operation.kind == "card"]
         return self.rng.choice(before) if before and self.rng.random() < TWINS else number
 
     def learn(self, operation: CrashOperation) -> None:
