@@ -249,7 +249,7 @@ async def test_home_page_of_a_desk_for_all_users_shows_what_is_left_of_totals(tm
 async def test_the_page_counts_the_requests_under_another_policy(tmp_path: Path) -> None:
     async with running_desk(tmp_path / "state", "embedded") as desk:
         other = await desk.ask()
-    policy = replace(default_policy("embedded", read_only=False), digest="another")
+    policy = replace(default_policy("embedded", read_only=False), limits=Limits(per_call_cents=1))
     async with running_desk(tmp_path / "state", "embedded", policy=policy) as desk, browser(desk) as person:
         assert "1 call waits under another policy" in (await person.get("/")).text
         assert "It was requested under another policy" in (await person.get(f"/decisions/{other.id}")).text
