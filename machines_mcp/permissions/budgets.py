@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.usage import ASKS, MUTATIONS, SPENT, used
+from machines_mcp.permissions.protective import LOCKS, used_locks
+from machines_mcp.permissions.usage import ASKS, MUTATIONS, SPENT, WAITING, used
 from machines_mcp.storage.principal import Principal
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ def _budgets(
     yield from _of_user(db, "rates.asks_per_minute", limits.asks_per_minute, ASKS, principal, now)
     yield from _of_user(db, "rates.mutations_per_hour", limits.mutations_per_hour, MUTATIONS, audit_principal, now)
     yield from _fixed("rates.reveals_per_card_per_day", limits.reveals_per_card_per_day)
+    yield _rest(
+        principal, LOCKS, limits.locks_per_hour, lambda only: used_locks(db, only, audit_principal.only or "", now)
+    )
+    yield _rest(
+        principal,
+        "approval.waiting_per_user",
+        limits.waiting_per_user,
+        lambda only: used(db, WAITING, now, user_id=only),
+    )
     yield from _total(db, "rates.total.asks_per_minute", limits.total_asks_per_minute, ASKS, principal, now)
     yield from _total(
         db, "rates.total.mutations_per_hour", limits.total_mutations_per_hour, MUTATIONS, audit_principal, now
@@ -70,9 +80,10 @@ def _total(
 def _of_user(
     db: sqlite3.Connection, limit: str, most: int | None, query: str, principal: Principal, now: float
 ) -> Iterator[Budget]:
-    if most is None:
-        return
-    if principal.only is None:
-        yield Budget(limit, most)
-    else:
-        yield Budget(limit, most, max(0, most - used(db, query, now, user_id=principal.only)))
+    if most is not None:
+        yield _rest(principal, limit, most, lambda only: used(db, query, now, user_id=only))
+
+
+def _rest(principal: Principal, limit: str, most: int, count: Callable[[str], int]) -> Budget:
+    """Return what is left of a limit for each user, if the principal is only one."""
+    return Budget(limit, most, None if principal.only is None else max(0, most - count(principal.only)))

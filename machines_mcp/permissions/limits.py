@@ -25,6 +25,8 @@ Stage = Literal["wait", "ask", "grant", "use"]
 """When limits are checked: `wait` before `ask`, if a person decides. A grant reserves money, so only totals can block
 it."""
 
+UNCOUNTED = frozenset({"cards.unbounded", "withdrawals.destinations", "reveal.sinks"})
+"""The limits of which nothing can be left. `budgets` has each other one."""
 PER_PAYMENT = "perAuthorization"
 
 

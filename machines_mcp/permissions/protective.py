@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 LOCKS_PER_HOUR = 30
+LOCKS = "rates.locks_per_hour"
 PROTECTIVE = "protective"
 """The code of the audit row of such a call, which keeps it out of the shared rates."""
 
@@ -25,11 +26,15 @@ _USED = (
 def exceeded_rate(
     db: sqlite3.Connection, most: int, user_id: str, audit_user_id: str, now: float, own: str | None
 ) -> str | None:
-    """Return the policy path of the rate if this call of the user would exceed it, else None.
+    """Return the policy path of the rate if this call of the user would exceed it, else None."""
+    return LOCKS if used_locks(db, user_id, audit_user_id, now, own) >= most else None
 
-    Locks of the last hour and waiting approvals of locks count, except the call's `own` approval. `audit_user_id` is
-    the user's id in the audit log.
+
+def used_locks(db: sqlite3.Connection, user_id: str, audit_user_id: str, now: float, own: str | None = None) -> int:
+    """Count the user's locks of the last hour and the waiting approvals of locks, except the call's `own` approval.
+
+    `audit_user_id` is the user's id in the audit log.
     """
     given = {"now": now, "slack": CLOCK_SLACK_SECONDS, "code": PROTECTIVE}
     given |= {"user": user_id, "audit_user_id": audit_user_id, "own": own}
-    return "rates.locks_per_hour" if int(db.execute(_USED, given).fetchone()[0]) >= most else None
+    return int(db.execute(_USED, given).fetchone()[0])

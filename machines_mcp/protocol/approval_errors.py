@@ -11,6 +11,7 @@ from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.permissions.authorizer import Authorization
 from machines_mcp.permissions.clock import CLOCK_SET_BACK
 from machines_mcp.permissions.cooldown import LimitExceeded
+from machines_mcp.permissions.limits import UNCOUNTED
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
@@ -102,8 +103,8 @@ def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
         return ToolError(Code.POLICY_DENIED, message=message, details={"limit": exceeded.code})
     if exceeded.until is None:
         message = (
-            f"A limit of the operator's policy forbids this: {exceeded.code}. Approval can't override it; tell the"
-            " user, and use status to see what is left of each limit."
+            f"A limit of the operator's policy forbids this: {exceeded.code}. Approval can't override it; tell the user"
+            f"{'' if exceeded.code in UNCOUNTED else ', and use status to see what is left of each limit'}."
         )
         return ToolError(Code.POLICY_DENIED, message=message, details={"limit": exceeded.code})
     until = iso(exceeded.until)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import tempfile
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -14,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from machines_mcp.permissions import limits, protective
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
@@ -22,6 +25,7 @@ from machines_mcp.permissions.budgets import Budget, budgets
 from machines_mcp.permissions.clock import CLOCK_SET_BACK
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.factory import Guard, build_guard
+from machines_mcp.permissions.limits import UNCOUNTED
 from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.permissions.usage import DAY_SECONDS
 from machines_mcp.storage.audit_log import AuditEntry
@@ -32,6 +36,7 @@ from tests.support.clock import Clock
 from tests.support.inline_store import InlineStore, finish
 from tests.support.waiting import PATIENCE
 
+LIMIT = re.compile(r'"([a-z]+(?:\.[a-z_]+)+)"')
 NOON = 1_800_014_400.0
 ASK = dict.fromkeys(ActionClass, Rule.ASK)
 HOME = Destination("USDC", "base", "0x" + "aB" * 20)
@@ -416,7 +421,7 @@ def test_audit_rows_also_detect_a_clock_set_back() -> None:
 
 
 def test_budgets_show_the_remainder_of_each_limit() -> None:
-    limits = Limits(
+    set_limits = Limits(
         max_limit_cents={"per30DayPeriod": 500},
         per_call_cents=80,
         per_day_cents=100,
@@ -427,7 +432,7 @@ def test_budgets_show_the_remainder_of_each_limit() -> None:
         total_asks_per_minute=50,
         total_mutations_per_hour=70,
     )
-    book = Book(limits)
+    book = Book(set_limits)
     assert book.run(_out(60), "ann") is None
     assert [(b.limit, b.most, b.left) for b in book.budgets(Principal.of("ann", None))] == [
         ("withdrawals.per_call_cents", 80, None),
@@ -437,6 +442,8 @@ def test_budgets_show_the_remainder_of_each_limit() -> None:
         ("rates.asks_per_minute", 5, 4),
         ("rates.mutations_per_hour", 7, 6),
         ("rates.reveals_per_card_per_day", 3, None),
+        ("rates.locks_per_hour", 30, 30),
+        ("approval.waiting_per_user", 20, 20),
         ("rates.total.asks_per_minute", 50, 49),
         ("rates.total.mutations_per_hour", 70, 69),
     ]
@@ -448,14 +455,46 @@ def test_budgets_show_the_remainder_of_each_limit() -> None:
 def test_budgets_do_not_count_the_usage_of_other_users() -> None:
     book = Book(Limits(per_day_cents=100, mutations_per_hour=7, total_asks_per_minute=5, total_mutations_per_hour=9))
     assert book.run(_out(60), "ann and others") is None
-    assert [b.left for b in book.budgets(Principal.of("ann and others", None))] == [40, 6, 4, 8]
-    assert [b.left for b in book.budgets(Principal.of("bob", None))] == [100, 7, 5, 9]
-    assert [b.left for b in book.budgets(Principal.of(None, frozenset({"bob", "ann and others"})))] == [40, None, 4, 8]
+    assert [b.left for b in book.budgets(Principal.of("ann and others", None))] == [40, 6, 30, 20, 4, 8]
+    assert [b.left for b in book.budgets(Principal.of("bob", None))] == [100, 7, 30, 20, 5, 9]
+    both = Principal.of(None, frozenset({"bob", "ann and others"}))
+    assert [b.left for b in book.budgets(both)] == [40, None, None, None, 4, 8]
 
 
-def test_without_limits_there_are_no_budgets() -> None:
+def test_without_other_limits_the_budgets_are_those_with_defaults() -> None:
     book = Book(Limits())
-    assert book.budgets() == ()
+    assert [b.limit for b in book.budgets()] == ["rates.locks_per_hour", "approval.waiting_per_user"]
+
+
+def test_locks_and_waiting_calls_are_taken_from_their_budgets() -> None:
+    book = Book(Limits(locks_per_hour=3, waiting_per_user=2))
+    lock = replace(book.request("user-1", ActionClass.WRITE), tool="update_card", protective=True)
+    assert isinstance(book.open(_card(1, "allTime")), Approval)
+    finish(book.guard.approvals.admit(lock))
+    finish(book.guard.approvals.open(lock, ApprovalDetails("Lock it?", protective=True)))
+    assert [(b.limit, b.left) for b in book.budgets(Principal.of("user-1", None))] == [
+        ("rates.locks_per_hour", 1),
+        ("approval.waiting_per_user", 1),
+    ]
+    assert [b.left for b in book.budgets(Principal.of("user-2", None))] == [3, 2]
+
+
+def test_every_limit_of_which_something_can_be_left_has_a_budget() -> None:
+    every = Limits(
+        max_limit_cents={"allTime": 500},
+        per_call_cents=80,
+        per_day_cents=100,
+        per_user_day_cents=90,
+        asks_per_minute=5,
+        mutations_per_hour=7,
+        reveals_per_card_per_day=3,
+        total_asks_per_minute=50,
+        total_mutations_per_hour=70,
+    )
+    shown = {budget.limit for budget in Book(every).budgets()} - {"cards.max_limit_cents.allTime"}
+    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (limits, protective)]
+    found = {limit for source in sources for limit in LIMIT.findall(source)}
+    assert found == shown | UNCOUNTED
 
 
 # Random sequences

@@ -4,6 +4,7 @@ import pytest
 
 from machines_mcp.permissions.clock import CLOCK_SET_BACK
 from machines_mcp.permissions.cooldown import LimitExceeded
+from machines_mcp.permissions.limits import UNCOUNTED
 from machines_mcp.protocol.approval_errors import limit_exceeded
 from machines_mcp.protocol.errors import Code
 
@@ -30,3 +31,9 @@ def test_each_refusal_reason_is_reported_and_enforced(bar: LimitExceeded, text: 
     assert text in tool_error.message
     assert tool_error.details == details
     assert tool_error.payload()["retryable"] is False
+
+
+@pytest.mark.parametrize("limit", sorted(UNCOUNTED))
+def test_a_limit_of_which_nothing_can_be_left_leads_to_no_budget(limit: str) -> None:
+    assert "status" not in limit_exceeded(LimitExceeded(limit)).message
+    assert "status" in limit_exceeded(LimitExceeded("rates.locks_per_hour")).message
