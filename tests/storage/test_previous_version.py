@@ -113,10 +113,19 @@ async def test_waiting_call_is_approved_and_runs_once(state_dir: Path, sandbox: 
         assert await labels(c) == [card["label"]]
 
 
-async def test_equal_call_finds_the_waiting_approval(state_dir: Path, sandbox: InProcessSandbox) -> None:
+@pytest.mark.parametrize("reworded", [True, False])
+async def test_equal_call_finds_the_waiting_approval_if_its_details_read_the_same(
+    state_dir: Path, sandbox: InProcessSandbox, reworded: bool
+) -> None:
+    if not reworded:
+        # The previous version described the limit of a new card in other words.
+        with closing(sqlite3.connect(state_dir / "embedded" / "state.db")) as db:
+            db.execute("UPDATE intents SET stakes = replace(stakes, '\"a limit of $', '\"$')")
+            db.commit()
     async with server(state_dir, sandbox) as c:
         asked = await c.call("create_card", **CALLS["waiting"]["arguments"])
-    assert (asked["code"], asked["approval_id"]) == ("approval.required", CALLS["waiting"]["approval_id"])
+    assert asked["code"] == "approval.required"
+    assert (asked["approval_id"] == CALLS["waiting"]["approval_id"]) is not reworded
 
 
 async def test_granted_call_runs_once(state_dir: Path, sandbox: InProcessSandbox) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -39,9 +40,8 @@ class TerminalNarrator:
         took = f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms} ms"
         head = Text.assemble(mark, (f"{steps:<6}", "dim"), (f"{scene.tool:<22}", "bold"), (f"{took:>7}  ", "dim"))
         head.append(scene.purpose)
-        below = Text(" " * _INDENT + summary, "cyan" if ok else "red")
-        for line in (head, below):
-            self._console.print(line, no_wrap=True, overflow="ellipsis", soft_wrap=False)
+        self._console.print(head, no_wrap=True, overflow="ellipsis", soft_wrap=False)
+        self._console.print(Padding.indent(Text(summary, "cyan" if ok else "red"), _INDENT))
         if scene.tool == "reveal_card":
             self._card = result
 
