@@ -24,7 +24,8 @@ _STEP = re.compile(r"\[(?:([0-9]+)/([0-9]+))?\]|[^.\[\]]+")
 class Rule:
     """The values at `response` must be the `same` as the value at `request`. Without that, the rule does not apply.
 
-    `request` begins with `ids`, `query`, `body` or `method`, or with `response` for a value that the response repeats.
+    `request` begins with `ids`, `query`, `body`, `seen` or `method`, or with `response` for a value that the response
+    repeats.
     If `required`, a response without the value is a difference too. `exact`: a value that was not requested is a
     difference. `required` and `when` can depend on the response; the rule applies only `when` that holds.
     """
@@ -72,7 +73,7 @@ def requested_value(rule: Rule, request: Request, data: Mapping[str, Any]) -> An
     if rule.when is not None and not rule.when(data):
         return None
     sources = {"ids": request.ids, "query": request.query, "body": request.body or {}, "response": data}
-    found = read(sources | {"method": request.method}, rule.request)
+    found = read(sources | {"seen": request.seen, "method": request.method}, rule.request)
     return next((value for value in found if not is_absent(value)), None)
 
 

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from machines_mcp.partner.binding import Binding, Rule
-from machines_mcp.partner.same_value import is_closed, one_of, same_account, same_amount, same_label, same_word, within
+from machines_mcp.partner.same_value import (
+    is_closed,
+    never,
+    one_of,
+    same_account,
+    same_amount,
+    same_label,
+    same_word,
+    within,
+)
 from machines_mcp.partner.withdrawal_binding import WITHDRAWAL_RULES, payout_route
 
 _SEARCH = "a search: the response has what was found, not what was searched for"
@@ -95,6 +104,9 @@ BINDINGS: Final[Mapping[str, Binding]] = {
             _CARD_ID,
             Rule("status", "body.status"),
             *_CARD,
+            Rule("limit.amountCents", "seen.limit.amountCents"),
+            Rule("limit.frequency", "seen.limit.frequency"),
+            Rule("limit", "seen.unlimited", never, required=False),
             Rule("encryptedColor", "body.encryptedColor", same_label, required=False),
             Rule("encryptedEmoji", "body.encryptedEmoji", same_label, required=False),
             Rule("encryptedMemo", "body.encryptedMemo", same_label, required=False),

@@ -28,6 +28,7 @@ class Request:
 
     `mutates`: it may change something, so its outcome is unknown until the response arrives. `repeatable`: sending it
     twice is harmless, so it may be retried. `keep_body`: the body has no identity data, so a mutation log may store it.
+    `seen`: what the response must repeat although it is not requested; never sent.
     `on_sent`: called each time the whole request has been sent.
     """
 
@@ -40,6 +41,7 @@ class Request:
     repeatable: bool = False
     ids: Mapping[str, str] = field(default_factory=dict)
     keep_body: bool = False
+    seen: Mapping[str, Any] = field(default_factory=dict)
     on_sent: Callable[[], None] | None = None
 
     @property
@@ -73,6 +75,7 @@ class Request:
         idempotency_key: str | None = None,
         ids: Mapping[str, str] | None = None,
         keep_body: bool = False,
+        seen: Mapping[str, Any] | None = None,
     ) -> Request:
         """Create a mutation."""
         return cls(
@@ -83,6 +86,7 @@ class Request:
             mutates=True,
             ids=ids or {},
             keep_body=keep_body,
+            seen=seen or {},
         )
 
 

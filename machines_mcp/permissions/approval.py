@@ -55,6 +55,11 @@ class Approval:
         return self.state in ("executing", "done", "failed")
 
     @property
+    def returned(self) -> bool:
+        """Whether an earlier try used the grant and gave it back."""
+        return self.state == "granted" and self.started_at is not None
+
+    @property
     def request(self) -> CallRequest:
         """The call that the approval is for."""
         return CallRequest(

@@ -81,8 +81,10 @@ def outcome_unknown(
 
 
 def not_executed(approval: Approval, why: str) -> ToolError:
-    """Return the error for an approved call that did nothing when interrupted; its approval is no longer usable."""
-    message = f"Nothing was done, and this approval can no longer be used. {why}"
+    """Return the error for an approved call that did nothing, and whose approval is no longer usable."""
+    # What an earlier try sent may have had an effect after all.
+    nothing = "This call did nothing; an earlier try may have" if approval.returned else "Nothing was done"
+    message = f"{nothing}, and this approval can no longer be used. {why}"
     return ToolError(Code.APPROVAL_EXPIRED, message=message, next_steps=[NextStep(approval.tool, _ANEW, repeats=True)])
 
 

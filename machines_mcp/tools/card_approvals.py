@@ -116,8 +116,13 @@ async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDeta
         limit_cents=limit.amount_cents if limit is not None and known else None,
         limit_frequency=limit.frequency if limit is not None and known else None,
         card_id=args.card_id,
-        seen=seen_digest(name, _current_limit(card)) if spends_more else None,
+        seen=seen_card(card) if spends_more else None,
     )
+
+
+def seen_card(card: Card) -> str:
+    """Return the digest of what a person sees of a card whose update lets it spend more."""
+    return seen_digest(card_name(card), _current_limit(card))
 
 
 async def close_details(call: ServiceContext, args: CardInput) -> ApprovalDetails:

@@ -143,9 +143,11 @@ async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
     """Lock, unlock, relabel or set the limit of a card. Use it to lock a lost card. Locking and relabelling happen at
     once; unlocking or setting a limit requires approval."""
     client = await call.services.partner.client(call.logged_as)
+    unlocks = args.status == "active" and args.limit() is None
+    seen = await client.cards.get(call.user_id, args.card_id) if unlocks else None
     name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
     card = await client.cards.update(
-        call.user_id, args.card_id, status=args.status, limit=args.limit(), encrypted_name=name
+        call.user_id, args.card_id, status=args.status, limit=args.limit(), encrypted_name=name, seen=seen
     )
     return updated_result(call, card, await decrypted_label(client, call.user_id, card))
 

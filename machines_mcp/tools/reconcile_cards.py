@@ -17,6 +17,7 @@ from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reco
 from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.concurrent_requests import ConcurrentRequests
 from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.tools.card_approvals import seen_card
 from machines_mcp.tools.card_output import closed_result, created_result, decrypted_label, updated_result
 from machines_mcp.tools.reconcile import (
     MAX_CLOCK_SKEW_SECONDS,
@@ -46,6 +47,7 @@ _LATE = "No card matches, and it is too late to send the request again."
 _BUSY = "No card matches, and Machines may still be processing the request."
 _OTHER_LIMIT = "The card that this request created has another limit than the requested one."
 _OTHER_CARD = "Machines answered this request with a card that is not the requested one."
+_NEITHER = "The card's limit is neither the one that was approved nor the one from before."
 _UNREADABLE = "No card matches, and this server can't read all cards that Machines shows."
 _REFUSED = "No card matches, and Machines refused the same request when it was sent again."
 
@@ -133,10 +135,11 @@ def _ambiguity(
 def _has_other_limit(card: ListedCard, entry: JournalEntry, others: ConcurrentRequests) -> bool:
     """Whether a card has another limit than requested, and no later request may have set it."""
     body = _body(entry)
-    set_later = any(
-        change.ids.get("cardId") == card.card_id and "limit" in _body(change) for change in others.later_changes
-    )
-    return "limit" in body and _limit(card) != body["limit"] and not set_later
+    return "limit" in body and _limit(card) != body["limit"] and not _limit_set_later(card, others)
+
+
+def _limit_set_later(card: ListedCard, others: ConcurrentRequests) -> bool:
+    return any(change.ids.get("cardId") == card.card_id and "limit" in _body(change) for change in others.later_changes)
 
 
 def _may_be_altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequence[ListedCard]) -> bool:
@@ -181,9 +184,22 @@ async def reconcile_update(call: ServiceContext, approval: Approval, entries: Se
     card = await _read(call, client, entry)
     if card is None:
         return early or NotExecuted("The card no longer exists.")
+    others = await call.services.state.guard.journal.concurrent_requests(entry)
+    if entry.state != "done" and _has_unseen_limit(card, entry, approval, others):
+        return early or NeedsPerson(_NEITHER)
     if entry.state == "done" or has_requested_values(card, entry):
         return Completed(updated_result(call, card, await decrypted_label(client, call.user_id, card)), card.card_id)
     return early or NotExecuted("The card does not have the requested values.")
+
+
+def _has_unseen_limit(card: Card, entry: JournalEntry, approval: Approval, others: ConcurrentRequests) -> bool:
+    """Whether the card was unlocked with a limit that the person did not see, or its limit is neither new nor old."""
+    seen = approval.details.seen
+    if seen is None or seen == seen_card(card):
+        return False
+    if "limit" in _body(entry):
+        return not has_requested_values(card, entry)
+    return has_requested_values(card, entry) and not _limit_set_later(card, others)
 
 
 async def reconcile_close(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:

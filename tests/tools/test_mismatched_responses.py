@@ -37,6 +37,15 @@ def with_card(**arguments: Any) -> Arguments:
     return arguments_of
 
 
+def with_locked_card(**limit: Any) -> Arguments:
+    async def arguments_of(c: ToolCaller) -> dict[str, Any]:
+        card_id = (await c.call("create_card", **limit))["card_id"]
+        await c.call("update_card", card_id=card_id, status="locked")
+        return {"card_id": card_id, "status": "active"}
+
+    return arguments_of
+
+
 async def with_deposit(c: ToolCaller) -> dict[str, Any]:
     deposit = await c.call("create_deposit", currency="rusd", network="base", amount=20)
     return {"deposit_id": deposit["deposit_id"]}
@@ -99,6 +108,9 @@ CASES = [
     Case("update_card", with_card(status="locked"), "PATCH", "/cards/{cardId}", "cardId", OTHER_ID),
     Case("update_card", with_card(status="locked"), "PATCH", "/cards/{cardId}", "last4", "0000"),
     Case("update_card", with_card(**LIMIT), "PATCH", "/cards/{cardId}", "limit.amountCents", 5001),
+    Case("update_card", with_locked_card(**LIMIT), "PATCH", "/cards/{cardId}", "limit.amountCents", 9_000_000),
+    Case("update_card", with_locked_card(**LIMIT), "PATCH", "/cards/{cardId}", "limit.frequency", "perAuthorization"),
+    Case("update_card", with_locked_card(**LIMIT), "PATCH", "/cards/{cardId}", "limit", None),
     Case("close_card", with_card(), "DELETE", "/cards/{cardId}", "cardId", OTHER_ID),
     Case("close_card", with_card(), "DELETE", "/cards/{cardId}", "status", "active"),
     Case("list_transactions", with_card(), "GET", "/transactions", "transactions.0", {"cardId": OTHER_ID}, MALFORMED),
@@ -231,6 +243,72 @@ async def test_card_with_another_limit_needs_a_person_and_is_not_made_again(tmp_
         assert len((await c.call("list_cards"))["cards"]) == 1
         (shown,) = (await c.call("status"))["unresolved"]
         assert shown["status"] == "needs_person"
+
+
+OTHER_LIMITS: list[Any] = [
+    None,
+    {"amountCents": 9_000_000, "frequency": "per30DayPeriod"},
+    {"amountCents": 5000, "frequency": "perAuthorization"},
+]
+CHANGES: list[dict[str, Any]] = [
+    {"status": "active"},
+    {"limit_amount_cents": 6000, "limit_frequency": "per30DayPeriod"},
+    {"limit_amount_cents": 6000, "limit_frequency": "per30DayPeriod", "status": "active"},
+]
+
+
+async def show_limit(c: ToolCaller, method: str, limit: Any, calls: int) -> None:
+    patch = [{"op": "replace", "path": "/data/limit", "value": limit}]
+    order = {"kind": "patch", "path": "/cards/{cardId}", "method": method, "exact": True, "patch": patch}
+    await c.control("/faults", **order, calls=calls)
+
+
+@pytest.mark.parametrize("limit", OTHER_LIMITS, ids=str)
+@pytest.mark.parametrize("change", CHANGES, ids="+".join)
+async def test_card_with_a_limit_that_nobody_approved_needs_a_person(
+    tmp_path: Path, change: dict[str, Any], limit: Any
+) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        card = {"card_id": (await with_locked_card(**LIMIT)(c))["card_id"]}
+        await show_limit(c, "PATCH", limit, calls=1)
+        error = await c.call("update_card", **card | change)
+        assert error["code"] == "outcome.unknown"
+        await show_limit(c, "GET", limit, calls=100)
+        for _ in range(2):
+            again = await c.call("update_card", **card | change, approval_id=error["approval_id"])
+            assert (again["code"], again["retryable"]) == ("outcome.unknown", False)
+            assert "Nothing was done" not in again["message"]
+        (shown,) = (await c.call("status"))["unresolved"]
+        assert shown["status"] == "needs_person"
+    assert len(alarms(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("change", CHANGES, ids="+".join)
+async def test_card_that_has_the_approved_limit_after_all_is_done(tmp_path: Path, change: dict[str, Any]) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        card = {"card_id": (await with_locked_card(**LIMIT)(c))["card_id"]}
+        await show_limit(c, "PATCH", OTHER_LIMITS[1], calls=1)
+        error = await c.call("update_card", **card | change)
+        made = await c.call("update_card", **card | change, approval_id=error["approval_id"])
+        assert made["status"] == change.get("status", "locked")
+        assert made["limit_amount_cents"] == change.get("limit_amount_cents", 5000)
+
+
+async def test_call_after_an_earlier_try_does_not_say_that_nothing_was_done(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        card = {"card_id": (await with_card(**LIMIT)(c))["card_id"]}
+        order = {"kind": "status", "path": "/cards/{cardId}", "method": "PATCH", "status": 429, "retryAfter": 600}
+        await c.control("/faults", **order)
+        error = await c.call("update_card", **card | CHANGES[1])
+        assert error["code"] == "rate.limited"
+        await show_limit(c, "GET", OTHER_LIMITS[1], calls=100)
+        again = await c.call("update_card", **card | CHANGES[1], approval_id=error["approval_id"])
+        assert again["code"] == "approval.expired"
+        assert "an earlier try may have" in again["message"]
+        assert "Nothing was done" not in again["message"]
 
 
 UNREADABLE = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from machines_mcp.partner.models.base import refuse_value
 from machines_mcp.partner.models.cards import (
     Card,
@@ -70,8 +72,11 @@ class Cards(Resource):
         encrypted_color: EncryptedField | None = None,
         encrypted_emoji: EncryptedField | None = None,
         encrypted_memo: EncryptedField | None = None,
+        seen: Card | None = None,
     ) -> Card:
         """Change only the given fields: `PATCH /cards/{cardId}`. Status `locked` locks the card, `active` unlocks it.
+
+        `seen`: the card before. If its limit is not changed, the response must have the same one.
 
         Raises:
             InvalidRequest: No change is given (`field` is `status`), or a value is invalid.
@@ -87,7 +92,7 @@ class Cards(Resource):
         ).to_json()
         if not change:
             refuse_value("status")
-        request = Request.mutation("PATCH", _CARD, change, ids=_ids(card_id), keep_body=True)
+        request = Request.mutation("PATCH", _CARD, change, ids=_ids(card_id), keep_body=True, seen=_seen(seen, limit))
         return await self._transport.call(user_id, CARDS_WRITE, request, Card)
 
     async def delete(self, user_id: str, card_id: str) -> CardDeleted:
@@ -119,6 +124,14 @@ class Cards(Resource):
 
 def _ids(card_id: str) -> dict[str, str]:
     return {"cardId": path_id(card_id, "card_id")}
+
+
+def _seen(card: Card | None, change: CardLimit | None) -> dict[str, Any]:
+    """Return what the response must repeat of a card's limit; nothing if it is changed or can't be read."""
+    if card is None or change is not None or "limit" in card.odd:
+        return {}
+    limit = card.limit
+    return {"unlimited": True} if limit is None else {"limit": limit.model_dump(by_alias=True)}
 
 
 def _sealed(field: EncryptedField | None) -> SealedLabel | None:
