@@ -8,6 +8,7 @@ from pydantic import Field
 
 from machines_mcp.partner.vocabulary import TransactionType
 from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart, UserInput, tool
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.foreign_text import ForeignText
@@ -22,14 +23,16 @@ class GetBalances(UserInput):
 
 
 class BalancesOutput(Output):
-    spending_power_cents: int
-    credit_limit_cents: int
-    pending_charges_cents: int
-    posted_charges_cents: int
-    balance_due_cents: int
+    spending_power_cents: int | None = None
+    credit_limit_cents: int | None = None
+    pending_charges_cents: int | None = None
+    posted_charges_cents: int | None = None
+    balance_due_cents: int | None = None
 
     def summary(self) -> str:
-        return f"{dollars(self.spending_power_cents)} available to spend; {dollars(self.balance_due_cents)} due."
+        spendable, due = self.spending_power_cents, self.balance_due_cents
+        spend = "What can be spent is unknown" if spendable is None else f"{dollars(spendable)} available to spend"
+        return f"{spend}; {'what is due is unknown' if due is None else f'{dollars(due)} due'}."
 
 
 class ListTransactions(UserInput):
@@ -66,13 +69,15 @@ async def get_balances(call: ServiceContext, args: GetBalances) -> BalancesOutpu
     there is spending power, else a deposit."""
     client = await call.services.partner.client(call.logged_as)
     found = await client.balances.get(call.user_id)
+    if not any(cents is not None for cents in found.model_dump().values()):
+        raise ToolError(Code.PARTNER_MALFORMED)
     return BalancesOutput(
         spending_power_cents=found.spending_power,
         credit_limit_cents=found.credit_limit,
         pending_charges_cents=found.pending_charges,
         posted_charges_cents=found.posted_charges,
         balance_due_cents=found.balance_due,
-        next_steps=[_next_step(call, found.spending_power)],
+        next_steps=[] if found.spending_power is None else [_next_step(call, found.spending_power)],
     )
 
 

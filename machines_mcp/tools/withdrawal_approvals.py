@@ -92,6 +92,8 @@ async def _balance_note(call: ServiceContext, amount_cents: int) -> str | None:
     try:
         spendable = (await client.balances.get(call.user_id)).spending_power
     except PartnerError:
+        spendable = None
+    if spendable is None:
         return _NO_BALANCE
     if amount_cents <= spendable:
         return None

@@ -124,7 +124,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-async def ask(url: str, *, proxy: str | None = None, ca: str | None = None) -> int:
+async def ask(url: str, *, proxy: str | None = None, ca: str | None = None) -> int | None:
     async with PartnerClient(url, Secret(PARTNER_KEY), proxy=proxy, ca_certificates=ca, deadline=PATIENCE) as client:
         with anyio.fail_after(PATIENCE):
             return (await client.balances.get("user-1")).spending_power

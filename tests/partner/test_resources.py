@@ -36,6 +36,7 @@ WALLET = "0x2B0f7f2F7c8e4c3D2D3B3f6A8F9b0c1d2e3f4a5b"
 SOURCE = WithdrawalSource(chain_id=84532, token_address=TOKEN, contract_id="contract-0001")
 LIMIT = CardLimit(amount_cents=5000, frequency="per30DayPeriod")
 LABELS = {f"encrypted{part}": f"encrypted_{part.lower()}" for part in ("Name", "Color", "Emoji", "Memo")}
+LABEL_CHANGES: dict[str, Any] = dict.fromkeys(LABELS.values(), LABEL)
 ROUTE = WithdrawalRoute(currency="hbar", network="hbar", extra_id="40001", source=SOURCE)
 ORDER = WithdrawalOrder(
     amount_cents=5000,
@@ -215,7 +216,7 @@ ENDPOINTS = [
     Endpoint("getCard", lambda c: c.cards.get(USER, CARD_ID), ("cards.read",)),
     Endpoint(
         "updateCard",
-        lambda c: c.cards.update(USER, CARD_ID, status="locked", limit=LIMIT, **dict.fromkeys(LABELS.values(), LABEL)),
+        lambda c: c.cards.update(USER, CARD_ID, status="locked", limit=LIMIT, **LABEL_CHANGES),
         ("cards.write",),
         body={
             "status": "locked",

@@ -237,14 +237,20 @@ async def _notes(folder: Path) -> dict[str, str | None]:
     return {item.label: item.note for item in waiting[-1].details.items}
 
 
-async def test_unread_balance_and_unknown_network_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+ODD_BALANCE = {"op": "replace", "path": "/data/balances/spendingPower", "value": "?"}
+
+
+@pytest.mark.parametrize("fault", [{"kind": "status", "status": 404}, {"kind": "patch", "patch": [ODD_BALANCE]}])
+async def test_unread_balance_and_unknown_network_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
+) -> None:
     async with in_process_sandbox() as sandbox:
         async with caller(tmp_path, sandbox=sandbox) as c:
             await funded(c)
         async with caller(tmp_path, sandbox=sandbox, answer=None) as c:
             terms = {"currency": "rusd", "network": "base", "address": ADDRESS}
             quote = await c.call("quote_withdrawal", amount_cents=2500, **terms)
-            await c.control("/faults", kind="status", path="/balances", status=404, calls=9)
+            await c.control("/faults", **fault, path="/balances", exact=True, calls=9)
             # As if this version did not know the network.
             monkeypatch.setattr(networks, "_FAMILIES", {})
             asked = await c.call("create_withdrawal", quote_id=quote["quote_id"])
