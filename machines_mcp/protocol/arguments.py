@@ -25,9 +25,9 @@ In = TypeVar("In", bound=Input)
 _RULES: Mapping[str, str] = {
     "missing": "is required",
     "string_type": "must be a string{example}",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "string_pattern_mismatch": "must match {pattern}{example}",
+    "string_too_short": "must have at least {min_length}",
+    "string_too_long": "must have at most {max_length}",
+    "string_pattern_mismatch": "{form}{example}",
     "int_type": "must be a whole number{example}",
     "float_type": "must be a number{example}",
     "finite_number": "must be a finite number",
@@ -39,10 +39,11 @@ _RULES: Mapping[str, str] = {
     "less_than_equal": "must be at most {le}",
     "model_type": "must be an object",
     "list_type": "must be a list{example}",
-    "too_short": "must have at least {min_length} items",
-    "too_long": "must have at most {max_length} items",
+    "too_short": "must have at least {min_length}",
+    "too_long": "must have at most {max_length}",
 }
 
+_EMPTY = "must not be empty; give the value that is meant, or leave it out"
 _EXAMPLES: Mapping[str, Sequence[str]] = {"integer": ["20"], "number": ["25.5"]}
 
 
@@ -121,9 +122,11 @@ def _text_faults(model: type[Input], values: Mapping[str, Any]) -> dict[str, str
     properties = schema_of(model)["properties"]
     known = [(name, value) for name, value in values.items() if name in properties]
     texts: list[tuple[tuple[str | int, ...], Any]] = [((name,), value) for name, value in known]
+    empty = {name for name, value in known if value == "" and properties[name].get("words") == "refused"}
     texts += [((name, at), part) for name, value in known if isinstance(value, list) for at, part in enumerate(value)]
     rules = ((loc, _text_fault(properties[loc[0]], loc, text)) for loc, text in texts if isinstance(text, str))
-    return {_path(model, loc): rule for loc, rule in rules if rule is not None}
+    unshown = {name: _EMPTY for name in empty.difference(schema_of(model).get("required", ()))}
+    return unshown | {_path(model, loc): rule for loc, rule in rules if rule is not None}
 
 
 def _text_fault(schema: Mapping[str, Any], loc: tuple[str | int, ...], text: str) -> str | None:
@@ -143,8 +146,11 @@ def _taken_forbidden(arguments: dict[str, Any], forbidden: Collection[str]) -> l
 
 
 def _fault(model: type[Input], error: dict[str, Any]) -> FieldError:
-    context = error.get("ctx", {}) | {"example": _example(model, error["loc"])}
-    kind = str(error["type"])
+    schema, context = _schema(model, error["loc"]), error.get("ctx", {})
+    kind, unit = str(error["type"]), "item" if schema.get("type") == "array" else "character"
+    context |= {name: _count(context[name], unit) for name in ("min_length", "max_length") if name in context}
+    context |= {"form": schema.get("form") or f"must match {context.get('pattern')}"}
+    context |= {"example": _example(model, error["loc"])}
     if kind == "extra_forbidden":
         return _unknown(model, error["loc"])
     if kind == "machines_rule":
@@ -156,14 +162,23 @@ def _fault(model: type[Input], error: dict[str, Any]) -> FieldError:
 
 def _example(model: type[Input], loc: tuple[str | int, ...]) -> str:
     """Return the end of a rule: an example of a valid value, from the schema and never from the input."""
-    name = str(loc[0]) if loc else ""
-    schema = schema_of(model)["properties"].get(name, {}) if len(loc) == 1 else {}
+    name, schema = str(loc[0]) if loc else "", _schema(model, loc)
     if name.endswith("_cents"):
         return " of US cents, such as 2500 for $25.00"
     given = schema.get("examples") or _EXAMPLES.get(schema.get("type", ""))
     if schema.get("type") == "array":
         given = [json.dumps(schema.get("items", {}).get("enum", [])[:1])]
     return f", such as {given[0]}" if given else ""
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+def _schema(model: type[Input], loc: tuple[str | int, ...]) -> Mapping[str, Any]:
+    """Return the schema of an argument; empty for a part of one, or for a name that is none."""
+    found: Mapping[str, Any] = schema_of(model)["properties"].get(loc[0], {}) if len(loc) == 1 else {}
+    return found
 
 
 def _plain(value: Any) -> str:

@@ -62,7 +62,8 @@ def flat_schema(
     """Return the model's schema with references inlined and noise removed.
 
     Arguments stay closed (`additionalProperties: false`). Results are open, so that fields can be added. `examples`
-    are only for error messages: they would make `tools/list` too long. With them come `words`, see `tool.WORDS_KEPT`.
+    are only for error messages: they would make `tools/list` too long. With them come `words`, see `tool.WORDS_KEPT`,
+    and `form`, the rule that a pattern stands for.
     """
     schema = model.model_json_schema(mode=mode)
     definitions = schema.pop("$defs", {})
@@ -76,7 +77,7 @@ class _Flattener:
     def __init__(self, definitions: dict[str, Any], *, closed: bool, examples: bool) -> None:
         self._definitions = definitions
         self._closed = closed
-        self._noisy = {"title"} if examples else {"title", "examples", "words"}
+        self._noisy = {"title"} if examples else {"title", "examples", "words", "form"}
         if not closed:
             # A model reads the results themselves, so their forms need not be listed.
             self._noisy |= {"format", "pattern"}

@@ -88,9 +88,11 @@ _DIGITS = re.compile(r"[0-9]+")
 Salary = Literal["<40k", "50k–99k", "100k–149k", "150k+"]
 Purpose = Literal["everyday spend", "subscriptions", "business expenses", "testing", "other"]
 Volume = Literal["under $1k", "$1k–$5k", "$5k–$20k", "$20k+"]
-Country = Annotated[str, Field(pattern=r"^[A-Za-z]{2}$"), BeforeValidator(_country)]
+Country = Annotated[str, Field(pattern=r"^[A-Za-z]{2}$", examples=["US"]), BeforeValidator(_country)]
 BirthDate = Annotated[
-    str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="ISO date, YYYY-MM-DD"), BeforeValidator(_date)
+    str,
+    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="ISO date, YYYY-MM-DD", examples=["1990-12-31"]),
+    BeforeValidator(_date),
 ]
 NationalId = Annotated[
     str,

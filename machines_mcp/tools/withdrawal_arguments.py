@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from machines_mcp.partner.formats.addresses import address_fault, contract_fault
+from machines_mcp.partner.formats.addresses import address_fault, token_fault
 from machines_mcp.partner.formats.memos import memo_fault
 from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, UserInput
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
@@ -17,6 +17,10 @@ TO_THE_LETTER = ("address", "extra_id", "admin_address", "source_token_address")
 """Terms that are sent and shown unaltered."""
 # Printable and without quotes, so the question shows the value unchanged.
 _PLAIN = r"^[!#-&(-_a-~]+$"
+_PLAIN_TEXT: dict[str, Any] = WORDS_REFUSED | {
+    "form": "must have visible ASCII characters only, without spaces and quotes"
+}
+_VISIBLE_FORM: dict[str, Any] = {"form": "must have visible ASCII characters only, without spaces"}
 
 
 def _address(value: Verbatim, info: ValidationInfo) -> Verbatim:
@@ -29,7 +33,7 @@ def _memo(value: Verbatim, info: ValidationInfo) -> Verbatim:
 
 
 def _token(value: Verbatim) -> Verbatim:
-    return valid(value, contract_fault(value))
+    return valid(value, token_fault(value))
 
 
 class QuoteWithdrawal(UserInput):
@@ -38,9 +42,13 @@ class QuoteWithdrawal(UserInput):
     network: str = NetworkId
     address: Annotated[
         Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=_PLAIN), AfterValidator(_address)
-    ] = Field(description="Destination address; verify it first", json_schema_extra=WORDS_REFUSED)
+    ] = Field(description="Destination address; verify it first", json_schema_extra=_PLAIN_TEXT)
     extra_id: Annotated[Verbatim, VerbatimArgument(max_length=120, pattern=_PLAIN), AfterValidator(_memo)] | None = (
-        Field(default=None, description="Memo or tag, if the network takes one", json_schema_extra=WORDS_REFUSED)
+        Field(
+            default=None,
+            description="Memo or tag, if the network takes one",
+            json_schema_extra=_PLAIN_TEXT,
+        )
     )
     admin_address: EvmAddress | None = Field(
         default=None,
@@ -51,7 +59,7 @@ class QuoteWithdrawal(UserInput):
     source_token_address: (
         Annotated[Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=r"^[!-~]+$"), AfterValidator(_token)]
         | None
-    ) = Field(default=None, description="Token to pay from")
+    ) = Field(default=None, description="Token to pay from", json_schema_extra=_VISIBLE_FORM)
 
 
 class CreateWithdrawal(UserInput):

@@ -50,7 +50,7 @@ def _faults(tool: Tool, arguments: dict[str, Any], pinned: str | None = None) ->
             GOOD | {"user_id": " u"},
             {"user_id": "must not begin or end with a space"},
         ),
-        (pay, GOOD | {"user_id": ""}, {"user_id": "must have at least 1 characters"}),
+        (pay, GOOD | {"user_id": ""}, {"user_id": "must have at least 1 character"}),
         (look, {"words": "red"}, {"words": 'must be a list, such as ["red"]'}),
         (look, {"words": ["red", "blue"]}, {"words.1": "must be one of: 'red', 'green'"}),
         (look, {"words": ["red"] * 3}, {"words": "must have at most 2 items"}),

@@ -179,7 +179,7 @@ XRP = {"currency": "xrp", "network": "ripple", "address": "rHb9CJAWyB4rj91VRWn96
         ({"address": BITCOIN}, {"address": "this is one of Bitcoin"}),
         ({"currency": "btc", "network": "bitcoin"}, {"address": "this is one of an EVM network"}),
         ({"currency": "btc", "network": "bitcoin", "address": BITCOIN[:-1] + "5"}, {"address": "checksum"}),
-        (XRP | {"extra_id": "my tag"}, {"extra_id": "must match"}),
+        (XRP | {"extra_id": "my tag"}, {"extra_id": "must have visible ASCII characters only"}),
         (XRP | {"extra_id": "tag-12"}, {"extra_id": "destination tag"}),
         ({"admin_address": "0x" + "0" * 40}, {"admin_address": "zero address"}),
         ({"source_token_address": "abcd"}, {"source_token_address": "Solana"}),

@@ -7,6 +7,8 @@ import re
 from machines_mcp.partner.formats.address_formats import FORMATS, NORMAL_FORMS, Account
 from machines_mcp.partner.formats.networks import Family, family_of
 
+_ZERO = "must not be the zero address: money sent there is lost"
+
 
 def address_fault(network: str, address: str, *, test: bool = True) -> str | None:
     """Return why the network has no such address, as words after a field's name; None if it may have.
@@ -18,8 +20,16 @@ def address_fault(network: str, address: str, *, test: bool = True) -> str | Non
 
 
 def contract_fault(address: str) -> str | None:
-    """Like `address_fault`, for a token that collateral is held in: on an EVM network or on Solana."""
-    return _fault("evm" if address[:2] in ("0x", "0X") else "solana", address, test=True)
+    """Like `address_fault`, for a contract or wallet on an EVM network or on Solana."""
+    return _fault(_family(address), address, test=True)
+
+
+def token_fault(address: str) -> str | None:
+    """Like `contract_fault`, for a token that collateral is held in. Solana's zero address is that of native SOL."""
+    fault = contract_fault(address)
+    if fault != _ZERO:
+        return fault
+    return "must not be the zero address: no token has it" if _family(address) == "evm" else None
 
 
 def normal_address(network: str, address: str) -> str:
@@ -39,6 +49,10 @@ def same_address(first: str, second: str) -> bool:
     )
 
 
+def _family(address: str) -> Family:
+    return "evm" if address[:2] in ("0x", "0X") else "solana"
+
+
 def _fault(family: Family, address: str, *, test: bool) -> str | None:
     account, form = _account(family, address), FORMATS[family]
     if account is None:
@@ -47,7 +61,7 @@ def _fault(family: Family, address: str, *, test: bool) -> str | None:
             return "has a wrong checksum: at least one character is wrong, so copy it again"
         return f"must be an address of {form.name}: {form.form}" + (f"; this is one of {other}" if other else "")
     if not any(account.key):
-        return "must not be the zero address: money sent there is lost"
+        return _ZERO
     if account.test and not test:
         return "must not be an address of a test network"
     return None

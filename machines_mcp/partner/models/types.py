@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, ValidationInfo
 
-from machines_mcp.partner.formats.addresses import address_fault, contract_fault
+from machines_mcp.partner.formats.addresses import address_fault, contract_fault, token_fault
 from machines_mcp.partner.vocabulary import CODE, MAX_CURSOR, OCCUPATION_CODE, RECORD_ID
 from machines_mcp.redaction.characters import checked_characters, checked_text
 from machines_mcp.redaction.verbatim import Identifier, IdentifierArgument, Verbatim, VerbatimArgument
@@ -119,7 +119,8 @@ Code = CodeName
 Visible = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CURSOR), AfterValidator(checked_characters)]
 EvmAddress = Annotated[str, AfterValidator(lambda value: _valid(value, address_fault("ethereum", value)))]
-# A token or an account on a network that holds collateral.
+# On a network that holds collateral.
+TokenAddress = Annotated[Visible, AfterValidator(lambda value: _valid(value, token_fault(value)))]
 ContractAddress = Annotated[Visible, AfterValidator(lambda value: _valid(value, contract_fault(value)))]
 GivenId = Annotated[str, StringConstraints(pattern=RECORD_ID)]
 PositiveWhole = Annotated[int, Field(ge=1, le=MAX_WHOLE)]

@@ -29,6 +29,7 @@ from machines_mcp.partner.models.types import (
     OwnId,
     PauseSeconds,
     PositiveWhole,
+    TokenAddress,
     Visible,
     Whole,
 )
@@ -122,7 +123,7 @@ class WithdrawalSource(RequestModel):
     """The source of the funds. `contract_id` is used only in orders."""
 
     chain_id: PositiveWhole | None = None
-    token_address: ContractAddress | None = None
+    token_address: TokenAddress | None = None
     contract_id: Visible | None = None
 
 

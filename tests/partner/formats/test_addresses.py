@@ -17,6 +17,7 @@ from machines_mcp.partner.formats.addresses import (
     contract_fault,
     normal_address,
     same_address,
+    token_fault,
 )
 from machines_mcp.partner.formats.memos import memo_fault
 from machines_mcp.partner.formats.networks import family_of
@@ -223,3 +224,12 @@ def test_collateral_is_held_on_evm_networks_and_on_solana() -> None:
     assert contract_fault("CcuoBwMZJgupcdx81m3vYqBongw2PhhZ4yiYA2jo3K5") is None
     assert contract_fault("0x10b5Be494C2962A7B318aFB63f0Ee30b959D000B") is not None
     assert contract_fault("abcd") is not None
+
+
+def test_native_sol_is_a_token_and_the_zero_address_of_evm_networks_is_none() -> None:
+    native, zero = "1" * 32, "0x" + "0" * 40
+    assert token_fault(native) is None
+    assert "money sent there" in str(contract_fault(native))
+    assert token_fault(zero) == "must not be the zero address: no token has it"
+    for address in ("0x10b5Be494C2962A7B318aFB63f0Ee30b959D000b", "0x10b5Be494C2962A7B318aFB63f0Ee30b959D000B", "abcd"):
+        assert token_fault(address) == contract_fault(address)
