@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
-from machines_mcp.redaction.folding import FOREIGN, FoldedText
+from machines_mcp.redaction.folding import FOREIGN, FoldedText, readings
 from machines_mcp.redaction.look_alikes import find_look_alikes
 from machines_mcp.redaction.luhn import passes_luhn
 
@@ -81,9 +81,14 @@ class _Window(NamedTuple):
 
 
 def find_cards(text: str) -> list[Found]:
-    """Return the card numbers in a text, in order."""
-    folding = FoldedText(text)
-    return [Found(*folding.span(card.start, card.end), card.last4) for card in find_in_folded(folding.plain)]
+    """Return the card numbers in a text, in order. Those of different readings may overlap."""
+    return sorted(
+        {
+            Found(*reading.span(card.start, card.end), card.last4)
+            for reading in readings(FoldedText(text))
+            for card in find_in_folded(reading.plain)
+        }
+    )
 
 
 def find_in_folded(plain: str) -> list[Found]:
@@ -98,7 +103,7 @@ def has_whole_card(plain: str) -> bool:
 
 def _runs(plain: str) -> list[_Run]:
     runs = [run for run in _RUN.finditer(plain) if run.end() - run.start() >= SHORTEST]
-    look_alikes = list(find_look_alikes(plain, is_card_number)) if runs else []
+    look_alikes = list(find_look_alikes(plain, _windows)) if runs else []
     return [_Run(run, look_alikes) for run in runs]
 
 

@@ -6,12 +6,13 @@ All rules read the folded text, so no script or style of a digit hides a number.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 
 from machines_mcp.redaction.card_numbers import SHORTEST, Found, find_in_folded, has_whole_card
 from machines_mcp.redaction.encodings import has_escapes, unescaped
-from machines_mcp.redaction.folding import FoldedText, folded
+from machines_mcp.redaction.first_look import has_nothing_to_mask
+from machines_mcp.redaction.folding import FoldedText, folded, readings
 from machines_mcp.redaction.look_alikes import DATE
 
 HIDDEN = "•••"
@@ -67,7 +68,7 @@ def needs_full_search(line: str, plain: bytes) -> bool:
     """
     if has_escapes(line) or any(name in plain for name in _NAMES_OF_CODES):
         return True
-    kinds = folded(_DATE_VALUE.sub('"', line)).encode("ascii").translate(_KINDS)
+    kinds = folded(_DATE_VALUE.sub('"', line), marks=True).encode("ascii").translate(_KINDS)
     if b"000 00 0000" in kinds or b"0" * SHORTEST in _T.sub(b"", kinds).translate(None, b" "):
         return True
     if b"0" * 9 not in kinds:
@@ -82,21 +83,32 @@ def has_three_digits(text: str) -> bool:
 
 def masked_text(text: str) -> str:
     """Return the text with card numbers, security codes and national ids masked."""
-    folding = FoldedText(text)
-    plain = folding.plain
-    # Too few digits for a card number, and no name or separator for another rule.
-    if not _THREE_DIGITS.search(plain) or (len(plain) < SHORTEST and plain.isdigit()):
+    return text if has_nothing_to_mask(text) else masked_by_rules(text)
+
+
+def masked_by_rules(text: str) -> str:
+    """Return what `masked_text` does, without its first look."""
+    first = FoldedText(text)
+    if not _THREE_DIGITS.search(first.plain):
         return text
     if has_escapes(text):
         read = unescaped(text)
         if read != text and masked_text(read) != read:
             # Finding its place in the escaped text is not worth the effort, so hide all of it.
             return HIDDEN
+    spans = [span for reading in readings(first) for span in _spans(reading)]
+    return _replaced(text, spans) if spans else text
+
+
+def _spans(reading: FoldedText) -> Iterator[tuple[int, int, str]]:
+    """Yield the parts of the original text to replace, with what replaces them."""
+    plain = reading.plain
     cards = find_in_folded(plain)
     spans = [(card.start, card.end, f"•••• {card.last4}".rstrip()) for card in cards]
     spans += [(*span, HIDDEN) for card in cards for span in _codes_near(plain, card)]
     spans += [(*found.span("number"), HIDDEN) for rule in _CONTEXT for found in rule.finditer(plain)]
-    return _replaced(text, [(*folding.span(start, end), instead) for start, end, instead in spans]) if spans else text
+    for start, end, instead in spans:
+        yield (*reading.span(start, end), instead)
 
 
 def is_sensitive_id(value: str) -> bool:
@@ -104,8 +116,8 @@ def is_sensitive_id(value: str) -> bool:
 
     Longer numbers that contain a card number by chance are accepted, because an id can't be altered.
     """
-    plain = FoldedText(unescaped(value)).plain
-    return has_whole_card(plain) or _SOCIAL_SECURITY.search(plain) is not None
+    plains = [reading.plain for reading in readings(FoldedText(unescaped(value)))]
+    return any(has_whole_card(plain) or _SOCIAL_SECURITY.search(plain) is not None for plain in plains)
 
 
 def masked_texts(texts: Iterable[str], exempt: Collection[str] = ()) -> list[str]:
@@ -125,7 +137,9 @@ def _replaced(text: str, spans: list[tuple[int, int, str]]) -> str:
     for start, end, instead in sorted(spans, key=lambda span: (span[0], -span[1])):
         if start >= at:
             parts += [text[at:start], instead]
-            at = end
+        elif end > at:
+            parts.append(HIDDEN)
+        at = max(at, end)
     return "".join([*parts, text[at:]])
 
 

@@ -7,8 +7,10 @@ library keeps, and the tables here add what is newer.
 from __future__ import annotations
 
 import codecs
+import string
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from itertools import accumulate
 
@@ -24,15 +26,23 @@ _SMALL = (
     ("ᴬᴮᴰᴱᴳᴴᴵᴶᴷᴸᴹᴺᴼᴾᴿᵀᵁⱽᵂ", "ABDEGHIJKLMNOPRTUVW"),
     ("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz"),
 )
-_STYLED = {start + step: chr(ord("A") + step) for start in _ALPHABETS for step in range(26)}
-_STYLED |= {ord(small): plain for smalls, plains in _SMALL for small, plain in zip(smalls, plains, strict=True)}
+_STYLED_SYMBOLS = {start + step: chr(ord("A") + step) for start in _ALPHABETS for step in range(26)}
+_STYLED = _STYLED_SYMBOLS | {
+    ord(small): plain for smalls, plains in _SMALL for small, plain in zip(smalls, plains, strict=True)
+}
 # Variation selectors, tags, combining marks and other characters without a width of their own that Unicode 3.2 lacks
 # or counts as blanks.
 _UNSEEN = (
     *((0xE0000, 0xE0FFF), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF), (0x180B, 0x180F)),
     *((0x200B, 0x200F), (0x2060, 0x206F), (0x61C, 0x61C)),
 )
-_FOLD = "machines_mcp.fold"
+# Letters that are not seen, and letters that look like a bar, a dash or a dot.
+_UNSEEN_LETTERS = frozenset("\u115f\u1160\u1885\u1886\u3164\uffa0")
+_LIKE_MARKS = frozenset(
+    "\u01c0\u01c1\u01c2\u01c3\u119e\u1173\u1175\u1427\u30ce\u3161\u3163\u318d\u4e28\u4e36\uffda\uffdc"
+)
+_FOLD, _FOLD_MARKS = "machines_mcp.fold", "machines_mcp.fold_marks"
+_LETTERS = frozenset(string.ascii_letters + FOREIGN)
 
 
 @lru_cache(4096)
@@ -69,12 +79,34 @@ def _plain(character: str) -> str:
             return "-" if character == "\u2212" else ","
 
 
-class FoldedText:
-    """A text and its folding. `plain` has ASCII characters and `FOREIGN`; its places lead back to the original."""
+@lru_cache(4096)
+def _folded_mark(point: int) -> str:
+    """Return the same, but one separator for a symbol, and for a letter that looks like one."""
+    found, character = _folded_point(point), chr(point)
+    if character in _UNSEEN_LETTERS:
+        return ""
+    if character.isascii() or found.isdigit() or (len(found) <= 1 and found not in _LETTERS):
+        return found
+    return "," if _is_mark(character, found) else found
 
-    def __init__(self, original: str) -> None:
+
+def _is_mark(character: str, found: str) -> bool:
+    if character in _LIKE_MARKS or ord(character) in _STYLED_SYMBOLS:
+        return True
+    category = _UNICODE.category(character)
+    return ord(character) not in _STYLED and (category[0] not in "LN" or (category == "Lm" and FOREIGN in found))
+
+
+class FoldedText:
+    """A text and its folding. `plain` has ASCII characters and `FOREIGN`; its places lead back to the original.
+
+    `marks`: symbols such as ™, Ⓐ and flags are separators, not letters.
+    """
+
+    def __init__(self, original: str, *, marks: bool = False) -> None:
         self.original = original
-        self._parts = None if original.isascii() else [_folded_point(ord(c)) for c in original]
+        fold = _folded_mark if marks else _folded_point
+        self._parts = None if original.isascii() else [fold(ord(c)) for c in original]
         self.plain = original if self._parts is None else "".join(self._parts)
 
     @cached_property
@@ -92,9 +124,20 @@ class FoldedText:
         return bisect_right(self._ends, start), last + 1
 
 
-def folded(text: str) -> str:
+def readings(first: FoldedText) -> list[FoldedText]:
+    """Return a text folded with symbols as the letters they are made of, and as separators if that differs.
+
+    ⒸⓋⒸ is the name of a code, but in 4111Ⓒ1111 the symbol only parts the digits.
+    """
+    if first.original.isascii():
+        return [first]
+    second = FoldedText(first.original, marks=True)
+    return [first] if second.plain == first.plain else [first, second]
+
+
+def folded(text: str, *, marks: bool = False) -> str:
     """Return a text in ASCII: as `FoldedText`, but with a space for each letter that has no equivalent."""
-    return text if text.isascii() else text.encode("ascii", _FOLD).decode("ascii")
+    return text if text.isascii() else text.encode("ascii", _FOLD_MARKS if marks else _FOLD).decode("ascii")
 
 
 def squeezed(text: str) -> bytes:
@@ -107,12 +150,17 @@ _OTHERS = bytes(set(range(256)) - set(_PLAIN))
 _LOWER = bytes(ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256))
 
 
-def _fold(error: UnicodeError) -> tuple[str, int]:
-    """Replace non-ASCII characters. A codec error handler, so that ASCII text is encoded at full speed."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    found = "".join(_folded_point(ord(c)) for c in error.object[error.start : error.end])
-    return found.replace(FOREIGN, " "), error.end
+def _handler(fold: Callable[[int], str]) -> Callable[[UnicodeError], tuple[str, int]]:
+    """Return a codec error handler that replaces non-ASCII characters, so that ASCII is encoded at full speed."""
+
+    def replace(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        found = "".join(fold(ord(c)) for c in error.object[error.start : error.end])
+        return found.replace(FOREIGN, " "), error.end
+
+    return replace
 
 
-codecs.register_error(_FOLD, _fold)
+codecs.register_error(_FOLD, _handler(_folded_point))
+codecs.register_error(_FOLD_MARKS, _handler(_folded_mark))

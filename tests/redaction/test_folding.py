@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 import pytest
 
-from machines_mcp.redaction.folding import FOREIGN, FoldedText, folded, squeezed
+from machines_mcp.redaction.folding import FOREIGN, FoldedText, folded, readings, squeezed
 
 # Equal on every Python, whatever Unicode it knows.
 DIGEST = "85cc1c40096de7f311ba4ac56badf09f3f3caa7ac4b8f7e5b2d80058f9a308a1"
@@ -44,6 +45,27 @@ def test_every_digit_that_this_python_knows_is_folded_to_its_value() -> None:
 )
 def test_text_is_folded(text: str, plain: str) -> None:
     assert FoldedText(text).plain == plain
+
+
+def test_every_symbol_is_one_separator_beside_its_letters() -> None:
+    characters = [chr(point) for point in range(0x80, 0x110000)]
+    symbols = [c for c in characters if not c.isalnum() and not FoldedText(c).plain.isdigit()]
+    wrong = [hex(ord(c)) for c in symbols if not re.fullmatch("[^0-9A-Za-zª]?", FoldedText(c, marks=True).plain)]
+    assert wrong == []
+    for letter in "ABCabcéßÆᵃᴀ①ⅣЖ年한ア" + FOREIGN:
+        assert FoldedText(letter, marks=True).plain == FoldedText(letter).plain
+
+
+@pytest.mark.parametrize("text", ["Ⓒ 4111", "4111™1111", "4111ー1111", "4111\u31641111"])
+def test_text_with_a_symbol_of_letters_has_two_readings(text: str) -> None:
+    first, second = readings(FoldedText(text))
+    assert first.plain == FoldedText(text).plain
+    assert re.fullmatch("[0-9, ]+", second.plain)
+
+
+@pytest.mark.parametrize("text", ["4111 1111", "Café • 4111", "年4111"])
+def test_other_text_has_one_reading(text: str) -> None:
+    assert [reading.plain for reading in readings(FoldedText(text))] == [FoldedText(text).plain]
 
 
 def test_part_of_the_folding_leads_back_to_the_original() -> None:
