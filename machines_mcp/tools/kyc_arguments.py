@@ -150,11 +150,15 @@ class SubmitKyc(UserInput):
     def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if given.keys() & set(IDENTITY):
             yield from ((name, "is required") for name in IDENTITY if name not in given and name not in _OPTIONAL)
+        missing = [name for name in _PHONE if name not in given]
+        if len(missing) == 1:
+            yield missing[0], "is missing; a phone number is its calling code and its number, or neither"
 
 
 # An id of fewer characters would be shown for the most part.
 _SHOWS_ITS_END = 6
-_OPTIONAL = frozenset({"address_line2", "phone_country_code", "phone_number"})
+_PHONE = ("phone_country_code", "phone_number")
+_OPTIONAL = frozenset({"address_line2", *_PHONE})
 _FROM_LISTS = frozenset(
     {
         *("country_of_issue", "address_country_code", "phone_country_code"),

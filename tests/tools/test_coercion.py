@@ -18,6 +18,7 @@ from tests.tools import golden
 
 BY_NAME = {tool.name: tool for tool in TOOLS}
 TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
+CODE, NUMBER = {"phone_country_code": "1"}, {"phone_number": "4155550100"}
 CARD = {"card_id": "00000000-0000-4000-8000-000000000000"}
 QUOTE = {"currency": "usdc", "network": "base", "amount": 1}
 WHOLE = ("create_card", {"limit_frequency": "allTime"}, "limit_amount_cents")
@@ -49,8 +50,14 @@ def rules(tool: str, arguments: dict[str, Any]) -> dict[str, str]:
         ("submit_kyc", applicant(), "birth_date", "1990-01-31", [" 1990-01-31 "]),
         ("submit_kyc", applicant(), "country_of_issue", "US", ["us", " Us"]),
         ("submit_kyc", applicant(), "address_country_code", "DE", ["de"]),
-        ("submit_kyc", applicant(), "phone_country_code", "1", ["+1", 1, "(+1)"]),
-        ("submit_kyc", applicant(), "phone_number", "4155550100", ["(415) 555-0100", "415–555–0100", 4155550100]),
+        ("submit_kyc", applicant() | NUMBER, "phone_country_code", "1", ["+1", 1, "(+1)"]),
+        (
+            "submit_kyc",
+            applicant() | CODE,
+            "phone_number",
+            "4155550100",
+            ["(415) 555-0100", "415–555–0100", "415.555.0100", 4155550100],
+        ),
         (
             "submit_kyc",
             applicant() | {"phone_country_code": "+1"},
@@ -83,8 +90,7 @@ def test_unambiguous_form_equals_its_canonical_form(
         ("list_transactions", {}, "types", '["spend"]', ["spend", "spend,fee", '{"a": 1}', "[", 5, "[" * 20_000]),
         ("submit_kyc", applicant(), "birth_date", "1990-01-31", ["31/01/1990", "1990-1-31", "19900131", "1990-02-30"]),
         ("submit_kyc", applicant(), "country_of_issue", "US", ["USA", "United States", "U", 1]),
-        ("submit_kyc", applicant(), "phone_number", "4155550100", ["call me", "415.555.0100", "٤١٥٥٥٥", -41555]),
-        ("submit_kyc", applicant(), "phone_country_code", "1", ["US", "0x1", True]),
+        ("submit_kyc", applicant() | NUMBER, "phone_country_code", "1", ["US", "0x1", True]),
         ("submit_kyc", applicant(), "national_id", '"001234567"', [1020003, "001 02 000X"]),
         ("submit_kyc", applicant(), "address_postal_code", '"02139"', [2139]),
         ("submit_kyc", applicant(), "occupation", "15-1132", ["developer of software", 15]),
@@ -101,6 +107,12 @@ def test_ambiguous_form_is_rejected_with_an_example(
         (fault,) = rules(tool, rest | {field: value}).items()
         assert fault[0] == field, value
         assert example in fault[1], value
+
+
+@pytest.mark.parametrize("value", ["call me", "٤١٥٥٥٥", -41555, True, "415"])
+@pytest.mark.parametrize("code", [CODE, {}])
+def test_ambiguous_phone_number_is_rejected(value: Any, code: dict[str, str]) -> None:
+    assert rules("submit_kyc", applicant() | code | {"phone_number": value})["phone_number"].startswith("must ")
 
 
 def test_phone_number_with_another_country_code_is_rejected() -> None:

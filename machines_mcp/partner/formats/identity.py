@@ -10,7 +10,9 @@ from datetime import date
 
 EARLIEST_BIRTH_DATE = date(1900, 1, 1)
 
-_EMAIL = re.compile(r"[^@\s]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+")
+# RFC 1123: a host's labels are 1 to 63 letters, digits and hyphens, with no hyphen at an end. RFC 5321: no empty parts.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = re.compile(rf"[^@.\s]+(?:\.[^@.\s]+)*@(?:{_LABEL}\.)+(?=[A-Za-z0-9-]*[A-Za-z]){_LABEL}")
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PHONE = re.compile(r"\+?[0-9() .\-\u2010-\u2015/]+")
 

@@ -12,6 +12,7 @@ from machines_mcp.partner.formats.identity import (
     birth_date_fault,
     calling_code,
     country_fault,
+    email_fault,
     national_number,
 )
 
@@ -86,3 +87,27 @@ def test_impossible_numbers_are_refused(code: str, text: str) -> None:
     with pytest.raises(PhoneFault) as refused:
         national_number(code, text)
     assert text not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a@b.de", "ada.b+tag@sub.example.com", "o'neil@x-y.org", "é@example.com", "a@1.example", "a@xn--3e0b707e.de"],
+)
+def test_possible_email_addresses(text: str) -> None:
+    assert email_fault(text) is None
+
+
+LABELS = ["", "-", "-a", "a-", "a_b", "a b", "a" * 64, "ü"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"ada@{label}.de" for label in LABELS),
+        *(f"ada@example.{label}" for label in [*LABELS, "1"]),
+        *(f"{local}@example.com" for local in ("", ".", ".a", "a.", "a..b", "a b", "a@b")),
+        *("a@b", "a@", "a@.", "a@-.de", "a@b..de", "a@b.de.", "a@b.de\n"),
+    ],
+)
+def test_impossible_email_addresses(text: str) -> None:
+    assert (email_fault(text) or "").startswith("must be an e-mail address")
