@@ -23,7 +23,7 @@ import anyio.to_thread
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.files import open_or_make, write_atomically
-from machines_mcp.storage.private_folder import check_private, private_folder
+from machines_mcp.storage.private_folder import check_database, check_private, private_folder
 
 if TYPE_CHECKING:
     from machines_mcp.partner.transport import HttpTransport
@@ -82,8 +82,8 @@ class SandboxProcess:
     async def _find_or_start(self) -> Endpoint:
         private_folder(self._folder)
         notes = self._folder / "sandbox.json"
-        for path in (notes, self._folder / "sandbox.db"):
-            check_private(path)
+        check_private(notes)
+        check_database(self._folder / "sandbox.db")
         async with _locked(self._folder / "sandbox.lock"):
             found = await self._join(notes)
             return found or await self._start(notes)

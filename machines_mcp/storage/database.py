@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from machines_mcp.storage.files import open_or_make
-from machines_mcp.storage.private_folder import NotPrivate, check_private, private_folder
+from machines_mcp.storage.private_folder import NotPrivate, check_database, private_folder
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BUSY_SECONDS = 5.0
-_FILES = ("state.db", "state.db-wal", "state.db-shm")
 
 
 class StoreUnavailable(Exception):
@@ -135,8 +134,7 @@ class Store:
 
         private_folder(self.folder)
         path = self.folder / "state.db"
-        for name in _FILES:
-            check_private(self.folder / name)
+        check_database(path)
         os.close(open_or_make(path, os.O_RDWR))
         db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:

@@ -71,6 +71,17 @@ def check_private(path: Path) -> None:
             folder = found
 
 
+def check_database(path: Path) -> None:
+    """Check a database of SQLite and every file beside it that SQLite would apply to it, such as a journal.
+
+    Raises:
+        NotPrivate: As for `check_private`.
+        OSError: As for `check_private`.
+    """
+    for file in (path, *sorted(path.parent.glob(f"{path.name}-*"))):
+        check_private(file)
+
+
 def _check_end(path: Path, found: os.stat_result) -> None:
     own = 0o700 if stat.S_ISDIR(found.st_mode) else 0o600
     if found.st_mode & _WRITABLE_BY_OTHERS:

@@ -12,7 +12,7 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.principal import ANY_USER
-from machines_mcp.storage.private_folder import NotPrivate, check_private, private_folder
+from machines_mcp.storage.private_folder import NotPrivate, check_database, check_private, private_folder
 from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.state_keys import state_key
 from tests.support.modes import UMASKS, mode, umask
@@ -78,7 +78,11 @@ async def test_folder_of_another_user_is_refused_whatever_its_mode(tmp_path: Pat
     assert [path for path in files(tmp_path) if path.is_file()] == []
 
 
-@pytest.mark.parametrize("name", ["state.db", "state.db-wal", "state.db-shm", "keys/audit.key", "keys/passphrase.json"])
+# SQLite writes these beside a database, and applies what it finds there. The last one is a super-journal.
+BESIDE = ("", "-wal", "-shm", "-journal", "-mj0A1B2C3D4")
+
+
+@pytest.mark.parametrize("name", [*(f"state.db{end}" for end in BESIDE), "keys/audit.key", "keys/passphrase.json"])
 @pytest.mark.parametrize("kind", ["writable", pytest.param("foreign", marks=as_root)])
 async def test_file_that_another_user_made_or_can_write_is_refused(tmp_path: Path, name: str, kind: str) -> None:
     folder = tmp_path / "state"
@@ -171,3 +175,15 @@ def test_the_folder_of_processes_is_checked_too(tmp_path: Path) -> None:
     (tmp_path / "owners").chmod(0o777)
     with pytest.raises(NotPrivate):
         ProcessLocks(tmp_path).own()
+
+
+@pytest.mark.parametrize("end", BESIDE)
+def test_every_file_beside_a_database_is_checked(tmp_path: Path, end: str) -> None:
+    database = tmp_path / "sandbox.db"
+    file = tmp_path / f"sandbox.db{end}"
+    check_database(database)
+    file.touch(mode=0o600)
+    check_database(database)
+    file.chmod(0o606)
+    with pytest.raises(NotPrivate, match=f"Other users can write to {file}"):
+        check_database(database)
