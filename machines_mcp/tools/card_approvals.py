@@ -11,6 +11,7 @@ from machines_mcp import partner
 from machines_mcp.partner.vocabulary import LimitFrequency as LimitPeriod
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, seen_digest
+from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, Text, UserInput
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import PERIOD_NAMES, CardId, card_name, decrypted_label, limit_text
@@ -101,6 +102,9 @@ async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDeta
     """Describe the card before and after the update. What it may spend afterwards counts for the limits."""
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
+    if not only_locks(args):
+        require_open(card)
+        _require_change(args, card)
     spends_more, limit = update_class(args) is ActionClass.MONEY, args.limit() or card.limit
     name, known = card_name(card), limit is not None and limit.frequency in PERIOD_NAMES
     return ApprovalDetails(
@@ -128,12 +132,42 @@ def seen_card(card: Card) -> str:
 async def close_details(call: ServiceContext, args: CardInput) -> ApprovalDetails:
     """Describe the card to close, which is looked up."""
     card, rows = await card_rows(call, args)
+    require_open(card)
     name = card_name(card)
     return ApprovalDetails(
         question=f"Permanently close the card {name} of the user {quote_text(call.user_id, 120)}?",
         items=(user_detail(call), Detail("Card", name, "can't be undone"), *rows),
         card_id=args.card_id,
     )
+
+
+def require_open(card: Card) -> None:
+    """Refuse a call about a closed card, which nothing can reopen.
+
+    Raises:
+        ToolError: `input.invalid`.
+    """
+    if card.status == "canceled":
+        step = NextStep("list_cards", "See which cards are open.")
+        fault = FieldError("card_id", "must name an open card; this one is closed for good")
+        raise ToolError(Code.INPUT_INVALID, fields=[fault], next_steps=[step])
+
+
+def _require_change(args: UpdateCard, card: Card) -> None:
+    """Refuse an update after which the card would be as it is.
+
+    Raises:
+        ToolError: `input.invalid`.
+    """
+    limit = args.limit()
+    faults = {
+        "status": args.status is not None and args.status == card.status,
+        "limit_amount_cents": limit is not None and _limit_text(limit) == _current_limit(card),
+    }
+    given = {"status": args.status, "limit_amount_cents": limit}
+    if args.label is None and all(faults[name] for name, value in given.items() if value is not None):
+        found = [FieldError(name, "is what the card has already") for name, same in faults.items() if same]
+        raise ToolError(Code.INPUT_INVALID, fields=found, next_steps=[NextStep("list_cards", "See the card.")])
 
 
 async def card_rows(call: ServiceContext, args: CardInput) -> tuple[Card, tuple[Detail, ...]]:
@@ -147,13 +181,18 @@ async def card_rows(call: ServiceContext, args: CardInput) -> tuple[Card, tuple[
 
 def _changes(args: UpdateCard, card: Card) -> str:
     """Return what the update does, in words, with the limit whenever the card can spend more afterwards."""
+    # What the card has already is named, too: it is sent, and the card may be another by then.
     limit, found = args.limit(), []
+    changed = limit is not None and _limit_text(limit) != _current_limit(card)
     if args.status == "active":
-        found.append("unlock it" if limit else f"unlock it with {_current_limit(card, _with(card.limit))}")
+        unlock = "keep it unlocked" if card.status == "active" else "unlock it"
+        found.append(unlock if changed else f"{unlock} with {_current_limit(card, _with(card.limit))}")
     if args.status == "locked":
-        found.append("lock it")
-    if limit:
+        found.append("keep it locked" if card.status == "locked" else "lock it")
+    if changed:
         found.append(f"change its limit from {_current_limit(card)} to {_limit_text(limit)}")
+    elif limit is not None and args.status != "active":
+        found.append(f"keep its limit of {_limit_text(limit)}")
     if args.label:
         found.append(f"label it {quote_text(args.label, 60)}")
     return " and ".join(found)

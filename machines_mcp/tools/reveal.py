@@ -19,7 +19,7 @@ from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.card_approvals import CardInput, card_rows
+from machines_mcp.tools.card_approvals import CardInput, card_rows, require_open
 from machines_mcp.tools.services import PageOutcome, Revealed, ServiceContext, next_step, user_detail
 from machines_mcp.tools.text import quote_text
 
@@ -102,6 +102,7 @@ def _allowed_sinks(policy: Policy) -> dict[str, str]:
 async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalDetails:
     _require_sink(call, args)
     card, rows = await card_rows(call, args)
+    require_open(card)
     last4 = _readable_last4(card)
     where, key = _WHO_SEES_IT[args.sink], call.services.state.policy.sealed_key
     if args.sink == "model":

@@ -42,7 +42,7 @@ async def refused_unlocks(c: ToolCaller, card: dict[str, Any]) -> None:
         unlock = {**card, "status": "active", "limit_amount_cents": limit, "limit_frequency": "allTime"}
         asked = await c.call("update_card", **unlock)
         assert await decide({"MACHINES_STATE_DIR": str(c.state_dir)}, asked["approval_id"], yes=False) == "refused"
-    assert (await c.call("update_card", **card, status="active"))["code"] == "policy.denied"
+    assert (await c.call("update_card", **unlock))["code"] == "policy.denied"
 
 
 async def write_ahead(c: ToolCaller) -> None:
@@ -98,7 +98,8 @@ async def test_a_card_is_locked_and_closed_while_the_clock_is_behind(tmp_path: P
         card = await new_card(c)
         await write_ahead(c)
         assert (await c.call("update_card", **card, label="Food"))["limit"] == "clock.set_back"
-        assert (await c.call("update_card", **card, status="active"))["limit"] == "clock.set_back"
+        raised = {"limit_amount_cents": 100, "limit_frequency": "allTime"}
+        assert (await c.call("update_card", **card, **raised))["limit"] == "clock.set_back"
         assert (await c.call("update_card", **card, status="locked"))["status"] == "locked"
         assert (await c.call("close_card", **card))["status"] == "canceled"
 
