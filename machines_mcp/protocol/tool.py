@@ -18,6 +18,7 @@ from machines_mcp.protocol.tool_input import Input as Input
 from machines_mcp.protocol.tool_input import UserInput as UserInput
 from machines_mcp.protocol.toolset import Toolset
 from machines_mcp.redaction.characters import checked_text
+from machines_mcp.redaction.detectors import checked_unmasked
 from machines_mcp.storage.journal import CallContext, JournalEntry
 
 S = TypeVar("S")
@@ -29,6 +30,9 @@ Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 
 Text = Annotated[str, AfterValidator(checked_text)]
 """Words of a person. They are sent and shown exactly as given, or refused."""
+
+ApprovedText = Annotated[Text, AfterValidator(checked_unmasked)]
+"""Words that a person approves, so nothing in them may need a mask."""
 
 WORDS_KEPT: dict[str, Any] = {"words": "kept"}
 """Takes those words as they are: people have such names."""

@@ -111,6 +111,19 @@ def _spans(reading: FoldedText) -> Iterator[tuple[int, int, str]]:
         yield (*reading.span(start, end), instead)
 
 
+def checked_unmasked(text: str) -> str:
+    """Return the text unchanged; a validator of pydantic.
+
+    Raises:
+        PydanticCustomError: It would be masked.
+    """
+    if masked_text(text) != text:
+        from pydantic_core import PydanticCustomError
+
+        raise PydanticCustomError("machines_rule", "must not contain a card number, a security code or a national id")
+    return text
+
+
 def is_sensitive_id(value: str) -> bool:
     """Whether an id is a card number in whole groups of its digits, or a national id by its form.
 

@@ -12,11 +12,11 @@ from machines_mcp.partner.vocabulary import LimitFrequency as LimitPeriod
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, seen_digest
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
-from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, Text, UserInput
+from machines_mcp.protocol.tool import WORDS_REFUSED, ApprovedText, Cents, UserInput
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import PERIOD_NAMES, CardId, card_name, decrypted_label, limit_text
 from machines_mcp.tools.services import ServiceContext, user_detail
-from machines_mcp.tools.text import quote_text, status_label
+from machines_mcp.tools.text import clean, quote_text, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit
@@ -56,7 +56,7 @@ class LimitInput(UserInput):
 
 
 class CreateCard(LimitInput):
-    label: Text | None = Label
+    label: ApprovedText | None = Label
 
 
 class CardInput(UserInput):
@@ -66,7 +66,7 @@ class CardInput(UserInput):
 class UpdateCard(LimitInput):
     card_id: CardId
     status: Literal["active", "locked"] | None = Field(default=None, description="locked locks, active unlocks")
-    label: Text | None = Label
+    label: ApprovedText | None = Label
 
     @classmethod
     def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -207,8 +207,9 @@ def _current_limit(card: Card, text: str | None = None) -> str:
 
 
 def _label_rows(call: ServiceContext, before: str | None, after: str | None) -> tuple[Detail, ...]:
-    state = call.services.state
-    before, after = (state.shown_text(call.user_id, text, 60) if text else None for text in (before, after))
+    before = call.services.state.shown_text(call.user_id, before, 60) if before else None
+    # Nothing in an argument needs a mask, so it is shown as it is sent.
+    after = clean(after, 60) if after else None
     shown = before or after
     return (Detail("Label", _change(shown, after)),) if shown else ()
 

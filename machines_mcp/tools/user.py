@@ -13,12 +13,12 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol.tool import (
     WORDS_REFUSED,
+    ApprovedText,
     Completed,
     NextStepOutput,
     NotExecuted,
     Output,
     Reconciliation,
-    Text,
     UserInput,
     tool,
 )
@@ -44,7 +44,9 @@ class ResolveUser(UserInput):
         description="EVM wallet to link; requires approval",
         examples=["0x and the user's own 40 hex digits"],
     )
-    wallet_label: Text | None = Field(default=None, min_length=1, max_length=120, json_schema_extra=WORDS_REFUSED)
+    wallet_label: ApprovedText | None = Field(
+        default=None, min_length=1, max_length=120, json_schema_extra=WORDS_REFUSED
+    )
 
 
 class UserResolved(Output):

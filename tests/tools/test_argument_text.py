@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from machines_mcp.protocol.arguments import validate
 from machines_mcp.protocol.coercion import schema_of
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.protocol.tool import Tool
+from machines_mcp.redaction.characters import text_fault
+from machines_mcp.redaction.detectors import masked_text
 from machines_mcp.testing import Era, decide
 from machines_mcp.tools.catalog import TOOLS
+from machines_mcp.tools.kyc_arguments import IDENTITY
 from tests.redaction.test_characters import BIDI, FAMILY, NEW, PERSIAN
+from tests.support.card_numbers import card_number
 from tests.support.in_process import in_process_sandbox
+from tests.support.stdio_client import applicant
 from tests.support.tool_caller import caller
+from tests.support.writings import WRITINGS
+
+HIDES = "must not contain a card number, a security code or a national id"
 
 FREE_TEXT = {
     ("create_card", "label"),
@@ -91,3 +103,49 @@ async def test_label_is_asked_sent_and_shown_unchanged(tmp_path: Path, mode: Era
             made = await c.call("create_card", label=label, approval_id=approval_id)
             assert made["label"] == label
             assert (await c.call("get_card", card_id=made["card_id"]))["label"] == label
+
+
+APPROVED = [(tool, name) for tool, name in STRINGS if name in ("label", "wallet_label")]
+
+
+def test_every_free_text_of_a_person_but_identity_data_and_searches_is_approved_as_it_is() -> None:
+    assert {(tool.name, name) for tool, name in APPROVED} == {
+        (tool, name) for tool, name in FREE_TEXT if name not in {*IDENTITY, "user_id", "query", "occupation_query"}
+    }
+
+
+@pytest.mark.parametrize(("tool", "name"), APPROVED, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize("writing", WRITINGS)
+def test_text_that_would_be_approved_unseen_is_refused(tool: Tool, name: str, writing: str) -> None:
+    number = card_number()
+    for text in (WRITINGS[writing](number), f"Visa {WRITINGS[writing](number)} ok"):
+        if text_fault(text) is None and len(text) <= 60:
+            assert rule(tool, name, text) == HIDES
+
+
+@pytest.mark.parametrize(("tool", "name"), APPROVED, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize("text", ["123-45-6789", "my SSN: 123456789", "cvc 123", "security code is 1234"])
+def test_national_id_or_code_in_a_text_to_approve_is_refused(tool: Tool, name: str, text: str) -> None:
+    assert rule(tool, name, text) == HIDES
+
+
+@pytest.mark.parametrize(("tool", "name"), APPROVED, ids=lambda value: getattr(value, "name", value))
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from("0123456789 -"), max_size=30))
+def test_text_to_approve_is_shown_as_it_is_or_refused(tool: Tool, name: str, text: str) -> None:
+    assert masked_text(text) == text or rule(tool, name, text) is not None
+
+
+@pytest.mark.anyio
+async def test_label_that_repeats_identity_data_is_approved_as_it_is(tmp_path: Path) -> None:
+    label, limit = "For quernmore-approved", {"limit_amount_cents": 9, "limit_frequency": "allTime"}
+    async with caller(tmp_path) as c:
+        await c.call("submit_kyc", **applicant() | {"last_name": "Quernmore-Approved"})
+        await c.call("accept_agreements")
+        card = (await c.call("create_card", label=label))["card_id"]
+        assert (await c.call("update_card", card_id=card, label=label, **limit))["card_id"] == card
+        await c.call("resolve_user", wallet_address="0x" + "ab" * 20, wallet_label=label)
+    with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:
+        details = [json.loads(text) for (text,) in db.execute("SELECT details FROM approvals")]
+    shown = [item["value"] for each in details for item in each["items"] if "abel" in item["label"]]
+    assert [label in each for each in shown] == [True] * 3
+    assert sum(label in each["question"] for each in details) == 2
