@@ -14,7 +14,7 @@ from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.server.partner_connection import path_text
 from machines_mcp.server.reveal_page import RevealPage, record_reveal, to_revealed
-from machines_mcp.storage.slots import Slots, SlotsTaken
+from machines_mcp.storage.slots import Slot, Slots, SlotsTaken
 from machines_mcp.tools.services import Outcome, Revealed
 from machines_mcp.vault import client
 from machines_mcp.vault.public_key import Recipient, read_recipient
@@ -114,10 +114,7 @@ class CardReveals:
         needs = {"page": order, "deadline_seconds": left + AFTER_EXPIRY_SECONDS}
         request = await self._request(approval.user_id, approval.card_id or "", last4, "page", **needs)
         page = RevealPage(self._guard, approval, order.handle, outcome)
-        try:
-            page.start(request, await self._page_slots.take(PAGE_WAIT_SECONDS))
-        except SlotsTaken:
-            raise _busy("Three card pages already wait for a person. Ask them to decide those first.") from None
+        page.start(request, await self._page_slot())
         self._pages[approval.id] = page
         with anyio.move_on_after(START_SECONDS):
             await page.ready.wait()
@@ -125,6 +122,19 @@ class CardReveals:
             page.cancel()
             raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.not_started"})
         return page
+
+    async def _page_slot(self) -> Slot:
+        """Take a slot. If all are taken, end a page that only lingers to say that its card was shown."""
+        try:
+            return await self._page_slots.take(PAGE_WAIT_SECONDS)
+        except SlotsTaken:
+            lingering = [page for page in self._pages.values() if page.ended.is_set() and not page.has_exited]
+        if lingering and (task := lingering[0].cancel()) is not None:
+            await asyncio.wait([task])
+        try:
+            return await self._page_slots.take(PAGE_WAIT_SECONDS)
+        except SlotsTaken:
+            raise _busy("Three card pages already wait for a person. Ask them to decide those first.") from None
 
     async def _verifier(self, approval: Approval) -> Verifier | None:
         if not self._guard.policy.needs_passphrase:

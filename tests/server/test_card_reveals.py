@@ -336,6 +336,19 @@ async def test_at_most_three_pages_are_open(api: Simulator, card: OpenedCard, tm
         assert len(session.vaults) == 3
 
 
+async def test_a_page_whose_card_was_seen_makes_room_for_the_next(
+    api: Simulator, card: OpenedCard, tmp_path: Path
+) -> None:
+    async with open_session(api, card, tmp_path) as session:
+        cards = [api.another_card(card.user_id) for _ in range(5)]
+        for one in cards:
+            asked = await session.reveal("page", card=one)
+            async with browser(asked["page"]) as person:
+                assert (await person.press()).status_code == 200
+            await session.ended(asked)
+        assert len(session.vaults) <= 3
+
+
 async def test_a_stopped_server_closes_its_pages_and_leaves_approvals_waiting(
     api: Simulator, card: OpenedCard, tmp_path: Path
 ) -> None:
