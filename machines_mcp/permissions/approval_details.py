@@ -67,10 +67,16 @@ class ApprovalDetails:
     """As in `CallRequest`."""
     seen: str | None = None
     """Digest of what Machines showed for the question. If it differs when the call runs, the call is refused."""
+    valid_until: float | None = None
+    """When the terms end, in seconds since the epoch. No approval outlives them."""
     hidden: tuple[str, ...] = ()
     """The names of the arguments that are not repeated to the model, for a process that did not get the call."""
     identity: tuple[Detail, ...] = ()
     """Masked identity data for the person who approves. It is sealed, and not part of the stored details."""
+
+    def expiry(self, latest: float) -> float:
+        """Return when an approval ends that may last until `latest`."""
+        return latest if self.valid_until is None else min(latest, self.valid_until)
 
     def masked(self) -> ApprovalDetails:
         """Return a copy with likely card numbers and national ids masked: text from outside may contain them.

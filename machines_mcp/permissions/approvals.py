@@ -63,6 +63,8 @@ class ApprovalStore:
     async def open(self, call_request: CallRequest, details: ApprovalDetails) -> Approval:
         """Return the waiting approval for this call: an existing one, or a new one that stays open for 15 minutes.
 
+        None outlives the terms of the call.
+
         Raises:
             LimitExceeded: A policy limit forbids it, or a cooldown after three refusals in ten minutes.
         """
@@ -106,7 +108,7 @@ class ApprovalStore:
         self, db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float
     ) -> Approval:
         self._check_limits(db, "ask", call_request, details, now, None)
-        expires_at, seal = now + OPEN_SECONDS, self.identity.seal
+        expires_at, seal = details.expiry(now + OPEN_SECONDS), self.identity.seal
         return approval_rows.insert(db, call_request, details, self._policy_digest, now, expires_at, seal)
 
     async def admit(self, call_request: CallRequest, details: ApprovalDetails = NO_DETAILS) -> None:
@@ -209,7 +211,11 @@ class ApprovalStore:
     def _grant(self, db: sqlite3.Connection, approval_id: str, by: Channel) -> bool:
         now = self._clock()
         self.identity.erase_with(db, approval_id)
-        granted = approval_rows.set_granted(db, self._principal, approval_id, by, now, now + GRANT_SECONDS)
+        waiting = approval_rows.find(db, self._principal, approval_id)
+        if waiting is None:
+            return False
+        until = waiting.details.expiry(now + GRANT_SECONDS)
+        granted = approval_rows.set_granted(db, self._principal, approval_id, by, now, until)
         approval = approval_rows.find(db, self._principal, approval_id) if granted else None
         if approval is not None:
             # Raising rolls back the transaction.

@@ -60,6 +60,7 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
         ),
         amount_cents=terms["amount_cents"],
         destination=to,
+        valid_until=quote.expires_at,
     )
 
 

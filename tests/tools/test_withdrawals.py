@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from machines_mcp.partner.formats import networks
 from machines_mcp.partner.resources.withdrawals import Withdrawals
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
+from machines_mcp.testing import decide
 from tests.support.in_process import in_process_sandbox
+from tests.support.interrupted import state
 from tests.support.tool_caller import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
@@ -292,3 +295,28 @@ async def test_same_destination_in_another_case_is_not_the_first_time(
                 quote = await c.call("quote_withdrawal", amount_cents=2500, **terms)
                 await c.call("create_withdrawal", quote_id=quote["quote_id"])
                 assert (await _notes(tmp_path))["Address"] == note
+
+
+async def test_approval_of_a_withdrawal_ends_with_its_quote(tmp_path: Path) -> None:
+    async with in_process_sandbox() as sandbox:
+        async with caller(tmp_path, sandbox=sandbox) as c:
+            await funded(c)
+        async with caller(tmp_path, sandbox=sandbox, answer=None) as c:
+            terms = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS}
+            quote = await c.call("quote_withdrawal", **terms)
+            asked = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+            assert asked["code"] == "approval.required"
+            ends = datetime.fromisoformat(quote["expires_at"])
+            assert abs(datetime.fromisoformat(asked["expires_at"]) - ends) < timedelta(seconds=1)
+            assert await decide({"MACHINES_STATE_DIR": str(c.state_dir)}, asked["approval_id"]) == "granted"
+            with state(tmp_path) as db:
+                (granted,) = db.execute("SELECT expires_at FROM approvals WHERE id = ?", (asked["approval_id"],))
+                db.execute("UPDATE quotes SET expires_at = 0")
+                db.execute("UPDATE approvals SET expires_at = 0")
+            assert granted[0] <= ends.timestamp() + 1
+            late = await c.call("create_withdrawal", quote_id=quote["quote_id"], approval_id=asked["approval_id"])
+            assert late["code"] == "approval.expired"
+            (step,) = late["next_steps"]
+            # Nobody is asked about a quote that has ended.
+            assert (await c.call(step["tool"], **step["arguments"]))["code"] == "quote.expired"
+            assert (await c.call("status"))["waiting"] == []
