@@ -47,7 +47,7 @@ class IdentityPage:
             return self._renderer.templates.message_response(
                 502, "The status could not be loaded from Machines. Try again in a moment."
             )
-        link = status.completion_link or status.external_verification_link or ""
+        link = status.link or ""
         return self._renderer.page(
             request,
             "identity",

@@ -65,9 +65,8 @@ async def get_kyc_status(call: ServiceContext, args: GetKycStatus) -> KycStatusO
     )
     status = known_status(found.status)
     open_ended = not found.settled
-    link = found.completion_link or found.external_verification_link
-    must_act = open_ended and (status in USER_MUST_ACT or link is not None)
-    shown = await _link_to_show(call, link) if must_act else None
+    must_act = open_ended and (status in USER_MUST_ACT or found.link is not None)
+    shown = await _link_to_show(call, found.link) if must_act else None
     return KycStatusOutput(
         status=status,
         meaning=meaning(status),

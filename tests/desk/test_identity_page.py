@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from base64 import urlsafe_b64encode
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,23 @@ async def test_link_that_a_person_must_not_open_is_not_shown(desk: RunningDesk, 
     page = (await person.get(PATH)).text
     assert links(page) == []
     assert "it is not shown" in page
+
+
+@pytest.mark.parametrize("other", ["javascript:alert(1)", "http://verify.example.com/", "", None, {}, 7])
+@pytest.mark.parametrize("first", ["completionLink", "externalVerificationLink"])
+async def test_page_shows_the_link_that_a_person_may_open(
+    desk: RunningDesk, person: FakeBrowser, first: str, other: Any
+) -> None:
+    second = ({"completionLink", "externalVerificationLink"} - {first}).pop()
+    desk.partner.status = kyc_status(**{first: other, second: LINK})
+    page = (await person.get(PATH)).text
+    assert links(page) == [LINK]
+    assert "it is not shown" not in page
+
+
+async def test_first_of_two_links_is_preferred(desk: RunningDesk, person: FakeBrowser) -> None:
+    desk.partner.status = kyc_status(completionLink=LINK, externalVerificationLink=f"{LINK}2")
+    assert links((await person.get(PATH)).text) == [LINK]
 
 
 async def test_home_page_leads_to_the_checks_of_users_with_a_request(desk: RunningDesk, person: FakeBrowser) -> None:

@@ -36,7 +36,7 @@ def policy(folder: Path, link_to_model: bool) -> Path:
 
 async def upstream(c: ToolCaller, **fields: Any) -> None:
     """Have every response with a KYC status contain these fields."""
-    steps = [{"op": "replace", "path": f"/data/{name}", "value": value} for name, value in fields.items()]
+    steps = [{"op": "add", "path": f"/data/{name}", "value": value} for name, value in fields.items()]
     await c.control("/faults/clear")
     await c.control("/faults", kind="patch", path="/kyc/status", patch=steps, calls=1000)
 
@@ -84,6 +84,16 @@ async def test_desks_address_replaces_a_link_that_is_not_exact_or_says_too_much(
         await upstream(c, completionLink=link.format(number=card_number()))
         found = await c.call("get_kyc_status")
     assert found["verification_link"].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("other", ["javascript:alert(1)", "http://verify.example.com/", "", None, {}, "https://"])
+@pytest.mark.parametrize("first", ["completionLink", "externalVerificationLink"])
+async def test_model_gets_the_link_that_a_person_may_open(tmp_path: Path, first: str, other: Any) -> None:
+    second = ({"completionLink", "externalVerificationLink"} - {first}).pop()
+    async with caller(tmp_path) as c:
+        await c.call("submit_kyc", **applicant("Tester"))
+        await upstream(c, **{first: other, second: LINK})
+        assert (await c.call("get_kyc_status"))["verification_link"] == LINK
 
 
 async def test_without_a_desk_the_next_step_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from machines_mcp.partner.formats.identity import (
 )
 from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
 from machines_mcp.partner.models.types import Flag, OccupationCode, Rows, Text, Texts, Whole
+from machines_mcp.redaction.links import is_openable
 
 # An open set: unlisted values are kept unchanged.
 KycStatusValue = (
@@ -136,7 +137,7 @@ _ADDRESS = tuple(f"address_{part}" for part in ("line1", "line2", "city", "regio
 
 
 class KycStatus(ResponseModel):
-    """The status of a KYC check. The user opens `completion_link`, or else `external_verification_link`."""
+    """The status of a KYC check. The user opens `link`."""
 
     status: KycStatusValue | None = documented()
     is_terms_of_service_accepted: Flag | None = documented()
@@ -144,6 +145,12 @@ class KycStatus(ResponseModel):
     completion_link: str | None = None
     external_verification_link: str | None = None
     is_active: Flag | None = None
+
+    @property
+    def link(self) -> str | None:
+        """The first of the two links that a person may open; if there is none, the first one that was sent."""
+        links = [link for link in (self.completion_link, self.external_verification_link) if link]
+        return next((link for link in links if is_openable(link)), links[0] if links else None)
 
     @property
     def settled(self) -> bool:
