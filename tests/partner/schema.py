@@ -51,7 +51,7 @@ _NARROWER: dict[str, Drawn] = (
     | dict.fromkeys(("minAmount", "maxAmount", "estimatedToAmount", "quotedAmount", "fromAmount"), _AMOUNT)
     | dict.fromkeys(("minAmountCents", "maxAmountCents", "fromAmountCents", "amountCents"), _CENTS)
     | dict.fromkeys(("cardId", "id", "ticker", "code"), _CODE)
-    | dict.fromkeys(("walletAddress", "payinAddress", "payoutAddress", "callTarget"), _ADDRESS)
+    | dict.fromkeys(("address", "walletAddress", "payinAddress", "payoutAddress", "callTarget"), _ADDRESS)
     | dict.fromkeys(("collateralProxyAddress", "controllerAddress", "coordinatorAddress"), _ADDRESS)
     | dict.fromkeys(("payinExtraId", "payoutExtraId", "destinationExtraId"), _MEMO)
     | {
