@@ -179,22 +179,9 @@ async def test_no_step_repeats_what_machines_or_the_tool_refused(tmp_path: Path,
                     assert "code" not in await user.call(step["tool"], **step["arguments"]), (refused, step)
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments", "hidden"),
-    [
-        ("submit_kyc", applicant(), sorted(applicant())),
-        ("create_card", {"label": "Ticket 4111 1111 1111 1111"}, ["label"]),
-    ],
-)
-async def test_another_server_of_the_folder_says_what_it_lacks(
-    tmp_path: Path, tool: str, arguments: dict[str, Any], hidden: list[str]
-) -> None:
+async def test_another_server_of_the_folder_says_what_it_lacks(tmp_path: Path) -> None:
+    tool, arguments, hidden = "submit_kyc", applicant(), sorted(applicant())
     async with caller(tmp_path, USER, answer=None) as first:
-        if tool == "create_card":
-            async with first.sandbox.client() as partner:
-                await partner.users.resolve(USER)
-                await first.control("/kyc", userId=USER, decision="approved")
-                await partner.agreements.accept(USER)
         step = (await first.call(tool, **arguments))["next_steps"][0]["arguments"] | {"wait_seconds": 0}
         async with caller(tmp_path, USER, answer=None, sandbox=first.sandbox) as second:
             told = await second.call(tool, **step)

@@ -113,7 +113,7 @@ TARGETS = [
     Target("create_card", "POST", "/cards", "createCard", given_arguments(**CARD), changes=True),
     Target("create_card", "POST", "/encryption/encrypt", "encryptLabel", given_arguments(**CARD)),
     Target("update_card", "PATCH", "/cards/{cardId}", "updateCard", with_card(known_card, **LABEL), changes=True),
-    Target("update_card", "GET", "/cards/{cardId}", "getCard", with_card(known_card, **LIMIT)),
+    Target("update_card", "GET", "/cards/{cardId}", "getCard", with_card(new_card, **LIMIT)),
     Target("close_card", "DELETE", "/cards/{cardId}", "deleteCard", new_card, changes=True),
     Target("close_card", "GET", "/cards/{cardId}", "getCard", new_card),
     Target("list_withdrawal_assets", "GET", "/withdrawals/assets", "listWithdrawalAssets", NONE),

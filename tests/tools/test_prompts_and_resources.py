@@ -36,7 +36,7 @@ async def test_prompts_are_listed_and_filled_in(era: Era, tmp_path: Path) -> Non
         assert listed.keys() == PROMPTS
         for prompt in listed.values():
             assert prompt.title and prompt.description
-            given = {argument.name: f"<{argument.name}>" for argument in prompt.arguments or []}
+            given = {argument.name: f"value-of-{argument.name}" for argument in prompt.arguments or []}
             (message,) = (await c.client.get_prompt(prompt.name, given)).messages
             assert isinstance(message.content, types.TextContent)
             assert all(value in message.content.text for value in given.values()), prompt.name
