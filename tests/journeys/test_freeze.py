@@ -10,7 +10,9 @@ import pytest
 
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
+from machines_mcp.testing import decide
 from tests.support.server_process import ERAS, Era, Served, serving
+from tests.support.stdio_client import applicant
 
 pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
@@ -25,8 +27,13 @@ async def test_a_frozen_server_reads_and_changes_nothing(tmp_path: Path, era: Er
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")}
     async with serving(tmp_path, era, MACHINES_USER_ID="user-1") as served:
         assert "session_id" in await call(served, "create_session", purpose="kyc")
+        asked = await call(served, "submit_kyc", **applicant())
+        assert await decide(env | {"MACHINES_USER_ID": "user-1"}, asked["approval_id"]) == "granted"
+        again = {"approval_id": asked["approval_id"]}
+        done = await call(served, "submit_kyc", **again)
         async with open_guard(read_settings(env)) as guard:
             await guard.freezes.freeze("terminal", "user-1")
+        assert "code" not in done and await call(served, "submit_kyc", **again) == done
         for tool, arguments in {"create_session": {"purpose": "kyc"}, "create_card": {}, "submit_kyc": {}}.items():
             refused = await call(served, tool, **arguments)
             assert (refused["code"], refused["retryable"]) == ("policy.frozen", False)
