@@ -18,7 +18,8 @@ _HASH = r"(?:0x)?[0-9a-fA-F]{20,1024}"
 _IDS = re.compile(rf"(?<![0-9A-Za-z])(?:{_UUID}|{_HASH})(?![0-9A-Za-z])")
 _LETTER = re.compile(r"[a-fA-F]")
 _ROW = re.compile(r"[0-9]{13,}")
-_MIN_LETTERS = 2
+# One in 70,000 random UUIDs has less than two letters. Its version and variant count, too.
+_MIN_LETTERS, _MIN_LETTERS_OF_UUID = 2, 1
 # The first digit of each group of a UUID but the first, without its dashes.
 _GROUPS = frozenset({8, 12, 16, 20})
 # Of sixteen random hex digits, 1.3 % have at most seven different ones, and 0.004 % at most five. A filler typed by
@@ -38,7 +39,7 @@ def find_look_alikes(text: str, windows: Windows) -> Iterator[tuple[int, int]]:
 
 
 def _is_id(token: str, windows: Windows) -> bool:
-    if len(_LETTER.findall(token)) < _MIN_LETTERS:
+    if len(_LETTER.findall(token)) < (_MIN_LETTERS_OF_UUID if "-" in token else _MIN_LETTERS):
         return False
     bare = token.removeprefix("0x").replace("-", "")
     inner = _GROUPS if "-" in token else frozenset[int]()

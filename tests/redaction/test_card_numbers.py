@@ -201,3 +201,7 @@ def test_number_is_found_in_any_text(before: str, after: str, kind: tuple[str, i
     place = range(len(before) + 1, len(before) + 1 + len(number))
     masked = {at for card in find_cards(text) for at in range(card.start, card.end)}
     assert masked.issuperset(place)
+
+
+def test_uuid_with_one_letter_is_no_card_number() -> None:
+    assert find_cards("The user 94825972-3985-4261-8212-32d371815440 has 2 cards.") == []
