@@ -99,7 +99,10 @@ def test_texts_with_blanks_or_other_characters_are_left_out(text: str) -> None:
     assert Deposit.model_validate(sent).odd == {"deposit_address", "payin_extra_id"}
 
 
-@pytest.mark.parametrize("value", ["abcd", "0x12", "Grace", "TEST-19064277", NUMBER, "0x" + "00" * 20])
+@pytest.mark.parametrize(
+    "value",
+    ["abcd", "0x12", "Grace", "TEST-19064277", pytest.param(NUMBER, id="card number"), "0x" + "00" * 20],
+)
 def test_wallets_and_contracts_have_the_form_of_an_address(value: str) -> None:
     for model, name in ((User, "wallet_address"), (Execution, "call_target")):
         assert left_out(model, name, value, "a-new-chain")
@@ -117,6 +120,7 @@ def test_wallets_and_contracts_have_the_form_of_an_address(value: str) -> None:
         ("hbar", f"0.0.{NUMBER}", "1"),
         ("solana", "Grace", None),
     ],
+    ids=["base", "base memo", "bitcoin memo", "ripple text", "ripple range", "stellar length", "hbar", "solana"],
 )
 def test_deposit_is_read_without_what_its_network_does_not_have(network: str, address: str, memo: str | None) -> None:
     sent = {"id": "deposit-0001", "fromNetwork": network, "depositAddress": address, "payinExtraId": memo}
@@ -137,7 +141,7 @@ def test_honest_addresses_and_memos_are_kept(network: str) -> None:
         assert (read.deposit_address, read.payin_extra_id) == (sent["depositAddress"], sent.get("payinExtraId"))
 
 
-@pytest.mark.parametrize("memo", [NUMBER, "123456789", "memo-12345", "ab" * 32])
+@pytest.mark.parametrize("memo", [pytest.param(NUMBER, id="card number"), "123456789", "memo-12345", "ab" * 32])
 def test_memo_of_digits_may_look_like_a_card_number(memo: str) -> None:
     sent = {"id": "deposit-0001", "fromNetwork": "ton", "payinExtraId": memo}
     assert Deposit.model_validate(sent).payin_extra_id == memo
