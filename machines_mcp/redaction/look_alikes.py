@@ -18,8 +18,8 @@ _HASH = r"(?:0x)?[0-9a-fA-F]{20,1024}"
 _IDS = re.compile(rf"(?<![0-9A-Za-z])(?:{_UUID}|{_HASH})(?![0-9A-Za-z])")
 _LETTER = re.compile(r"[a-fA-F]")
 _ROW = re.compile(r"[0-9]{13,}")
-# One in 70,000 random UUIDs has less than two letters. Its version and variant count, too.
-_MIN_LETTERS, _MIN_LETTERS_OF_UUID = 2, 1
+# One in 70,000 random UUIDs has less than two letters.
+_MIN_LETTERS, _MIN_LETTERS_IN_LONG = 2, 1
 # The first digit of each group of a UUID but the first, without its dashes.
 _GROUPS = frozenset({8, 12, 16, 20})
 # Of sixteen random hex digits, 1.3 % have at most seven different ones, and 0.004 % at most five. A filler typed by
@@ -39,9 +39,9 @@ def find_look_alikes(text: str, windows: Windows) -> Iterator[tuple[int, int]]:
 
 
 def _is_id(token: str, windows: Windows) -> bool:
-    if len(_LETTER.findall(token)) < (_MIN_LETTERS_OF_UUID if "-" in token else _MIN_LETTERS):
-        return False
     bare = token.removeprefix("0x").replace("-", "")
+    if len(_LETTER.findall(bare)) < (_MIN_LETTERS if len(bare) < _LEAST_LONG else _MIN_LETTERS_IN_LONG):
+        return False
     inner = _GROUPS if "-" in token else frozenset[int]()
     return not any(
         _is_filler(bare[: row.start() + start] + bare[row.start() + end :], len(bare), whole=whole)
