@@ -13,8 +13,9 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c '$(SUITABLE)' >/dev/null 2>&1 && echo "$$p" && break; done)
 
-# Processes that share the tests; 0 runs them all in one.
+# Processes that share the tests; 0 runs them all in one. Quick tests often wait for a thread, so four share two cores.
 WORKERS ?= 2
+UNIT_WORKERS ?= 4
 
 # Sizes of `make long`. For example, `make long KILLS=200 MINUTES=1` makes it shorter.
 KILLS ?= 3000
@@ -55,7 +56,7 @@ imports: $(VENV)/.dev $(VENV)/.project
 	$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/.dev $(VENV)/.project
-	$(IN_MEMORY) $(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist worksteal
+	$(IN_MEMORY) $(BIN)/python -m pytest -m 'not check' -n $(UNIT_WORKERS) --dist worksteal
 
 check: $(VENV)/.dev $(VENV)/.project ## Run the other tests: processes, builds, a browser, npm, short campaigns (40 minutes)
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
