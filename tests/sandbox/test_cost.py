@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 
 import pytest
 
@@ -80,8 +81,10 @@ def oldest(state: State) -> str:
 
 
 @pytest.fixture(scope="module")
-def sizes() -> tuple[State, State]:
-    return filled(FEW), filled(MANY)
+def sizes() -> Iterator[tuple[State, State]]:
+    few, many = filled(FEW), filled(MANY)
+    with closing(few.db), closing(many.db):
+        yield few, many
 
 
 @pytest.mark.parametrize(
