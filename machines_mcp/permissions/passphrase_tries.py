@@ -112,11 +112,7 @@ class PassphraseTries:
     async def alarms(self) -> list[WrongTries]:
         """Return the wrong tries of each place with five or more, until a day after the last one."""
 
-        def work(db: sqlite3.Connection) -> list[WrongTries]:
-            rows = db.execute(_ALARMS, (ALARM_TRIES, self._clock() - ALARM_SECONDS))
-            return [WrongTries(*row) for row in rows]
-
-        return await self._store.read(work)
+        return await self._store.read(lambda db: wrong_tries(db, self._clock()))
 
     def _begin(self, db: sqlite3.Connection, place: PassphrasePlace) -> float | None:
         """Count a try. Return the seconds to wait instead, or None if another process is checking one."""
@@ -167,3 +163,8 @@ def format_alarm(found: WrongTries) -> str:
     typed = f"{found.count} wrong passphrases were typed {_PHRASES[found.place]}"
     count = f"{typed} since {since} UTC, the last at {last[11:]}."
     return f"{count} If you did not type them, find out which program or user of this machine did."
+
+
+def wrong_tries(db: sqlite3.Connection, now: float) -> list[WrongTries]:
+    """Return the wrong tries of each place with five or more, until a day after the last one."""
+    return [WrongTries(*row) for row in db.execute(_ALARMS, (ALARM_TRIES, now - ALARM_SECONDS))]

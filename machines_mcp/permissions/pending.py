@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_rows import executing_approvals, others_waiting, waiting_approvals
 from machines_mcp.permissions.budgets import Budget
+from machines_mcp.permissions.passphrase_tries import WrongTries, wrong_tries
 from machines_mcp.storage.freeze import Freeze, freezes
 from machines_mcp.storage.journal_entry import selected
 from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
@@ -26,7 +27,7 @@ FRESH_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class PendingWork:
-    """Waiting approvals, executing approvals, unfinished withdrawals, and what is left of the policy's limits.
+    """Waiting approvals, executing approvals, unfinished withdrawals, what is left of limits, freezes and alarms.
 
     `needs_person` holds the ids of executing approvals that only a person can resolve. Of other users, only numbers.
     """
@@ -37,6 +38,7 @@ class PendingWork:
     budgets: tuple[Budget, ...] = ()
     needs_person: frozenset[str] = frozenset()
     freezes: tuple[Freeze, ...] = ()
+    alarms: tuple[WrongTries, ...] = ()
     others_waiting: int = 0
     others_unresolved: int = 0
 
@@ -80,6 +82,7 @@ class PendingWorkReader:
             self._budgets(db),
             _by_hand(db, executing, open_ones),
             tuple(freezes(db, principal)),
+            tuple(wrong_tries(db, now)),
             others_waiting(db, principal, now),
             others_unresolved(db, principal),
         )

@@ -16,7 +16,7 @@ from machines_mcp.protocol.tool import Output
 from machines_mcp.protocol.tool_call import ToolCall
 from machines_mcp.redaction.foreign_text import MASK_KEY, Mask
 from machines_mcp.redaction.output_filter import OutputFilter
-from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier, collect_kind, collect_verbatim
+from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier, collect_verbatim, find_verbatim
 
 STATUS = NextStep("status", "Check the current state and what can be done.")
 _PAYEES_LEFT_OUT = (
@@ -44,14 +44,15 @@ def tool_run(output: Output, output_filter: OutputFilter, user_id: str) -> ToolR
     mask: Mask = partial(output_filter.mask_text, user_id)
     kept = output.model_dump(mode="json", exclude_none=True, context={MASK_KEY: mask})
     repeats = partial(output_filter.identity_echoes.found_in, user_id)
-    repeated = set(filter(repeats, collect_kind(output, Identifier)))
-    payees = collect_kind(output, AddressOrMemo)
+    exact = find_verbatim(output)
+    repeated = {str(one) for one in exact if isinstance(one, Identifier) and repeats(str(one))}
+    payees = {str(one) for one in exact if isinstance(one, AddressOrMemo)}
     if any(map(repeats, payees)):
         # Money sent without its memo is lost, so no address is shown without its memo, either.
         repeated |= payees
         kept["next_steps"] = _steps_without_payees(kept["next_steps"])
     kept = _without(kept, repeated) if repeated else kept
-    return ToolRun(kept, output.summary(), output.ephemeral(), frozenset(collect_verbatim(output) - repeated))
+    return ToolRun(kept, output.summary(), output.ephemeral(), frozenset({str(one) for one in exact} - repeated))
 
 
 def _steps_without_payees(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -104,16 +104,14 @@ def _printable(value: Verbatim) -> Verbatim:
 
 def collect_verbatim(value: Any) -> set[str]:
     """Return every `Verbatim` in a model, at any depth: the values that its answer may show unaltered."""
-    found: list[Verbatim] = []
-    _walk(value, found.append)
-    return {str(one) for one in found}
+    return {str(one) for one in find_verbatim(value)}
 
 
-def collect_kind(value: Any, kind: type[Verbatim]) -> set[str]:
-    """Return every `Verbatim` of this kind in a model, at any depth."""
+def find_verbatim(value: Any) -> list[Verbatim]:
+    """Return every `Verbatim` in a model, at any depth, with its type."""
     found: list[Verbatim] = []
     _walk(value, found.append)
-    return {str(one) for one in found if isinstance(one, kind)}
+    return found
 
 
 # The most common values in a model. None of them contains a `Verbatim`.

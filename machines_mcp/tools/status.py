@@ -107,7 +107,7 @@ async def status(call: ToolContext[Services], args: GetStatus) -> Status:
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=state.guard.audit.trouble(),
-        alarms=[format_alarm(alarm) for alarm in await state.guard.passphrase.tries.alarms()],
+        alarms=[format_alarm(alarm) for alarm in found.alarms],
         frozen=[_frozen(each) for each in found.freezes[:MAX_LISTED]],
         permissions=_permissions(state, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[LimitBudget(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
