@@ -147,7 +147,12 @@ class Reconciler:
 
     async def _reconcile(self, approval: Approval) -> Authorization | None:
         entries = await self._guard.journal.for_approval(approval.id)
-        outcome = await self._ask_tool(approval, entries)
+        try:
+            outcome = await self._ask_tool(approval, entries)
+        except ReadOnly:
+            # Not stored: a server with the policy that allowed it can still find out.
+            await self._guard.approvals.executions.release(approval.id)
+            return Authorization("needs_person", approval)
         match outcome:
             case Completed(output, reference):
                 await self._close(approval, "done", reference)
@@ -182,8 +187,6 @@ class Reconciler:
             if tool_error.code is Code.POLICY_FROZEN:
                 return RetryLater(FROZEN_SECONDS, _FROZEN)
             return RetryLater(AGAIN_SECONDS)
-        except ReadOnly:
-            return NeedsPerson("It would have to be sent again, and the policy has changed since it was allowed.")
 
     async def _close(
         self, approval: Approval, state: _Closed, reference: str | None = None, note: str | None = None

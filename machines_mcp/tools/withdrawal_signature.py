@@ -17,6 +17,7 @@ from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.freeze import Frozen
+from machines_mcp.storage.journal import ReadOnly
 from machines_mcp.tools.services import ServiceContext
 
 if TYPE_CHECKING:
@@ -61,7 +62,13 @@ async def request_signature(call: ServiceContext, withdrawal_id: Verbatim, terms
 
 
 async def poll_once(call: ServiceContext, withdrawal_id: Verbatim, send: SendOrder, previous: Withdrawal) -> Withdrawal:
-    """Poll a withdrawal once; `previous` is its newest answer."""
+    """Poll a withdrawal once; `previous` is its newest answer.
+
+    Raises:
+        ReadOnly: The call must not send mutations. Nothing was recorded.
+    """
+    if call.logged_as.read_only:
+        raise ReadOnly
     # The outcome is unknown until the answer is recorded.
     await call.services.state.withdrawals.record(withdrawal_id, "requested")
     try:

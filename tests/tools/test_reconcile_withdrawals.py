@@ -10,6 +10,8 @@ import pytest
 from machines_mcp.partner import Withdrawal
 from machines_mcp.partner.errors import ConnectionLost, PartnerError, RateLimited, Rejected, Unreachable
 from machines_mcp.partner.resources.withdrawals import Withdrawals
+from machines_mcp.server.app import opened
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.withdrawals import Withdrawals as Rows
 from machines_mcp.tools import withdrawal_signature
 from tests.support.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
@@ -115,6 +117,33 @@ async def test_pending_withdrawal_is_polled_by_the_next_server(
             made = await later.call("create_withdrawal", **quote, approval_id=error["approval_id"])
         assert made["status"] == "ready"
         assert sum((await upstream(c)).values()) == 1
+
+
+async def test_server_with_another_policy_leaves_a_pending_withdrawal_alone(
+    tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(withdrawal_signature, "POLL_SECONDS", 0.0)
+    recorded: list[str] = []
+    real = Rows.record
+
+    async def record(rows: Rows, withdrawal_id: str, status: str, execution: Any = None) -> None:
+        recorded.append(status)
+        await real(rows, withdrawal_id, status, execution)
+
+    async with caller(tmp_path) as c:
+        quote, error = await interrupted_withdrawal(c)
+        again = quote | {"approval_id": error["approval_id"]}
+        with monkeypatch.context() as patch:
+            patch.setattr(Rows, "record", record)
+            settings = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path), "MACHINES_READ_ONLY": "true"}
+            async with opened(read_settings(settings), embedded=c.sandbox) as other:
+                await other.reconcile()
+        assert recorded == []
+        with state(tmp_path) as db:
+            assert db.execute("SELECT status FROM withdrawals").fetchall() == [("pending",)]
+        assert len(answers.keys) == 1
+        assert (await c.call("create_withdrawal", **again))["status"] == "ready"
+        assert await upstream(c) == {"pending": 0, "ready": 1}
 
 
 async def test_lost_poll_response_needs_a_person(tmp_path: Path, answers: ScriptedResponses) -> None:
