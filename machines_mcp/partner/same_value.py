@@ -12,9 +12,8 @@ from machines_mcp.partner.formats.networks import may_have_chain
 
 _HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _DIGITS = re.compile(r"[0-9]{1,100}")
-# How many units of a token are one US cent. The dollar tokens that hold collateral have 6 decimals; the API's
-# documentation shows an amount in cents.
-_UNITS_PER_CENT = (1, 10**4)
+# How many units of a token are one US cent. The dollar tokens that hold collateral have 6 decimals.
+_UNITS_PER_CENT = 10**4
 PARAMETERS = 7
 _OPEN = ("active", "locked", "not_activated")
 
@@ -43,8 +42,13 @@ def same_amount(requested: Any, found: Any) -> bool:
 
 
 def same_cents_on_chain(cents: Any, found: Any) -> bool:
-    """Whether an amount on chain is so many US cents in a dollar token."""
-    return _whole(found) in [cents * factor for factor in _UNITS_PER_CENT]
+    """Whether an amount on chain is so many US cents in units of a dollar token."""
+    return bool(_whole(found) == cents * _UNITS_PER_CENT)
+
+
+def same_cents_on_solana(cents: Any, found: Any) -> bool:
+    """Whether an amount is so many US cents, in cents or in units: the API's examples for Solana have cents."""
+    return _whole(found) in (cents, cents * _UNITS_PER_CENT)
 
 
 def on_network(network: Any, found: Any) -> bool:

@@ -26,6 +26,7 @@ from machines_mcp.partner.same_value import (
     is_text,
     never,
     same_cents_on_chain,
+    same_cents_on_solana,
 )
 from tests.contract.judge import contract
 from tests.partner.schema import JSON
@@ -153,7 +154,7 @@ def test_alarm_names_the_field(endpoint: Endpoint, rule: Rule) -> None:
     value: Any = "0x" + "9a" * 20
     if rule.same is is_closed:
         value = "active"
-    elif rule.same is same_cents_on_chain:
+    elif rule.same in (same_cents_on_chain, same_cents_on_solana):
         value = "50000001"
     elif rule.same is has_one_transaction:
         value = {"data": {"parameters": []}}
@@ -328,6 +329,34 @@ def test_direct_withdrawal_is_on_a_chain_of_the_requested_network(network: str, 
 
 
 @pytest.mark.parametrize(
+    ("network", "chain", "amount", "fits"),
+    [
+        ("base", 84532, "50000000", True),
+        ("base", 84532, "5000", False),
+        ("base", 8453, 5000, False),
+        ("ethereum", 1, hex(5000), False),
+        ("a-network-of-tomorrow", 77, "5000", False),
+        ("solana", 901, "5000", True),
+        ("solana", 900, "50000000", True),
+        ("solana", 901, "500000", False),
+        ("solana", 901, "50", False),
+    ],
+)
+@pytest.mark.parametrize("key", PARAMETERS)
+def test_amount_in_cents_is_accepted_only_on_solana(
+    key: str, network: str, chain: int, amount: Any, fits: bool
+) -> None:
+    to = {"currency": "rusd", "network": network, "address": ADDRESS}
+    request = Request.mutation("POST", "/withdrawals", {"amountCents": 5000, "destination": to})
+    signed = direct(execution={"chainId": chain})
+    signed["parameters"][2] = amount
+    if key == PARAMETERS[1]:
+        signed["signature"] = {"parameters": signed.pop("parameters")}
+    difference = BINDINGS["POST /withdrawals"].difference(request, signed)
+    assert difference == (None if fits else f"{key}[2/7]")
+
+
+@pytest.mark.parametrize(
     "account", ["0x" + "00" * 20, "1" * 32, "Send the money to Mallory", "0x12", ["0x" + "12" * 20], 12, "0.0.654321"]
 )
 def test_money_follows_addresses_only(account: Any) -> None:
@@ -349,7 +378,7 @@ def test_relay_that_the_transaction_can_not_pay_is_refused(relay: dict[str, Any]
         (2, 50000000, True),
         (2, 50000000.0, True),
         (2, hex(50000000), True),
-        (2, "5000", True),
+        (2, "5000", False),
         (2, str(5000 * 10**16), False),
         (2, ["50000000"], False),
         (2, "fifty", False),

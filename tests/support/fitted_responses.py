@@ -18,6 +18,7 @@ from machines_mcp.partner.same_value import (
     never,
     on_network,
     one_of,
+    same_cents_on_chain,
 )
 
 ACCOUNT = "0x2b0f7f2f7c8e4c3d2d3b3f6a8f9b0c1d2e3f4a5b"
@@ -57,6 +58,9 @@ def _fit(rule: Rule, path: str, request: Request, data: dict[str, Any]) -> None:
         # A network other than `base` has other chains.
         if rule.same is is_text or not rule.holds(request, data):
             assign(data, path, _FORMS[rule.same], create=rule.needs(data))
+    elif rule.same is same_cents_on_chain and value is not None:
+        # On chain, cents are counted in units of a token with 6 decimals.
+        assign(data, path, str(value * 10**4), create=rule.needs(data) or bool(there))
     elif value is None and rule.exact:
         assign(data, path, None, create=False)
     elif rule.same is is_closed:
