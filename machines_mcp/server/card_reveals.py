@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -124,13 +125,13 @@ class CardReveals:
         return page
 
     async def _page_slot(self) -> Slot:
-        """Take a slot. If all are taken, end a page that only lingers to say that its card was shown."""
-        try:
+        """Take a slot. If all are taken, end a page that only lingers to say how it ended."""
+        with suppress(SlotsTaken):
             return await self._page_slots.take(PAGE_WAIT_SECONDS)
-        except SlotsTaken:
-            lingering = [page for page in self._pages.values() if page.ended.is_set() and not page.has_exited]
-        if lingering and (task := lingering[0].cancel()) is not None:
-            await asyncio.wait([task])
+        for page in self._pages.values():
+            if not page.has_exited and await page.is_over() and (task := page.cancel()) is not None:
+                await asyncio.wait([task])
+                break
         try:
             return await self._page_slots.take(PAGE_WAIT_SECONDS)
         except SlotsTaken:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable
+from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+WATCH_SECONDS = 1.0
+"""How often a page looks whether its approval was refused elsewhere."""
+LINGER_SECONDS = 30.0
+"""How long it then still says so."""
+
+
 class RevealPage:
     """One open page: the `PageCallbacks` for events from the vault."""
 
@@ -46,15 +53,40 @@ class RevealPage:
 
     def start(self, request: VaultRequest, slot: Slot) -> None:
         """Start the vault that serves the page. The slot is freed when the vault has ended."""
-        self._task = asyncio.get_running_loop().create_task(page_client.show_card(request, self))
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(page_client.show_card(request, self))
+        watch = loop.create_task(self._end_after_refusal())
         # Not at the end of the task's coroutine: a task that is cancelled before it begins runs none of it.
         self._task.add_done_callback(lambda _: slot.free())
+        self._task.add_done_callback(lambda _: watch.cancel())
 
     def cancel(self) -> asyncio.Task[VaultReply] | None:
         """Cancel the page, and return its task if it was started."""
         if self._task is not None:
             self._task.cancel()
         return self._task
+
+    async def is_over(self) -> bool:
+        """Whether the page only says how it ended: its card was seen, or its approval was refused elsewhere.
+
+        Raises:
+            StoreUnavailable: The approval can't be read.
+        """
+        if self.ended.is_set():
+            return True
+        found = await self._guard.approvals.get(self._approval.id)
+        return found is None or found.state == "refused"
+
+    async def _end_after_refusal(self) -> None:
+        """End the page some time after a refusal elsewhere, by any process, so that others get its slot."""
+        over = False
+        while not over:
+            await anyio.sleep(WATCH_SECONDS)
+            with suppress(StoreUnavailable):
+                over = await self.is_over()
+        if not self.ended.is_set():
+            await anyio.sleep(LINGER_SECONDS)
+            self.cancel()
 
     @property
     def address(self) -> str:

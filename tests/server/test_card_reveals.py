@@ -23,6 +23,7 @@ from machines_mcp.cli.approvals import format_approval, waiting_approvals
 from machines_mcp.permissions.passphrase_tries import PassphrasePlace
 from machines_mcp.protocol.elicitation import PAGE
 from machines_mcp.redaction.display import iso
+from machines_mcp.server import reveal_page
 from machines_mcp.server.app import App
 from machines_mcp.server.app import opened as opened_app
 from machines_mcp.server.settings_reader import read_settings
@@ -35,7 +36,7 @@ from tests.support.card_pages import card_page, press_open
 from tests.support.running_desk import FakeBrowser
 from tests.support.stdio_client import ERAS, Era, ToolError, agent
 from tests.support.vault_simulator import OpenedCard, Simulator, Wiretap, simulator, wiretap
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 from tests.support.wrong_tries import end_delays, type_wrong
 
 pytestmark = pytest.mark.anyio
@@ -347,6 +348,30 @@ async def test_a_page_whose_card_was_seen_makes_room_for_the_next(
                 assert (await person.press()).status_code == 200
             await session.ended(asked)
         assert len(session.vaults) <= 3
+
+
+async def test_pages_refused_elsewhere_make_room_for_others(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path) as session, httpx.AsyncClient(trust_env=False) as http:
+        asked = [await session.reveal("page", card=api.another_card(card.user_id)) for _ in range(6)]
+        for each in asked[:3]:
+            assert (await press_open(each["page"], http)).status_code == 200
+            await decide(session.settings, each["approval_id"], yes=False, passphrase=PASSPHRASE)
+        assert [(await press_open(each["page"], http)).status_code for each in asked[3:]] == [200] * 3
+        assert len(session.vaults) == 3
+
+
+async def test_a_page_refused_elsewhere_ends_without_being_asked(
+    api: Simulator, card: OpenedCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reveal_page, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(reveal_page, "LINGER_SECONDS", 0.05)
+    async with open_session(api, card, tmp_path) as session, httpx.AsyncClient(trust_env=False) as http:
+        asked, other = [await session.reveal("page", card=api.another_card(card.user_id)) for _ in range(2)]
+        for each in (asked, other):
+            assert (await press_open(each["page"], http)).status_code == 200
+        await decide(session.settings, asked["approval_id"], yes=False, passphrase=PASSPHRASE)
+        await session.ended(asked)
+        await eventually(lambda: len(session.vaults) == 1)
 
 
 async def test_a_stopped_server_closes_its_pages_and_leaves_approvals_waiting(
