@@ -125,7 +125,12 @@ class CardReveals:
         return page
 
     async def _page_slot(self) -> Slot:
-        """Take a slot. If all are taken, end a page that only lingers to say how it ended."""
+        """Take a slot. If all are taken, end a page of this server that can show no card any more.
+
+        Raises:
+            ToolError: All stayed taken.
+            StoreUnavailable: The state folder can't be used.
+        """
         with suppress(SlotsTaken):
             return await self._page_slots.take(PAGE_WAIT_SECONDS)
         for page in self._pages.values():

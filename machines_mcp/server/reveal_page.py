@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 """How often a page looks whether its approval was refused elsewhere."""
-LINGER_SECONDS = 30.0
-"""How long it then still says so."""
+LINGER_SECONDS = 10.0
+"""How long it then still answers, that it is no longer open."""
 
 
 class RevealPage:
@@ -67,7 +67,7 @@ class RevealPage:
         return self._task
 
     async def is_over(self) -> bool:
-        """Whether the page only says how it ended: its card was seen, or its approval was refused elsewhere.
+        """Whether the page can show no card any more: its card was seen, or its approval was refused elsewhere.
 
         Raises:
             StoreUnavailable: The approval can't be read.
