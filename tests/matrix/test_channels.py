@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ async def started(tmp_path: Path, dialog: None) -> AsyncIterator[Any]:
 def alarms(folder: Path) -> list[str]:
     """Return the alarms in the audit of the single state folder."""
     (database,) = (path for path in folder.rglob("*.db") if not path.name.startswith("sandbox"))
-    with sqlite3.connect(database) as db:
+    with closing(sqlite3.connect(database)) as db:
         return [code for (code,) in db.execute("SELECT code FROM audit WHERE kind = 'alarm'")]
 
 

@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE
 FOLDER = Path(__file__).parent
 _SHARES = {"faults": 0.3, "echo": 0.25}
 # The steps are random, and a run's progress depends on the machine's speed.
-_SEEDS = 3
+_SEEDS = 6
 
 
 @dataclass(frozen=True)

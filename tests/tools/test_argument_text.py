@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ async def test_label_that_repeats_identity_data_is_approved_as_it_is(tmp_path: P
         card = (await c.call("create_card", label=label))["card_id"]
         assert (await c.call("update_card", card_id=card, label=label, **limit))["card_id"] == card
         await c.call("resolve_user", wallet_address="0x" + "ab" * 20, wallet_label=label)
-    with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:
+    with closing(sqlite3.connect(tmp_path / "embedded" / "state.db")) as db:
         details = [json.loads(text) for (text,) in db.execute("SELECT details FROM approvals")]
     shown = [item["value"] for each in details for item in each["items"] if "abel" in item["label"]]
     assert [label in each for each in shown] == [True] * 3
