@@ -68,7 +68,7 @@ def failpoints(known: Mapping[str, Run]) -> str:
                     total[point] = total.get(point, 0) + count
     if not phases:
         return "No run has been recorded yet.\n"
-    lines = [_row(["last failpoint reached", "kills", "of these, killed at it"]), _row(["---"] * 3)]
+    lines = [_row(["last failpoint reached", "kills", "kills planned at it"]), _row(["---"] * 3)]
     for point, count in sorted(phases.items(), key=lambda each: (-each[1], each[0])):
         lines.append(_row([point if " " in point else f"`{point}`", f"{count:,}", f"{meant.get(point, 0):,}"]))
     return "\n".join(lines) + "\n"

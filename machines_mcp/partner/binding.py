@@ -22,12 +22,11 @@ _STEP = re.compile(r"\[(?:([0-9]+)/([0-9]+))?\]|[^.\[\]]+")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The values at `response` must be the `same` as the value at `request`. Without that, the rule does not apply.
+    """The values at `response` must be the `same` as the value at `request`, if the request has one.
 
     `request` begins with `ids`, `query`, `body`, `seen` or `method`, or with `response` for a value that the response
-    repeats.
-    If `required`, a response without the value is a difference too. `exact`: a value that was not requested is a
-    difference. `required` and `when` can depend on the response; the rule applies only `when` that holds.
+    repeats. If `required`, a response without the value is a difference. If `exact`, so is a value that was not
+    requested. `required` may depend on the response. The rule applies only to responses for which `when` holds.
     """
 
     response: str

@@ -14,7 +14,7 @@ _HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _DIGITS = re.compile(r"[0-9]{1,100}")
 # How many units of a token are one US cent. The dollar tokens that hold collateral have 6 decimals.
 _UNITS_PER_CENT = 10**4
-PARAMETERS = 7
+_PARAMETERS = 7
 _OPEN = ("active", "locked", "not_activated")
 
 
@@ -75,7 +75,7 @@ def is_transaction(status: Any, found: Any) -> bool:
     """
     if status == "pending" and found in ([], {}):
         return True
-    if not isinstance(found, list) or len(found) != PARAMETERS or _whole(found[2]) is None:
+    if not isinstance(found, list) or len(found) != _PARAMETERS or _whole(found[2]) is None:
         return False
     return all(isinstance(found[index], str) and bool(found[index].strip()) for index in (0, 1, 3))
 
@@ -86,7 +86,7 @@ def has_one_transaction(requested: Any, found: Any) -> bool:
 
 
 def never(requested: Any, found: Any) -> bool:
-    """Refuse every value: with it, the response can't be used as it says."""
+    """Accept no value: a response that has one can't be trusted."""
     return False
 
 

@@ -75,7 +75,7 @@ class ApprovalDetails:
     """Masked identity data for the person who approves. It is sealed, and not part of the stored details."""
 
     def expiry(self, latest: float) -> float:
-        """Return when an approval ends that may last until `latest`."""
+        """Return when an approval of this call expires: at `latest` or, if that is earlier, when the call does."""
         return latest if self.valid_until is None else min(latest, self.valid_until)
 
     def masked(self) -> ApprovalDetails:

@@ -85,5 +85,5 @@ def _of_user(
 
 
 def _rest(principal: Principal, limit: str, most: int, count: Callable[[str], int]) -> Budget:
-    """Return what is left of a limit for each user, if the principal is only one."""
+    """Return what is left of a limit for each user, if the principal has only one."""
     return Budget(limit, most, None if principal.only is None else max(0, most - count(principal.only)))

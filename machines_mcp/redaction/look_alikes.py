@@ -23,7 +23,7 @@ _MIN_LETTERS, _MIN_LETTERS_IN_LONG = 2, 1
 # The first digit of each group of a UUID but the first, without its dashes.
 _GROUPS = frozenset({8, 12, 16, 20})
 # Of sixteen random hex digits, 1.3 % have at most seven different ones, and 0.004 % at most five. A filler typed by
-# hand has few. More rows of digits are judged inside of groups than of whole groups, so the rule there is stricter.
+# hand has few. Inside groups, more rows of digits are judged, so the rule is stricter.
 _MAX_FILLER_DIGITS, _MAX_FILLER_INSIDE, _LEAST_LONG = 7, 5, 32
 Windows = Callable[[str], Iterable[tuple[int, int]]]
 
@@ -43,12 +43,13 @@ def _is_id(token: str, windows: Windows) -> bool:
     if len(_LETTER.findall(bare)) < (_MIN_LETTERS if len(bare) < _LEAST_LONG else _MIN_LETTERS_IN_LONG):
         return False
     inner = _GROUPS if "-" in token else frozenset[int]()
-    return not any(
-        _is_filler(bare[: row.start() + start] + bare[row.start() + end :], len(bare), whole=whole)
-        for row in _ROW.finditer(bare)
-        for start, end in windows(row[0])
-        for whole in [{row.start() + start, row.start() + end} <= {row.start(), row.end(), *inner}]
-    )
+    for row in _ROW.finditer(bare):
+        edges = {row.start(), row.end(), *inner}
+        for window in windows(row[0]):
+            start, end = (row.start() + place for place in window)
+            if _is_filler(bare[:start] + bare[end:], len(bare), whole={start, end} <= edges):
+                return False
+    return True
 
 
 def _is_filler(filler: str, length: int, *, whole: bool) -> bool:

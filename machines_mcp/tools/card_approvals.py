@@ -159,14 +159,13 @@ def _require_change(args: UpdateCard, card: Card) -> None:
     Raises:
         ToolError: `input.invalid`.
     """
-    limit = args.limit()
-    faults = {
-        "status": args.status is not None and args.status == card.status,
-        "limit_amount_cents": limit is not None and _limit_text(limit) == _current_limit(card),
-    }
-    given = {"status": args.status, "limit_amount_cents": limit}
-    if args.label is None and all(faults[name] for name, value in given.items() if value is not None):
-        found = [FieldError(name, "is what the card has already") for name, same in faults.items() if same]
+    limit, changes = args.limit(), dict[str, bool]()
+    if args.status is not None:
+        changes["status"] = args.status != card.status
+    if limit is not None:
+        changes["limit_amount_cents"] = _limit_text(limit) != _current_limit(card)
+    if args.label is None and not any(changes.values()):
+        found = [FieldError(name, "is what the card has already") for name in changes]
         raise ToolError(Code.INPUT_INVALID, fields=found, next_steps=[NextStep("list_cards", "See the card.")])
 
 

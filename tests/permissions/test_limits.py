@@ -419,26 +419,27 @@ def test_audit_rows_also_detect_a_clock_set_back() -> None:
 
 # Budgets
 
+EVERY_LIMIT = Limits(
+    max_limit_cents={"allTime": 500},
+    per_call_cents=80,
+    per_day_cents=100,
+    per_user_day_cents=90,
+    asks_per_minute=5,
+    mutations_per_hour=7,
+    reveals_per_card_per_day=3,
+    total_asks_per_minute=50,
+    total_mutations_per_hour=70,
+)
+
 
 def test_budgets_show_the_remainder_of_each_limit() -> None:
-    set_limits = Limits(
-        max_limit_cents={"per30DayPeriod": 500},
-        per_call_cents=80,
-        per_day_cents=100,
-        per_user_day_cents=90,
-        asks_per_minute=5,
-        mutations_per_hour=7,
-        reveals_per_card_per_day=3,
-        total_asks_per_minute=50,
-        total_mutations_per_hour=70,
-    )
-    book = Book(set_limits)
+    book = Book(EVERY_LIMIT)
     assert book.run(_out(60), "ann") is None
     assert [(b.limit, b.most, b.left) for b in book.budgets(Principal.of("ann", None))] == [
         ("withdrawals.per_call_cents", 80, None),
         ("withdrawals.per_day_cents", 100, 40),
         ("withdrawals.per_user_day_cents", 90, 30),
-        ("cards.max_limit_cents.per30DayPeriod", 500, None),
+        ("cards.max_limit_cents.allTime", 500, None),
         ("rates.asks_per_minute", 5, 4),
         ("rates.mutations_per_hour", 7, 6),
         ("rates.reveals_per_card_per_day", 3, None),
@@ -480,18 +481,7 @@ def test_locks_and_waiting_calls_are_taken_from_their_budgets() -> None:
 
 
 def test_every_limit_of_which_something_can_be_left_has_a_budget() -> None:
-    every = Limits(
-        max_limit_cents={"allTime": 500},
-        per_call_cents=80,
-        per_day_cents=100,
-        per_user_day_cents=90,
-        asks_per_minute=5,
-        mutations_per_hour=7,
-        reveals_per_card_per_day=3,
-        total_asks_per_minute=50,
-        total_mutations_per_hour=70,
-    )
-    shown = {budget.limit for budget in Book(every).budgets()} - {"cards.max_limit_cents.allTime"}
+    shown = {budget.limit for budget in Book(EVERY_LIMIT).budgets()} - {"cards.max_limit_cents.allTime"}
     sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (limits, protective)]
     found = {limit for source in sources for limit in LIMIT.findall(source)}
     assert found == shown | UNCOUNTED

@@ -1,7 +1,7 @@
 """Addresses and memos that Machines sends: exact, or left out.
 
-Money follows them, so they are shown unmasked. So one must have the form of its network and must not look like a card
-number, a security code or a national id. Memos are numbers, so a memo of digits alone may look like one.
+Money follows them, so they are shown unmasked. In return, each must have the form of its network, and must not look
+like a card number, a security code or a national id. Only a memo of digits alone may: memos are numbers.
 """
 
 from __future__ import annotations
