@@ -53,12 +53,16 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class StartedWithdrawal:
-    """The withdrawal of an approval: its quote, its status, and the newest recorded answer of the API."""
+    """The withdrawal of an approval: its quote, its status, and the newest recorded answer of the API.
+
+    `updated_at` is when the status was recorded.
+    """
 
     id: Verbatim
     quote: Quote
     status: str
     answer: Mapping[str, Any] | None
+    updated_at: float
 
 
 class OpenWithdrawal(NamedTuple):
@@ -121,7 +125,7 @@ class Withdrawals:
                 return None
             quote = _quote(db.execute("SELECT * FROM quotes WHERE id = ?", (row["quote_id"],)).fetchone())
             answer = None if row["execution"] is None else json.loads(row["execution"])
-            return StartedWithdrawal(Verbatim(row["id"]), quote, row["status"], answer)
+            return StartedWithdrawal(Verbatim(row["id"]), quote, row["status"], answer, row["updated_at"])
 
         return await self._store.read(work)
 

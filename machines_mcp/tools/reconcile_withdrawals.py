@@ -16,7 +16,7 @@ from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.reconcile import NOTHING_HAPPENED
 from machines_mcp.tools.services import ServiceContext
 from machines_mcp.tools.withdrawal_output import WithdrawalCreated, confirmed_result, withdrawal_result
-from machines_mcp.tools.withdrawal_signature import NOT_YET, order_sender, poll_interval, poll_once
+from machines_mcp.tools.withdrawal_signature import NOT_YET, order_sender, poll_interval, poll_once, time_until_poll
 
 _UNSEEN = "Machines may have signed this withdrawal, but its response was lost."
 _REFUSED = "There is no withdrawal: Machines refused it, or a person checked there and found none."
@@ -45,6 +45,9 @@ async def _poll_again(
     call: ServiceContext, started: StartedWithdrawal, entries: Sequence[JournalEntry]
 ) -> Reconciliation:
     previous = partner.Withdrawal.model_validate(started.answer)
+    early = time_until_poll(previous, call.services.state.clock() - started.updated_at)
+    if early > 0 and not call.logged_as.read_only:
+        return RetryLater(early, NOT_YET)
     key = next((entry.idempotency_key for entry in entries if entry.idempotency_key), call.idempotency_key)
     send = await order_sender(call, started.id, started.quote.terms, key)
     try:

@@ -107,6 +107,14 @@ def poll_interval(answer: Withdrawal) -> float:
     return max(0.5, answer.retry_after_seconds or PAUSE_SECONDS)
 
 
+def time_until_poll(answer: Withdrawal, since: float) -> float:
+    """Return how many of the seconds before the next poll are left after `since`; 0 or less if it is due.
+
+    After a negative time, the clock was set back, and nobody knows how long ago the answer came.
+    """
+    return poll_interval(answer) - since if since >= 0 else 0.0
+
+
 def withdrawal_source(terms: Mapping[str, Any]) -> WithdrawalSource | None:
     """Return the chain and token to pay from in the API's form; None if neither is given."""
     chain, token = terms["source_chain_id"], terms["source_token_address"]

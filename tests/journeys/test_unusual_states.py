@@ -134,8 +134,9 @@ async def recovers(g: Environment, answer: Answer) -> None:
 
 
 async def executes(g: Environment, answer: Answer) -> None:
-    """The wallet sends the signed withdrawal."""
+    """The wallet sends the signed withdrawal, and it is time to ask for the other again."""
     await g.control("/withdrawals", userId=g.user)
+    g.write("UPDATE withdrawals SET updated_at = updated_at - ?", answer["retry_after_seconds"])
 
 
 def within_range(answer: Answer, data: dict[str, Any]) -> None:

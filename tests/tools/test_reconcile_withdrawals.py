@@ -41,10 +41,13 @@ async def upstream(c: ToolCaller) -> dict[str, int]:
 
 
 class ScriptedResponses:
-    """Scripted responses to the next requests. None keeps the simulator's response; an error follows or replaces it."""
+    """Scripted responses to the next requests. None keeps the simulator's response; an error follows or replaces it.
+
+    A status stands for a response that is to be repeated after half a second.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.next: list[Exception | str | None] = []
+        self.next: list[Exception | Withdrawal | str | None] = []
         self.keys: list[str] = []
         self.bodies: list[str] = []
         real = Withdrawals.create
@@ -58,6 +61,8 @@ class ScriptedResponses:
             answer = await real(client, user_id, order, idempotency_key=idempotency_key)
             if isinstance(planned, Exception):
                 raise planned
+            if isinstance(planned, Withdrawal):
+                return planned
             return answer if planned is None else Withdrawal(status=planned, retry_after_seconds=0.5)
 
         monkeypatch.setattr(Withdrawals, "create", create)
