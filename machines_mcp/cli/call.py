@@ -11,7 +11,7 @@ from mcp_types import CallToolResult, Implementation
 
 from machines_mcp import __version__
 from machines_mcp.cli.progress import ProgressReporter
-from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.protocol.withheld import withheld_unclear
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings import Settings
 
@@ -45,7 +45,7 @@ async def call_once(
         line = json.dumps({"jsonrpc": "2.0", "id": "call", "result": body}, separators=(",", ":"), ensure_ascii=False)
         shown = app.output_filter.filtered(line)
         if shown is None:
-            return ToolError(Code.OUTPUT_BLOCKED).payload(), False
+            return withheld_unclear().payload(), False
         return json.loads(shown)["result"], not answer.is_error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.usage import DAY_SECONDS
+from machines_mcp.permissions.usage import DAY_SECONDS, MAY_HAVE_HAPPENED
 from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LEFT = (
     "SELECT CAST(started_at / :day AS INTEGER) AS number, sum(amount_cents) FROM approvals"  # noqa: S608
     f" WHERE amount_cents IS NOT NULL AND {OF_PRINCIPAL} AND started_at >= :first AND (state IN ('executing', 'done')"
-    " OR (state = 'failed' AND coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') = 'outcome.unknown'))"
+    f" OR (state = 'failed' AND {MAY_HAVE_HAPPENED}))"
     " GROUP BY number"
 )
 _MAY_LEAVE = (

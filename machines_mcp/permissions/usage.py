@@ -13,16 +13,21 @@ if TYPE_CHECKING:
 
 DAY_SECONDS = 24 * 60 * 60
 
+MAY_HAVE_HAPPENED = (
+    "coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') IN ('outcome.unknown', 'output.blocked')"
+)
+"""Of failed calls, those whose outcome is unknown, and those that succeeded with a response that was withheld."""
+
 _WHOSE = f"{OF_PRINCIPAL} AND (:user IS NULL OR coalesce(user_id, '') = :user)"
 # Expired and refused calls don't count. A granted call counts for everybody, because a person has approved it. A
 # waiting one counts only when calls of its own user are asked for. A call counts for the day it began, because a grant
-# given before midnight may be used after it. A failed one counts if its outcome is unknown.
+# given before midnight may be used after it. A failed one counts if it may have happened.
 _COUNTS = (
     "id IS NOT :own AND ("
     "(state = 'waiting' AND expires_at > :now AND :waiting AND (:asker IS NULL OR user_id = :asker))"
     " OR (state = 'granted' AND expires_at > :now)"
     " OR (started_at >= :day AND (state IN ('executing', 'done')"
-    " OR (state = 'failed' AND coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') = 'outcome.unknown'))))"
+    f" OR (state = 'failed' AND {MAY_HAVE_HAPPENED}))))"
 )
 SPENT = (
     "SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE amount_cents IS NOT NULL"  # noqa: S608 - constants only

@@ -75,6 +75,7 @@ class Dispatcher:
     async def call(self, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
         """Handle `tools/call`. Every outcome becomes a result or an error from the catalogue."""
         call: ToolCall | None = None
+        self._responses.begin(ctx.request_id)
         try:
             call = self._read(self._tools.get(params.name), params.arguments or {}, ctx, params)
             if call.rule is Rule.DENY:

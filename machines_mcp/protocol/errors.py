@@ -88,7 +88,10 @@ _CATALOGUE: Mapping[Code, _Entry] = {
     ),
     Code.REVEAL_FAILED: _Entry("The card details could not be fetched, decrypted and verified. Nothing was shown."),
     Code.STATE_UNAVAILABLE: _Entry("The server can't use its state folder, so nothing was done. Tell the operator."),
-    Code.OUTPUT_BLOCKED: _Entry("The response was withheld because it would have shown a secret. Tell the operator."),
+    Code.OUTPUT_BLOCKED: _Entry(
+        "The response was withheld because it would have shown a secret or could not be checked. If the call can change"
+        " something, check the current state before you repeat it. Tell the operator."
+    ),
     Code.INTERNAL: _Entry("The server failed unexpectedly, and no details are available. Tell the operator."),
 }
 

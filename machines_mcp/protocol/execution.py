@@ -23,6 +23,7 @@ from machines_mcp.protocol.responses import STATUS, ToolRun, tool_run
 from machines_mcp.protocol.tool import NeedsPerson, Output, Reconciliation, Tool, ToolContext
 from machines_mcp.protocol.tool_call import ToolCall, no_progress
 from machines_mcp.protocol.unknown_outcome import unknown_once_sent
+from machines_mcp.protocol.withheld import withheld_outcome
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.freeze import Frozen
@@ -238,9 +239,9 @@ class ToolRunner:
     ) -> None:
         kept = self._output_filter.storable(outcome, exempt)
         if kept is None:
-            # The output filter withholds this result too. A repeated call gets `outcome.unknown` and a step to status.
-            unknown = ToolError(Code.OUTCOME_UNKNOWN, next_steps=[STATUS])
-            kept, ok, code = json.dumps(unknown.payload()), False, unknown.code.value
+            # The output filter withholds this response too, and a repeated call returns what it has instead.
+            error = withheld_outcome(approval, ok=ok)
+            kept, ok, code = json.dumps(error.payload()), False, error.code.value
         try:
             await self._authorizer.finish(approval, kept, ok=ok, code=code)
         except StoreUnavailable:

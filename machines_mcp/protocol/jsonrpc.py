@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 from machines_mcp.protocol.request_id import request_id
+from machines_mcp.protocol.withheld import ResultMaker, WithheldResults
 from machines_mcp.redaction.output_filter import HEAD, OutputFilter
 
 _TEXT = {
@@ -26,6 +30,17 @@ _TEXT = {
 }
 # Versions are dates. Longer strings could be a secret.
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+BLOCKED = {
+    "code": -32603,
+    "message": (
+        "The response was withheld because it would have shown a secret or could not be checked. Do not ask again; tell"
+        " the operator, who can run machines-mcp audit show --kind alarm."
+    ),
+    "data": {"code": "output.blocked"},
+}
+"""The error in place of a withheld response that is not a tool's."""
+# Where the SDK puts the server's name into each result of the newer protocol era.
+_SERVER = "io.modelcontextprotocol/serverInfo"
 # The capabilities, and their parts, that an error may name as missing. Other settings are dropped.
 _CAPABILITIES = {"elicitation": ("form", "url"), "sampling": ("context", "tools"), "roots": ()}
 # Larger numbers are not accepted as ids: not every client can parse them, and Python does not print the longest.
@@ -33,10 +48,11 @@ MAX_ID = 2**63
 
 
 class OutgoingLines:
-    """Turns the SDK's finished lines into the lines to send."""
+    """Turns the SDK's finished lines into the lines to send. `withheld` has what to send in place of tool results."""
 
-    def __init__(self, output_filter: OutputFilter) -> None:
+    def __init__(self, output_filter: OutputFilter, withheld: WithheldResults) -> None:
         self._output_filter = output_filter
+        self._instead = withheld
 
     def outgoing(self, line: str) -> str:
         """Return the line to send in place of `line`, with apparent secrets masked; empty if it must not be sent.
@@ -45,17 +61,22 @@ class OutgoingLines:
         """
         if kind(line) == "error":
             line = _constant_error(line)
+        given = answered_id(line)
+        instead = self._instead.take(given)
         shown = self._output_filter.filtered(line)
-        return self._withheld(line) if shown is None else shown
+        return self._withheld(line, given, instead) if shown is None else shown
 
-    def _withheld(self, line: str) -> str:
+    def _withheld(self, line: str, given: int | str | None, instead: Sequence[ResultMaker]) -> str:
         """Return an error in place of a withheld response, or an empty line for other messages."""
+        if kind(line) == "result":
+            for make in instead:
+                shown = self._output_filter.filtered(_replaced(line, given, make()))
+                if shown is not None:
+                    return shown
         if kind(line) not in ("result", "error"):
             return ""
-        given = answered_id(line)
         known = None if self._output_filter.filtered(json.dumps(given)) is None else given
-        error = {"code": -32603, "message": "output.blocked"}
-        return json.dumps({"jsonrpc": "2.0", "id": known, "error": error}) + "\n"
+        return json.dumps({"jsonrpc": "2.0", "id": known, "error": BLOCKED}) + "\n"
 
 
 def kind(line: str) -> str:
@@ -88,6 +109,23 @@ def invalid_request(message: object) -> str:
 def _refusal(code: int, given: object) -> str:
     known = given if is_id(given) and len(str(given)) <= 80 else None
     return json.dumps({"jsonrpc": "2.0", "id": known, "error": {"code": code, "message": _TEXT[code]}}) + "\n"
+
+
+def _replaced(line: str, given: int | str | None, result: dict[str, Any]) -> str:
+    """Return a line with this result, in the form of the protocol era of the withheld line."""
+    before = _object(_parsed(line).get("result"))
+    if "resultType" not in before:
+        result = {name: part for name, part in result.items() if name != "resultType"}
+    server = _object(before.get("_meta")).get(_SERVER)
+    meta = {} if server is None else {"_meta": {_SERVER: server}}
+    return to_json({"jsonrpc": "2.0", "id": given, "result": result | meta}).decode() + "\n"
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        return _object(from_json(line, cache_strings="keys"))
+    except ValueError:
+        return {}
 
 
 def _constant_error(line: str) -> str:

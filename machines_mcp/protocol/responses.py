@@ -14,6 +14,7 @@ from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.result_size import fits, shortened
 from machines_mcp.protocol.tool import Output
 from machines_mcp.protocol.tool_call import ToolCall
+from machines_mcp.protocol.withheld import WithheldResults, withheld_error, withheld_unclear
 from machines_mcp.redaction.foreign_text import MASK_KEY, Mask
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier, collect_verbatim, find_verbatim
@@ -74,7 +75,8 @@ def _is_one(value: Any, values: Collection[str]) -> bool:
 class ResponseBuilder:
     """Builds results and errors. `stamp` is added to each: the environment, and `simulated` in embedded mode.
 
-    `expect` receives, per request id, the values that the response may show verbatim.
+    `expect` receives, per request id, the values that the response may show verbatim, and `withheld` the result to send
+    if the output filter withholds it.
     """
 
     def __init__(
@@ -82,10 +84,16 @@ class ResponseBuilder:
         registry: Registry,
         stamp: Mapping[str, Any],
         expect: Callable[[int | str, Iterable[str]], None] = lambda request_id, values: None,
+        withheld: WithheldResults | None = None,
     ) -> None:
         self._registry = registry
         self._expect = expect
+        self._withheld = WithheldResults() if withheld is None else withheld
         self.stamp = dict(stamp)
+
+    def begin(self, request_id: int | str | None) -> None:
+        """Note a tool call. If its response is withheld, the client gets an error result."""
+        self._withheld.begin(request_id, lambda: self.error(request_id, withheld_unclear().payload()))
 
     def allow(self, request_id: int | str | None, values: Collection[str]) -> None:
         """Let the response to this request, and a question sent before it, show these values verbatim."""
@@ -131,7 +139,18 @@ class ResponseBuilder:
         content = [_object(body), _text(ran.summary)]
         if ran.verbatim or ran.ephemeral:
             self.allow(call.request_id, ran.verbatim.union(ran.ephemeral.values()))
+        self._note_withheld(call)
         return {"resultType": "complete", "content": content, "structuredContent": body}
+
+    def _note_withheld(self, call: ToolCall) -> None:
+        # Keep nothing of the arguments: a cancelled call is forgotten late.
+        request_id, tool, action_class = call.request_id, call.tool.name, call.request.action_class
+        user_id = "" if self._registry.principal.pinned is not None else call.request.user_id
+
+        def instead() -> dict[str, Any]:
+            return self.error(request_id, withheld_error(tool, action_class, user_id).payload())
+
+        self._withheld.prefer(request_id, instead)
 
     def error(self, request_id: int | str | None, payload: dict[str, Any]) -> dict[str, Any]:
         """Return an error result. If none of its next steps is usable, the message says to tell the user."""

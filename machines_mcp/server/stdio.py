@@ -25,6 +25,7 @@ async def serve(settings: Settings) -> None:
     _disable_core_dumps()
     async with opened(settings, opens_pages=True) as app:
         server = app.server()
+        wire = OutgoingLines(app.output_filter, app.withheld)
         with anyio.CancelScope() as scope:
 
             def stop() -> None:
@@ -33,7 +34,7 @@ async def serve(settings: Settings) -> None:
 
             _stop_on_signals(stop)
             async with (
-                serve_stdio(OutgoingLines(app.output_filter), left=_exit_after_deadline, lost=stop) as (reader, writer),
+                serve_stdio(wire, left=_exit_after_deadline, lost=stop) as (reader, writer),
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(_reconcile, app)

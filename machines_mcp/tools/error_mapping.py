@@ -21,20 +21,7 @@ from machines_mcp.partner.errors import (
 )
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
-
-# The tool that shows whether a call took effect, or lists the valid ids.
-_OUTCOME_TOOLS = {
-    "create_card": "list_cards",
-    "update_card": "list_cards",
-    "close_card": "list_cards",
-    "get_card": "list_cards",
-    "reveal_card": "list_cards",
-    "create_deposit": "list_deposits",
-    "get_deposit": "list_deposits",
-    "submit_kyc": "get_kyc_status",
-    "accept_agreements": "get_agreements",
-    "resolve_user": "resolve_user",
-}
+from machines_mcp.protocol.withheld import outcome_tool
 
 # Used if the API gives no delay.
 RETRY_SECONDS = 5
@@ -111,11 +98,6 @@ def agreements_missing() -> ToolError:
     return _tool_error(
         Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the user the agreements, then accept them."
     )
-
-
-def outcome_tool(tool: str) -> str:
-    """Return the tool that shows whether a call of `tool` took effect."""
-    return _OUTCOME_TOOLS.get(tool, "status")
 
 
 def _tool_error(code: Code, step: str, why: str) -> ToolError:

@@ -14,11 +14,11 @@ from machines_mcp.permissions.pending import PendingWork
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol.result_size import MAX_LIST, fitted
 from machines_mcp.protocol.tool import Input, NextStepOutput, Output, OutputPart, ToolContext, tool
+from machines_mcp.protocol.withheld import outcome_tool
 from machines_mcp.redaction.display import iso, others_unresolved, others_waiting
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.freeze import Freeze
 from machines_mcp.storage.withdrawals import OpenWithdrawal
-from machines_mcp.tools.error_mapping import outcome_tool
 from machines_mcp.tools.services import Permission, Services, State
 from machines_mcp.tools.text import pluralize, quote_text
 

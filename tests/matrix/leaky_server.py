@@ -101,6 +101,18 @@ async def ask(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     return TextOutput(text="asked")
 
 
+async def _payment_details(call: ToolContext[Any], args: NoArguments) -> ApprovalDetails:
+    return ApprovalDetails(question="Pay?", amount_cents=500)
+
+
+@tool(
+    title="Pay", toolset="always", action_class=ActionClass.MONEY, approval_details=_payment_details, idempotent=False
+)
+async def pay(call: ToolContext[Any], args: NoArguments) -> TextOutput:
+    """Leak it in the result of a call that moved money."""
+    return TextOutput(text=f"paid {LEAK}.")
+
+
 @tool(title="Noise", toolset="always", action_class=ActionClass.READ, idempotent=True)
 async def noise(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it on standard error, in every way that a library might."""
@@ -131,7 +143,7 @@ def _debug(level: str, configure: Any = log_config.configure) -> None:
 def plant() -> None:
     """Leak it outside the tools: in descriptions, prompts, resources, completions and the server's instructions."""
     described = replace(say, name="described", description=f"It is {LEAK}.")
-    catalog.TOOLS = (*catalog.TOOLS, say, show, suggest, tell, fail, ask, noise, described)
+    catalog.TOOLS = (*catalog.TOOLS, say, show, suggest, tell, fail, ask, pay, noise, described)
     known = dict(prompts.load_prompts())
     first = next(iter(known))
     known[first] = replace(known[first], description=LEAK, text=f"{LEAK}\n{known[first].text}")

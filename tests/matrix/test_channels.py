@@ -16,6 +16,8 @@ from typing import Any
 import anyio
 import pytest
 
+from machines_mcp.protocol.jsonrpc import BLOCKED
+from machines_mcp.testing import decide
 from tests.support import server_process as process
 from tests.support.card_numbers import card_number
 from tests.support.encoded import ENCODINGS
@@ -26,7 +28,6 @@ pytestmark = pytest.mark.anyio
 
 LEAKY = ("-m", "tests.matrix.leaky_server", "serve")
 HARMLESS = "harmless-7f3a-9c21"
-BLOCKED = {"code": -32603, "message": "output.blocked"}
 SECRET = "mst_Qw7rT2pLx9Vb4Nc8Kd1Z"
 
 # The requests, by the channel of their response.
@@ -126,6 +127,8 @@ async def test_known_secret_leaves_by_no_channel_and_is_audited(started: Any, tm
             if channel == "a progress notification":
                 assert [line.get("method") for line in lines] == [None], "the notification must be dropped"
                 assert lines[-1]["result"]["structuredContent"]["text"] == "told"
+            elif method == "tools/call":
+                assert _error(lines[-1])["code"] == "output.blocked", channel
             else:
                 assert lines[-1]["error"] == BLOCKED, channel
         if era == "2026-07-28":  # in the older era, the handshake withheld it
@@ -135,6 +138,35 @@ async def test_known_secret_leaves_by_no_channel_and_is_audited(started: Any, tm
         said = served.said_since((0, 0))
     assert not [name for name, encode in ENCODINGS.items() if encode(SECRET) in said]
     assert alarms(tmp_path) == ["output_filter.exact"] * len(CHANNELS)
+
+
+def _error(line: dict[str, Any]) -> dict[str, Any]:
+    """Return the error object of a tool's result."""
+    assert line["result"]["isError"] is True
+    found: dict[str, Any] = json.loads(line["result"]["content"][0]["text"])
+    return found
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_withheld_result_of_a_payment_says_that_it_happened(tmp_path: Path, era: Era) -> None:
+    call: dict[str, Any] = {"name": "pay", "arguments": {}}
+    async with serving(tmp_path, era, command=LEAKY, LEAK=SECRET, LEAK_KNOWN="1") as served:
+        waiting = _error((await ask(served, "tools/call", call))[-1])
+        assert waiting["code"] == "approval.required"
+        assert await decide(process.environment(tmp_path / "state"), waiting["approval_id"]) == "granted"
+        again = call | {"arguments": {"approval_id": waiting["approval_id"]}}
+        # The second repetition returns what is stored.
+        for _ in range(2):
+            told = _error((await ask(served, "tools/call", again))[-1])
+            assert (told["code"], told["retryable"]) == ("output.blocked", False)
+            assert "succeeded and its outcome is recorded" in told["message"]
+            (step,) = told["next_steps"]
+            seen = (await ask(served, "tools/call", {"name": step["tool"], "arguments": step["arguments"]}))[-1]
+            assert "isError" not in seen["result"] or not seen["result"]["isError"]
+        assert SECRET not in served.said_since((0, 0))
+    assert alarms(tmp_path)
+    stored = [path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert stored and not any(SECRET.encode() in content for content in stored)
 
 
 @pytest.mark.parametrize("era", ERAS)

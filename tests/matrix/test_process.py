@@ -186,7 +186,10 @@ async def test_national_id_in_flight_is_withheld_wherever_it_appears(tmp_path: P
     async with serving(tmp_path, era, command=leaky) as served:
         params = {"name": "submit_kyc", "arguments": {"user_id": USER, **PERSON}}
         lines = await _asked(served, params)
-        assert lines[-1]["error"]["message"] == "output.blocked"
+        assert lines[-1]["result"]["isError"] is True
+        told = json.loads(lines[-1]["result"]["content"][0]["text"])
+        assert told["code"] == "output.blocked" and "outcome is recorded" in told["message"]
+        assert [step["tool"] for step in told["next_steps"]] == ["get_kyc_status", "status"]
         assert PERSON["national_id"] not in served.said_since((0, 0))
 
 

@@ -29,6 +29,7 @@ async def test_possible_payments_count_for_their_day_and_pending_ones_for_today(
     await paid(guard, 100, "{}")
     await paid(guard, 20, None)  # begun, outcome unknown
     await paid(guard, 3, '{"code": "outcome.unknown"}', ok=False)
+    await paid(guard, 4, '{"code": "output.blocked"}', ok=False)
     await paid(guard, 1_000, '{"code": "partner.rejected"}', ok=False)  # known not to have left
     clock.advance(2 * DAY_SECONDS)
     await paid(guard, 7, "{}")
@@ -38,7 +39,7 @@ async def test_possible_payments_count_for_their_day_and_pending_ones_for_today(
     first = 19_999 * DAY_SECONDS
     assert found == [
         DailyTotal(first, 0),
-        DailyTotal(first + DAY_SECONDS, 123),
+        DailyTotal(first + DAY_SECONDS, 127),
         DailyTotal(first + 2 * DAY_SECONDS, 0),
         DailyTotal(first + 3 * DAY_SECONDS, 7, 50_000),
     ]

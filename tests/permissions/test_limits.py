@@ -235,8 +235,11 @@ def test_waiting_approval_counts_until_rejected_or_expired() -> None:
     assert book.consume(waiting) == "gone"
 
 
-@pytest.mark.parametrize(("code", "counts"), [("kyc.not_approved", False), ("outcome.unknown", True), (None, True)])
-def test_failed_call_counts_only_while_its_outcome_is_unknown(code: str | None, counts: bool) -> None:
+@pytest.mark.parametrize(
+    ("code", "counts"),
+    [("kyc.not_approved", False), ("outcome.unknown", True), ("output.blocked", True), (None, True)],
+)
+def test_failed_call_counts_only_if_it_may_have_happened(code: str | None, counts: bool) -> None:
     book = Book(Limits(per_day_cents=100))
     tried = book.opened(_out(100))
     assert book.grant(tried)
@@ -524,7 +527,8 @@ class AnyOrder(RuleBasedStateMachine):
             "SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE"
             " (state = 'waiting' AND expires_at > :now AND user_id = :user)"
             " OR (state = 'granted' AND expires_at > :now)"
-            " OR (started_at >= :day AND (state IN ('executing', 'done') OR outcome LIKE '%unknown%'))"
+            " OR (started_at >= :day AND (state IN ('executing', 'done') OR outcome LIKE '%unknown%'"
+            " OR outcome LIKE '%blocked%'))"
         )
         given = {"now": now, "user": user, "day": now - now % DAY_SECONDS}
         return int(finish(self.book.store.read(lambda db: db.execute(query, given).fetchone()[0])))
@@ -543,7 +547,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.book.consume(self._pick(index))
 
     @precondition(lambda self: self.approvals)
-    @rule(index=st.integers(0, 30), code=st.sampled_from(["ok", "kyc.not_approved", "outcome.unknown"]))
+    @rule(
+        index=st.integers(0, 30), code=st.sampled_from(["ok", "kyc.not_approved", "outcome.unknown", "output.blocked"])
+    )
     def ends(self, index: int, code: str) -> None:
         self.book.end(self._pick(index), code)
 
@@ -562,7 +568,7 @@ class AnyOrder(RuleBasedStateMachine):
         days: dict[tuple[int, str], int] = {}
         query = (
             "SELECT user_id, amount_cents, started_at FROM approvals WHERE state IN ('executing', 'done')"
-            " OR (state = 'failed' AND outcome LIKE '%unknown%')"
+            " OR (state = 'failed' AND (outcome LIKE '%unknown%' OR outcome LIKE '%blocked%'))"
         )
         for row in finish(self.book.store.read(lambda db: db.execute(query).fetchall())):
             key = (int(row["started_at"] // DAY_SECONDS), row["user_id"])

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.protocol.jsonrpc import OutgoingLines, invalid_request, kind, parse_error
+from machines_mcp.protocol.jsonrpc import BLOCKED, OutgoingLines, invalid_request, kind, parse_error
+from machines_mcp.protocol.withheld import WithheldResults
 from machines_mcp.redaction import output_filter
 from machines_mcp.redaction.output_filter import MAX_LINE, OutputFilter
 from machines_mcp.redaction.secret import Secret
@@ -19,7 +20,7 @@ SECRET = "mk-test-0123456789"
 def wire() -> OutgoingLines:
     guard = OutputFilter()
     guard.add_secret(Secret(SECRET))
-    return OutgoingLines(guard)
+    return OutgoingLines(guard, WithheldResults())
 
 
 def _line(**message: Any) -> str:
@@ -112,7 +113,7 @@ def test_a_missing_capability_without_data_is_still_valid(wire: OutgoingLines, d
 
 def test_a_response_with_a_secret_is_replaced_by_an_error(wire: OutgoingLines) -> None:
     sent = json.loads(wire.outgoing(_line(id=7, result={"text": f"here: {SECRET}"})))
-    assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "output.blocked"}}
+    assert sent == {"jsonrpc": "2.0", "id": 7, "error": BLOCKED}
 
 
 def test_an_id_that_contains_the_secret_is_not_repeated(wire: OutgoingLines) -> None:
@@ -132,13 +133,13 @@ def test_a_failing_output_filter_withholds_the_line(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(output_filter, "squeezed", broken)
     sent = json.loads(wire.outgoing(_line(id=7, result={"text": "anything"})))
-    assert sent["error"]["message"] == "output.blocked"
+    assert sent["error"] == BLOCKED
     assert wire.outgoing(_line(method="notifications/progress", params={"message": "fine"})) == ""
 
 
 def test_a_response_too_long_to_search_is_withheld(wire: OutgoingLines) -> None:
     sent = json.loads(wire.outgoing(_line(id=7, result={"text": "x" * MAX_LINE})))
-    assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "output.blocked"}}
+    assert sent == {"jsonrpc": "2.0", "id": 7, "error": BLOCKED}
 
 
 @pytest.mark.parametrize(

@@ -232,13 +232,14 @@ def build_harness(
     resources: Sequence[Resource] = (),
     desk: Callable[[str], Awaitable[str | None]] | None = None,
     page_ended: Callable[[str], Awaitable[None]] | None = None,
+    output_filter: OutputFilter | None = None,
 ) -> Harness:
     """Wire a server over these tools as the composition root does. Without a policy it may act for `users`."""
     rules = policy or replace(default_policy("embedded", read_only=False), users=users)
     principal = Principal.of(pinned_user, rules.users)
     guard, upstream = build_guard(store, rules, principal, clock=clock), FakeUpstream()
     registry = Registry(tools, rules, principal, toolsets=ALL_TOOLSETS)
-    runner = ToolRunner(guard.authorizer, upstream, explain, OutputFilter(), guard.known_users)
+    runner = ToolRunner(guard.authorizer, upstream, explain, output_filter or OutputFilter(), guard.known_users)
     responses = ResponseBuilder(registry, {"environment": "test"})
     settling = Reconciler(guard, {tool.name: tool for tool in tools}, runner)
     dispatcher = Dispatcher(
