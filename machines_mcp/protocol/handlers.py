@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 import mcp_types as types
 from mcp.server.caching import CacheableMethod, CacheHint
@@ -60,10 +60,11 @@ class Identity:
     instructions: str
 
 
-# A card. Small, because every 2026-07-28 response carries it.
+# A card. Small, because every 2026-07-28 response carries it; and without percent signs, which would have each of them
+# searched for escapes.
 _CARD = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'><path d='M0 1h8v1H0zM0 3h8v4H0z'/></svg>"
 ICON = types.Icon(
-    src="data:image/svg+xml," + quote(_CARD, safe="/:='"),
+    src="data:image/svg+xml;base64," + b64encode(_CARD.encode()).decode(),
     mime_type="image/svg+xml",
     sizes=["any"],
 )

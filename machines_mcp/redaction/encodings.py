@@ -12,6 +12,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 from machines_mcp.redaction.folding import folded, squeezed
@@ -34,6 +35,7 @@ _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _RUNS = bytes(byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"+/_-") else 32 for byte in range(256))
 _LEAST_RUN = 16
+_LONGEST_NAME = 32
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _BASE32 = re.compile(r"[A-Z2-7]+|[a-z2-7]+")
 
@@ -91,18 +93,26 @@ def all_decodings(text: str, plain: bytes | None, depth: int) -> tuple[list[str]
 def decoded(text: str) -> Iterator[str]:
     """Yield the decoded content of long hex, base64 and base32 runs in a text, if it is ASCII."""
     for raw in set(folded(text).encode("ascii").translate(_RUNS).split()):
-        run = raw.decode("ascii")
-        if len(run) < _LEAST_RUN or _UUID.fullmatch(run):
-            continue
-        if _HEX.fullmatch(run):
-            yield from _read(bytes.fromhex, (run[start : len(run) - (len(run) - start) % 2] for start in range(2)))
-        if _BASE32.fullmatch(run):
-            yield from _read(base64.b32decode, [run.upper() + "=" * (-len(run) % 8)])
-        plain = run.translate(_FROM_URLSAFE)
-        # The characters before an encoded text may look like part of it, so try each alignment.
-        yield from _read(_base64, (plain[start:] for start in range(4)))
+        if len(raw) >= _LEAST_RUN:
+            run = raw.decode("ascii")
+            yield from _known_contents(run) if len(run) <= _LONGEST_NAME else _contents(run)
 
 
+def _contents(run: str) -> tuple[str, ...]:
+    if _UUID.fullmatch(run):
+        return ()
+    found: list[str] = []
+    if _HEX.fullmatch(run):
+        found += _read(bytes.fromhex, (run[start : len(run) - (len(run) - start) % 2] for start in range(2)))
+    if _BASE32.fullmatch(run):
+        found += _read(base64.b32decode, [run.upper() + "=" * (-len(run) % 8)])
+    plain = run.translate(_FROM_URLSAFE)
+    # The characters before an encoded text may look like part of it, so try each alignment.
+    return (*found, *_read(_base64, (plain[start:] for start in range(4))))
+
+
+# Most lines repeat the same names of tools and fields.
+_known_contents = lru_cache(512)(_contents)
 _FROM_URLSAFE = str.maketrans("-_", "+/")
 
 

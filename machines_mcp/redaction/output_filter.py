@@ -10,6 +10,7 @@ defense, not the first: card numbers never enter this process.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -46,6 +47,16 @@ _LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
 HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
 """The start of an outgoing line that has an id: groups are the id and the kind."""
 
+# The lists of tools and of resources are long, and always the same. They are checked again only for new secrets.
+_LONG_LINE, MAX_CLEAN = 4096, 16
+_NUMBERED = re.compile(r'\{"jsonrpc":"2\.0","id":[0-9]{1,9},')
+
+
+def _digest(line: str) -> bytes | None:
+    """Return the digest of a long response without its id, if that is a number too short for anything sensitive."""
+    found = _NUMBERED.match(line) if len(line) >= _LONG_LINE else None
+    return None if found is None else hashlib.blake2b(line[found.end() :].encode("utf-8", "surrogatepass")).digest()
+
 
 def _unheard(code: str) -> None:
     pass
@@ -66,6 +77,8 @@ class OutputFilter:
         self._secrets = SecretIndex[Secret](lambda secret: all_encodings(secret.expose()))
         self._literals: dict[Secret, frozenset[str]] = {}
         self._allowed: dict[int | str, frozenset[str]] = {}
+        # Digests of long responses in which nothing was found, without their ids, the oldest first.
+        self._clean: dict[bytes, None] = {}
         self.identity_echoes = IdentityEchoes()
         """The identity data that Machines must not repeat in a text."""
         self.masked = 0
@@ -75,6 +88,7 @@ class OutputFilter:
         """Withhold every line with this secret until 5 minutes after `until` (epoch seconds)."""
         self._forget_expired()
         if secret not in self._until:
+            self._clean.clear()
             self._secrets.add(secret)
             if to_the_letter := literals(secret.expose()):
                 self._literals[secret] = to_the_letter
@@ -163,11 +177,17 @@ class OutputFilter:
             if len(line) > MAX_LINE:
                 logger.warning("a line of more than 256 KB was withheld")
                 return None
+            digest = _digest(line)
+            if digest in self._clean:
+                return line
             plain = squeezed(line)
             if self._contains_secret(line, plain):
                 self._raise_alarm("output_filter.exact")
                 return None
-            return self._with_masks(line, exempt) if needs_full_search(line, plain) else line
+            shown = self._with_masks(line, exempt) if needs_full_search(line, plain) else line
+            if digest is not None and shown is line and not exempt:
+                self._remember(digest)
+            return shown
         except Exception:
             self._raise_alarm("output_filter.failed")  # the filter failed, so the line is unchecked
             return None
@@ -191,6 +211,11 @@ class OutputFilter:
                 part[name] = message[name] if part is shown else message["params"][name]
         self.masked += masking.count
         return to_json(shown).decode() + ("\n" if line.endswith("\n") else "")
+
+    def _remember(self, digest: bytes) -> None:
+        self._clean[digest] = None
+        if len(self._clean) > MAX_CLEAN:
+            del self._clean[next(iter(self._clean))]
 
     def _take_allowed(self, line: str) -> frozenset[str]:
         """Return the values this line may contain. A response ends its request's exemption."""

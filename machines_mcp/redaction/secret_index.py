@@ -4,61 +4,107 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Set
 from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 
 _GRAM = 8
+# Eight consecutive grams fit into a form of this length.
+_LONG = 2 * _GRAM - 1
+NEWEST = 16
+"""How many owners are found with one cut of the text. Each takes eight times the memory of an older one."""
 
 
 class SecretIndex(Generic[T]):
     """Finds whether a text contains a form of any owner: a byte string of at least eight bytes.
 
-    Only one eight-byte gram of each form is stored, because a server sees thousands of tokens an hour. The text is
-    cut at every byte. If a cut is a stored gram, `forms_of` computes that owner's forms again and the text is
-    searched for them.
+    The text is cut into grams of eight bytes. If one is a stored gram, `forms_of` computes that owner's forms again and
+    the text is searched for them. Of the newest owners' long forms, eight consecutive grams are stored, so that one cut
+    of the text meets one of them. Of all other forms only one is stored, because a server sees thousands of tokens an
+    hour. For them, the text is cut at every byte.
     """
 
     def __init__(self, forms_of: Callable[[T], Iterable[bytes]]) -> None:
         self._forms_of = forms_of
-        self._owners: dict[int, tuple[T, ...]] = {}
+        self._by_eight: dict[int, tuple[T, ...]] = {}
+        self._by_one: dict[int, tuple[T, ...]] = {}
+        # The owners whose long forms are in `_by_eight`, the oldest first.
+        self._newest: dict[T, None] = {}
 
     def add(self, owner: T) -> None:
         """Start finding the owner's forms."""
-        alone = (owner,)
-        for gram in self._grams(owner):
-            others = self._owners.get(gram)
-            self._owners[gram] = alone if others is None else (*others, owner)
+        forms = set(self._forms_of(owner))
+        long = {form for form in forms if len(form) >= _LONG}
+        _store(self._by_eight, owner, _eight_grams(long))
+        _store(self._by_one, owner, _one_gram(forms - long))
+        self._newest[owner] = None
+        if len(self._newest) > NEWEST:
+            self._thin_out(next(iter(self._newest)))
 
     def remove(self, owner: T) -> None:
         """Stop finding the owner's forms."""
-        for gram in self._grams(owner):
-            left = tuple(other for other in self._owners.pop(gram, ()) if other != owner)
-            if left:
-                self._owners[gram] = left
+        forms = set(self._forms_of(owner))
+        if owner in self._newest:
+            del self._newest[owner]
+            _drop(self._by_eight, owner, _eight_grams(form for form in forms if len(form) >= _LONG))
+        _drop(self._by_one, owner, _one_gram(forms))
 
     def found_in(self, text: bytes) -> bool:
         """Whether the text contains any form."""
-        known, view = self._owners.keys(), memoryview(text)
-        for start in range(_GRAM):
+        return self._found(self._by_eight, text, range(1)) or self._found(self._by_one, text, range(_GRAM))
+
+    def _thin_out(self, owner: T) -> None:
+        """Store only one gram of each of the owner's forms from now on."""
+        long = {form for form in self._forms_of(owner) if len(form) >= _LONG}
+        _store(self._by_one, owner, _one_gram(long))
+        _drop(self._by_eight, owner, _eight_grams(long))
+        del self._newest[owner]
+
+    def _found(self, owners: dict[int, tuple[T, ...]], text: bytes, starts: range) -> bool:
+        known, view = owners.keys(), memoryview(text)
+        for start in starts if owners else ():
             whole = (len(text) - start) // _GRAM * _GRAM
             if whole <= 0:
                 break
             # As integers: a memoryview converts them all in one call.
             cuts = view[start : start + whole].cast("Q").tolist()
-            if not known.isdisjoint(cuts) and any(self._is_in(text, gram) for gram in known & set(cuts)):
+            if not known.isdisjoint(cuts) and self._is_in(text, [owners[gram] for gram in known & set(cuts)]):
                 return True
         return False
 
-    def _is_in(self, text: bytes, gram: int) -> bool:
-        return any(form in text for owner in self._owners[gram] for form in self._forms_of(owner))
-
-    def _grams(self, owner: T) -> set[int]:
-        return {_gram(form) for form in self._forms_of(owner)}
+    def _is_in(self, text: bytes, met: Iterable[tuple[T, ...]]) -> bool:
+        return any(form in text for owners in met for owner in owners for form in self._forms_of(owner))
 
 
-def _gram(form: bytes) -> int:
+def _store(table: dict[int, tuple[T, ...]], owner: T, grams: Set[int]) -> None:
+    alone = (owner,)
+    for gram in grams:
+        others = table.get(gram)
+        table[gram] = alone if others is None else (*others, owner)
+
+
+def _drop(table: dict[int, tuple[T, ...]], owner: T, grams: Set[int]) -> None:
+    for gram in grams:
+        left = tuple(other for other in table.pop(gram, ()) if other != owner)
+        if left:
+            table[gram] = left
+
+
+def _one_gram(forms: Iterable[bytes]) -> set[int]:
+    """Return a gram of each form."""
+    return {_gram(form, _place(form, _GRAM)) for form in forms}
+
+
+def _eight_grams(forms: Iterable[bytes]) -> set[int]:
+    """Return eight consecutive grams of each form."""
+    return {_gram(form, start) for form in forms for start in range(_place(form, _LONG), _place(form, _LONG) + _GRAM)}
+
+
+def _place(form: bytes, length: int) -> int:
     # The same place each time, but not the start: tokens share prefixes, and a shared gram costs extra searches.
-    start = zlib.crc32(form) % (len(form) - _GRAM + 1)
+    return zlib.crc32(form) % (len(form) - length + 1)
+
+
+def _gram(form: bytes, start: int) -> int:
     return int.from_bytes(form[start : start + _GRAM], sys.byteorder)

@@ -62,7 +62,7 @@ def _card(seen: Seen) -> str:
 
 def _icon(seen: Seen) -> bool:
     (icon,) = seen["server"]["icons"]
-    return icon["src"].startswith("data:image/svg+xml,") and seen["server"]["title"].startswith("Machines Cash")
+    return icon["src"].startswith("data:image/svg+xml;base64,") and seen["server"]["title"].startswith("Machines Cash")
 
 
 def _addresses(seen: Seen) -> bool:

@@ -125,6 +125,6 @@ async def test_the_servers_icon_is_inline_and_small(harness: Harness) -> None:
     async with harness.client("legacy") as client:
         assert client.server_info is not None
         (icon,) = client.server_info.icons or []
-    assert icon.src.startswith("data:image/svg+xml,")
+    assert icon.src.startswith("data:image/svg+xml;base64,")
     # Every response of 2026-07-28 contains it.
     assert len(icon.src) < 250

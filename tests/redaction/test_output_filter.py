@@ -404,3 +404,59 @@ def test_look_masks_card_numbers_and_the_users_own_data() -> None:
     text = f"Lovelace paid with {number}"
     assert output_filter.mask_text("user-1", text, cut=False) == f"••• paid with •••• {number[-4:]}"
     assert output_filter.mask_text("user-2", text, cut=False) == f"Lovelace paid with •••• {number[-4:]}"
+
+
+LONG = "a long and harmless sentence about cards, " * 200
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of the lines that are searched."""
+    lines: list[str] = []
+    search = module.needs_full_search
+
+    def noted(line: str, plain: bytes) -> bool:
+        lines.append(line)
+        return search(line, plain)
+
+    monkeypatch.setattr(module, "needs_full_search", noted)
+    return lines
+
+
+def test_long_response_in_which_nothing_is_found_is_searched_once(searched: list[str]) -> None:
+    output_filter, lines = OutputFilter(), [response_line({"text": LONG}, number) for number in (1, 2, 3)]
+    assert [output_filter.filtered(line) for line in lines] == lines
+    assert searched == lines[:1]
+
+
+def test_long_response_is_searched_again_for_a_new_secret(searched: list[str]) -> None:
+    alarms: list[str] = []
+    output_filter, line = OutputFilter(alarms.append), response_line({"text": LONG + PLAIN_SECRET})
+    assert output_filter.filtered(line) == output_filter.filtered(line) == line
+    output_filter.add_secret(Secret(PLAIN_SECRET))
+    assert output_filter.filtered(line) is output_filter.filtered(line) is None
+    assert alarms == ["output_filter.exact"] * 2
+    assert len(searched) == 1
+
+
+def test_long_response_with_a_mask_or_an_allowed_value_is_searched_each_time() -> None:
+    output_filter, number = OutputFilter(), card_number()
+    lines = [response_line({"text": LONG, "id": number}, request) for request in range(4)]
+    for request in (1, 3):
+        output_filter.allow(request, [number])
+    assert [number in (output_filter.filtered(line) or "") for line in lines] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("number", [card_number(), int(card_number()), 1_234_567_890])
+def test_long_response_to_a_request_with_a_telling_id_is_searched_each_time(
+    searched: list[str], number: int | str
+) -> None:
+    output_filter, line = OutputFilter(), response_line({"text": LONG}, number)
+    assert output_filter.filtered(line) == output_filter.filtered(line) == line
+    assert searched == [line, line]
+
+
+def test_only_a_few_verdicts_are_kept(searched: list[str]) -> None:
+    output_filter, lines = OutputFilter(), [response_line({"text": f"{LONG}{n}"}) for n in range(module.MAX_CLEAN + 1)]
+    assert [output_filter.filtered(line) for line in lines * 2] == lines * 2
+    assert searched == lines * 2

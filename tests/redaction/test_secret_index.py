@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import secrets
 import tracemalloc
+import weakref
+from dataclasses import dataclass
 
 import pytest
 
 from machines_mcp.redaction.encodings import all_encodings
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.secret_index import SecretIndex
+from machines_mcp.redaction.secret_index import NEWEST, SecretIndex
 
 LETTERS = b"abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@dataclass(frozen=True)
+class Owner:
+    form: bytes
 
 
 def _bytes(rng: random.Random, length: int) -> bytes:
@@ -27,16 +35,19 @@ def _known(held: dict[str, list[bytes]]) -> SecretIndex[str]:
     return needles
 
 
-@pytest.mark.parametrize("length", [8, 9, 15, 16, 17, 40, 300])
-def test_secret_is_found_at_every_position(length: int) -> None:
+@pytest.mark.parametrize("newer", [0, NEWEST - 1, NEWEST, 3 * NEWEST])
+@pytest.mark.parametrize("length", [8, 9, 14, 15, 16, 17, 40, 300])
+def test_secret_is_found_at_every_position(length: int, newer: int) -> None:
     rng = random.Random(length)  # noqa: S311
     secret = _bytes(rng, length)
-    needles = _known({"it": [_bytes(rng, 30), secret]})
+    needles = _known({"it": [_bytes(rng, 30), secret]} | {f"newer-{n}": [_bytes(rng, 40)] for n in range(newer)})
     for before in range(20):
         for after in range(12):
             text = _bytes(rng, before) + secret + _bytes(rng, after)
             assert needles.found_in(text), (before, after)
             assert not needles.found_in(text.replace(secret, secret[:-1] + b"-")), (before, after)
+    needles.remove("it")
+    assert not needles.found_in(secret)
 
 
 @pytest.mark.parametrize("text", [b"", b"a", b"abcdefg", b"abcdefgh", b"abcdefghi", b"a" * 100])
@@ -64,14 +75,34 @@ def test_secret_added_twice_is_found_until_both_are_removed() -> None:
     assert not needles.found_in(b"a shared-by-both")
 
 
-def test_token_with_dozens_of_forms_takes_a_few_kilobytes() -> None:
+@pytest.mark.parametrize("length", [8, 14, 15, 40])
+def test_removed_secrets_are_held_no_longer(length: int) -> None:
+    rng = random.Random(length)  # noqa: S311
+    needles = SecretIndex[Owner](lambda owner: [owner.form, owner.form + b"-and-some-more"])
+    held = [Owner(_bytes(rng, length)) for _ in range(2 * NEWEST)]
+    texts, watched = [owner.form for owner in held], [weakref.ref(owner) for owner in held]
+    for owner in held:
+        needles.add(owner)
+    assert all(map(needles.found_in, texts))
+    while held:
+        needles.remove(held.pop())
+    del owner
+    gc.collect()
+    assert not any(map(needles.found_in, texts))
+    assert [ref for ref in watched if ref() is not None] == []
+
+
+def test_older_token_with_dozens_of_forms_takes_a_few_kilobytes() -> None:
     output_filter, tokens = OutputFilter(), [Secret(secrets.token_urlsafe(48)) for _ in range(100)]
-    output_filter.add_secret(Secret(secrets.token_urlsafe(48)))
     tracemalloc.start()
     try:
+        # The newest take more, but there are never more of them.
+        for _ in range(3 * NEWEST):
+            output_filter.add_secret(Secret(secrets.token_urlsafe(48)))
+        before, _ = tracemalloc.get_traced_memory()
         for token in tokens:
             output_filter.add_secret(token)
-        kept, _ = tracemalloc.get_traced_memory()
+        kept = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
     forms_of_one = sum(len(form) for form in all_encodings(tokens[0].expose()))
