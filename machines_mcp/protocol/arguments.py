@@ -45,6 +45,7 @@ _RULES: Mapping[str, str] = {
 
 _EMPTY = "must not be empty; give the value that is meant, or leave it out"
 _EXAMPLES: Mapping[str, Sequence[str]] = {"integer": ["20"], "number": ["25.5"]}
+_NO_APPROVAL = ApprovalArguments()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def parse(
     """
     raw = dict(arguments)
     given = taken_from(raw, tool.input_model.model_fields) if asks else {}
-    approval, faults = _validated(ApprovalArguments, given)
+    approval, faults = _validated(ApprovalArguments, given) if given else (_NO_APPROVAL, [])
     faults += _taken_forbidden(raw, forbidden)
     found, more = _found(tool, raw, pinned_user)
     # A tool with its own `wait_seconds` would report it twice.

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from machines_mcp.redaction.characters import checked_characters
 
@@ -114,12 +115,13 @@ def find_verbatim(value: Any) -> list[Verbatim]:
     return found
 
 
-# The most common values in a model. None of them contains a `Verbatim`.
+# Values and fields of these types contain no `Verbatim`.
 _LEAVES = frozenset({str, int, float, bool, type(None), datetime})
 
 
 def _walk(value: Any, tell: Callable[[Verbatim], None]) -> None:
-    if type(value) in _LEAVES:
+    kind: Any = type(value)
+    if kind in _LEAVES:
         return
     if isinstance(value, Verbatim):
         tell(value)
@@ -129,5 +131,18 @@ def _walk(value: Any, tell: Callable[[Verbatim], None]) -> None:
     elif isinstance(value, list | tuple):
         for inner in value:
             _walk(inner, tell)
-    elif hasattr(type(value), "model_fields"):
-        _walk(value.__dict__, tell)
+    elif hasattr(kind, "model_fields"):
+        for name in _fields_to_walk(kind):
+            _walk(getattr(value, name), tell)
+
+
+@cache
+def _fields_to_walk(model: Any) -> tuple[str, ...]:
+    return tuple(name for name, field in model.model_fields.items() if not _is_leaf(field.annotation))
+
+
+def _is_leaf(annotation: Any) -> bool:
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal or annotation in _LEAVES:
+        return True
+    return bool(parts) and all(map(_is_leaf, parts))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
@@ -63,6 +63,24 @@ def test_stored_outcome_is_read_back_unchanged() -> None:
     given = OutputModel(id=Verbatim("41"), memo=Verbatim("m"), label="x")
     stored = json.dumps(given.model_dump(mode="json", exclude_none=True))
     assert collect_verbatim(OutputModel.model_validate_json(stored)) == {"41", "m"}
+
+
+def test_values_are_found_in_fields_that_can_hold_one_and_in_no_others() -> None:
+    class Holder(BaseModel):
+        one: OutputModel
+        several: list[OutputModel] = []
+        anything: dict[str, Any] = {}
+        either: Verbatim | int | None = None
+        words: list[str] = []
+        kind: Literal["a"] | None = None
+
+    model = OutputModel(id=Verbatim("1"), label=Verbatim("not shown as it is"))
+    inner = {"deep": [{"id": Verbatim("2")}, model]}
+    holder = Holder.model_construct(
+        one=model, several=[OutputModel(id=Verbatim("3"))], anything=inner, either=Verbatim("4"), words=[Verbatim("5")]
+    )
+    assert collect_verbatim(holder) == {"1", "2", "3", "4"}
+    assert collect_verbatim([holder, {"x": Verbatim("6")}]) == {"1", "2", "3", "4", "6"}
 
 
 def test_schema_is_that_of_a_string() -> None:
