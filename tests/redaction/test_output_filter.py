@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.redaction import output_filter as module
+from machines_mcp.redaction.detectors import needs_full_search
 from machines_mcp.redaction.output_filter import GRACE_SECONDS, MAX_ALLOWED, MAX_LINE, UNDER_WAY_SECONDS, OutputFilter
 from machines_mcp.redaction.secret import Secret
 from tests.support.card_numbers import card_number
@@ -413,7 +414,7 @@ LONG = "a long and harmless sentence about cards, " * 200
 def searched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the list of the lines that are searched."""
     lines: list[str] = []
-    search = module.needs_full_search
+    search = needs_full_search
 
     def noted(line: str, plain: bytes) -> bool:
         lines.append(line)
