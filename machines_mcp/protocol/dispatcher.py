@@ -81,7 +81,7 @@ class Dispatcher:
             if call.rule is Rule.DENY:
                 self._authorizer.record(call.request, Code.POLICY_DENIED.value)
                 raise policy_denied(self._policy, call.request)
-            await self._require_user(call)
+            await self._recorded(call, self._users.require(call))
             await self._refuse_if_frozen(call)
             # Every other call gets an approval even if the policy allows it, so that limits count it.
             if call.rule is Rule.ALLOW and call.request.action_class in PLAIN:
@@ -100,7 +100,7 @@ class Dispatcher:
             # Log the class name only: the text of an exception can contain arguments.
             logger.error("a tool call failed: %s", type(error).__name__)
             tool_error = as_tool_error(error)
-        return self._responses.error(ctx.request_id, self._repeats.completed(tool_error.payload(), call))
+        return await self._error(ctx.request_id, tool_error.payload(), call)
 
     async def read(self, ctx: Context, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Return the result of a read tool without its next steps, for a resource or a completion.
@@ -182,11 +182,12 @@ class Dispatcher:
             )
             raise
 
-    async def _require_user(self, call: ToolCall) -> None:
+    async def _recorded(self, call: ToolCall, check: Awaitable[None]) -> None:
+        """Run a check. If it refuses the call, that is recorded here, because nothing below hears of it."""
         try:
-            await self._users.require(call)
-        except ToolError as tool_error:
-            self._authorizer.record(call.request, tool_error.code.value)
+            await check
+        except Exception as error:
+            self._authorizer.record(call.request, as_tool_error(error).code.value)
             raise
 
     async def _refuse_if_frozen(self, call: ToolCall) -> None:
@@ -194,17 +195,13 @@ class Dispatcher:
         # A reveal to sink `none` is a read, but it fetches the card's number.
         if call.tool.read_only or call.answer == "no":
             return
-        try:
-            await self._authorizer.refuse_if_frozen(call.request, call.approval_id)
-        except Frozen:
-            self._authorizer.record(call.request, Code.POLICY_FROZEN.value)
-            raise
+        await self._recorded(call, self._authorizer.refuse_if_frozen(call.request, call.approval_id))
 
     async def _run_plain(self, call: ToolCall) -> ToolRun:
         """Run a call that needs no approval. A write is in the audit before it is sent, and its outcome after."""
         writes = call.request.action_class is ActionClass.WRITE
         if writes:
-            await self._admit(call)
+            await self._recorded(call, self._admit(call))
         code = Code.INTERNAL.value
         try:
             ran = await self._runner.run(call)
@@ -219,13 +216,9 @@ class Dispatcher:
 
     async def _admit(self, call: ToolCall) -> None:
         try:
-            try:
-                await self._authorizer.admit(call.request)
-            except LimitExceeded as exceeded:
-                raise limit_exceeded(exceeded) from None
-        except Exception as error:
-            self._authorizer.record(call.request, as_tool_error(error).code.value)
-            raise
+            await self._authorizer.admit(call.request)
+        except LimitExceeded as exceeded:
+            raise limit_exceeded(exceeded) from None
 
     async def _answer(self, call: ToolCall, authorization: Authorization) -> ToolAnswer:
         """Answer a call that does not run: repeat its outcome, or say what is missing."""
@@ -233,18 +226,23 @@ class Dispatcher:
         # Calls that ran or showed a dialog already have an audit row.
         self._authorizer.record(call.request, authorization.verdict, approval_id=approval.id if approval else None)
         if authorization.verdict == "repeat" and approval is not None:
-            return self._repeated(call, approval)
+            return await self._repeated(call, approval)
         if authorization.verdict == "waiting" and approval is not None:
             raise await self._approvals.required(call, approval)
         if authorization.verdict == "mismatch":
             raise self._repeats.mismatch(call, approval)
         raise_denied(call.tool, authorization)
 
-    def _repeated(self, call: ToolCall, approval: Approval) -> ToolAnswer:
+    async def _repeated(self, call: ToolCall, approval: Approval) -> ToolAnswer:
         """Return the stored outcome of an approval."""
         outcome = json.loads(approval.outcome or "null")
         if approval.state != "done":
-            return self._responses.error(call.request_id, self._repeats.completed(outcome, call))
+            return await self._error(call.request_id, outcome, call)
         output = call.tool.output_model.model_validate_json(approval.outcome or "")
         ran = ToolRun(outcome, output.summary(), {}, frozenset(collect_verbatim(output)))
         return self._responses.result(call, ran)
+
+    async def _error(self, request_id: int | str | None, payload: dict[str, Any], call: ToolCall | None) -> ToolAnswer:
+        """Return an error result whose next steps can be called."""
+        completed = self._repeats.completed(payload, call)
+        return self._responses.error(request_id, await self._users.reachable(completed, call))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.tool import Tool
 from machines_mcp.protocol.tool_call import ToolCall
 from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.known_users import KnownUsers
 
 RESOLVE = "resolve_user"
@@ -31,14 +35,39 @@ class UserCheck:
             StoreUnavailable: The state folder can't be used.
         """
         user_id = call.request.user_id
-        if user_id and not self._may_make_user(call) and not await self._known.knows(user_id):
+        may_make = self._may_make_user(call.tool, call.request.action_class, call.rule)
+        if user_id and not may_make and not await self._known.knows(user_id):
             raise self._unknown(user_id)
 
-    def _may_make_user(self, call: ToolCall) -> bool:
-        action_class, tool = call.request.action_class, call.tool
+    async def reachable(self, payload: dict[str, Any], call: ToolCall | None) -> dict[str, Any]:
+        """Return the error with one step to resolve the user in place of the steps that `require` would refuse."""
+        steps: list[dict[str, Any]] = payload["next_steps"]
+        refused = [step for step in steps if call is not None and self._refuses(step["tool"], call)]
+        if call is None or not refused:
+            return payload
+        try:
+            known = await self._known.knows(call.request.user_id)
+        except StoreUnavailable:
+            known = True  # every step fails now
+        if known:
+            return payload
+        first = refused[0]
+        step = _resolving(call.request.user_id, f" Then {first['tool']}: {first['why']}")
+        kept = [step.payload() if each is first else each for each in steps if each is first or each not in refused]
+        return payload | {"next_steps": kept}
+
+    def _refuses(self, name: str, call: ToolCall) -> bool:
+        """Whether some call of the tool needs a known user. The call itself has passed already."""
+        tool = self._registry.tools.get(name)
+        if tool is None or not tool.per_user or not call.request.user_id or tool is call.tool:
+            return False
+        policy = self._registry.policy
+        return not all(self._may_make_user(tool, each, policy.rule(each, name)) for each in tool.action_classes)
+
+    def _may_make_user(self, tool: Tool, action_class: ActionClass, rule: Rule) -> bool:
         if action_class is ActionClass.READ:
             return False
-        if self._model_may_make_users or tool.makes_user or call.rule is Rule.ALLOW:
+        if self._model_may_make_users or tool.makes_user or rule is Rule.ALLOW:
             return True
         # What the person is asked takes reads, which come before their approval. It takes none to submit identity data.
         return tool.approval_details is None or action_class is ActionClass.IDENTITY
@@ -51,7 +80,10 @@ class UserCheck:
                 " to name this user in MACHINES_USER_ID or in the policy's users."
             )
             return ToolError(Code.USER_UNKNOWN, message=message, retryable=False)
-        step = NextStep(
-            RESOLVE, "Create or find the user at Machines, if the id is right.", {"user_id": Verbatim(user_id)}
-        )
-        return ToolError(Code.USER_UNKNOWN, next_steps=[step])
+        return ToolError(Code.USER_UNKNOWN, next_steps=[_resolving(user_id)])
+
+
+def _resolving(user_id: str, then: str = "") -> NextStep:
+    # A pinned server's user is always known, so the tool takes `user_id`.
+    why = f"Create or find the user at Machines, if the id is right.{then}"
+    return NextStep(RESOLVE, why, {"user_id": Verbatim(user_id)})
