@@ -1,6 +1,7 @@
 """What each endpoint's response must repeat of its request. Every endpoint and every requested value is listed here.
 
-A response that grants less than requested is accepted: fewer scopes, or a limit where none was requested.
+A response that grants less than requested is accepted: fewer scopes, a limit where none was requested, or a card that
+was locked or closed although its change did not ask for that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from machines_mcp.partner.same_value import (
     same_amount,
     same_label,
     same_word,
+    spends_no_more,
     within,
 )
 from machines_mcp.partner.withdrawal_binding import WITHDRAWAL_RULES, payout_route
@@ -107,6 +109,7 @@ BINDINGS: Final[Mapping[str, Binding]] = {
             Rule("limit.amountCents", "seen.limit.amountCents"),
             Rule("limit.frequency", "seen.limit.frequency"),
             Rule("limit", "seen.unlimited", never, required=False),
+            Rule("status", "seen.status", spends_no_more),
             Rule("encryptedColor", "body.encryptedColor", same_label, required=False),
             Rule("encryptedEmoji", "body.encryptedEmoji", same_label, required=False),
             Rule("encryptedMemo", "body.encryptedMemo", same_label, required=False),

@@ -106,6 +106,12 @@ def one_of(requested: str, found: Any) -> bool:
     return isinstance(found, str) and found in members
 
 
+def spends_no_more(before: Any, found: Any) -> bool:
+    """Whether a card of this status can't spend more than one of the status from before."""
+    closed = found in (before, "canceled") or (found == "locked" and before != "canceled")
+    return before == "active" or closed
+
+
 def is_closed(requested: Any, found: Any) -> bool:
     """Whether the status of a card that was to be closed is not one of an open card."""
     return found not in _OPEN

@@ -67,6 +67,8 @@ class ApprovalDetails:
     """As in `CallRequest`."""
     seen: str | None = None
     """Digest of what Machines showed for the question. If it differs when the call runs, the call is refused."""
+    seen_status: str | None = None
+    """The same for the status of a card that the call does not change: a word that this server knows, or `other`."""
     valid_until: float | None = None
     """When the terms end, in seconds since the epoch. No approval outlives them."""
     hidden: tuple[str, ...] = ()
@@ -77,6 +79,10 @@ class ApprovalDetails:
     def expiry(self, latest: float) -> float:
         """Return when an approval of this call expires: at `latest` or, if that is earlier, when the call does."""
         return latest if self.valid_until is None else min(latest, self.valid_until)
+
+    def shown_by(self, now: ApprovalDetails) -> bool:
+        """Return whether Machines shows the same as before in what `now` has of it."""
+        return self.seen == now.seen and self.seen_status in (None, now.seen_status)
 
     def masked(self) -> ApprovalDetails:
         """Return a copy with likely card numbers and national ids masked: text from outside may contain them.

@@ -141,7 +141,7 @@ class ToolRunner:
 
     async def _require_same(self, call: ToolCall, approval: Approval) -> None:
         """Refuse the call if Machines no longer shows what the person saw."""
-        if approval.details.seen is not None and approval.details.seen != (await self.approval_details(call)).seen:
+        if approval.details.seen is not None and not approval.details.shown_by(await self.approval_details(call)):
             raise not_executed(approval, "What it was about has changed since the person was asked.")
 
     async def _run(self, call: ToolCall, context: ToolContext[Any]) -> ToolRun:

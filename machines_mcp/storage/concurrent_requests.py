@@ -1,4 +1,4 @@
-"""Find other requests that could have created the resource whose response was lost."""
+"""Find other requests that could have created or changed the resource whose response was lost."""
 
 from __future__ import annotations
 
@@ -41,6 +41,14 @@ def concurrent_requests(
     since = "user_id = ? AND ids <> '{}' AND rowid > (SELECT rowid FROM mutations WHERE id = ?)"
     changes = [one for one in selected(db, since, entry.user_id, entry.id) if one.may_have_happened]
     return ConcurrentRequests(_made(db, *same), tuple(found), frozenset(in_flight), tuple(changes))
+
+
+def concurrent_changes(db: sqlite3.Connection, entry: JournalEntry, since: float) -> list[JournalEntry]:
+    """Return the user's other changes of the same resource that may have taken effect after `since` (epoch seconds)."""
+    same = "user_id = ? AND id <> ? AND ids = (SELECT ids FROM mutations WHERE id = ?)"
+    later = "(rowid > (SELECT rowid FROM mutations WHERE id = ?) OR ended_at IS NULL OR ended_at >= ?)"
+    found = selected(db, f"{same} AND {later}", entry.user_id, entry.id, entry.id, entry.id, since)
+    return [one for one in found if one.may_have_happened]
 
 
 def _made(db: sqlite3.Connection, operation: str, user_id: str, but: str) -> frozenset[str]:

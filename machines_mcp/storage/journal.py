@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anyio
 
-from machines_mcp.storage.concurrent_requests import ConcurrentRequests, concurrent_requests
+from machines_mcp.storage.concurrent_requests import ConcurrentRequests, concurrent_changes, concurrent_requests
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.freeze import refuse_if_frozen
@@ -118,12 +118,7 @@ class Journal:
         failpoint("request.sent")
 
     async def end(
-        self,
-        entry_id: str,
-        outcome: Outcome,
-        *,
-        reference: str | None = None,
-        status: int | None = None,
+        self, entry_id: str, outcome: Outcome, *, reference: str | None = None, status: int | None = None
     ) -> None:
         """Record the outcome. If it can't be written, the row stays `pending` and is reconciled later."""
         failpoint("request.answered")
@@ -157,6 +152,10 @@ class Journal:
     async def concurrent_requests(self, entry: JournalEntry) -> ConcurrentRequests:
         """Return the other requests that could have created what this one asked for."""
         return await self._store.read(lambda db: concurrent_requests(db, entry, self._in_flight))
+
+    async def concurrent_changes(self, entry: JournalEntry, since: float) -> list[JournalEntry]:
+        """Return the user's other changes of the same resource that may have taken effect after `since`."""
+        return await self._store.read(lambda db: concurrent_changes(db, entry, since))
 
     def elapsed(self, entry: JournalEntry) -> float:
         """Return the minimum number of seconds since it was sent, on the monotonic clock.
@@ -236,12 +235,7 @@ class CallLog:
         self.journal.sent(entry_id)
 
     async def end(
-        self,
-        entry_id: str,
-        outcome: Outcome,
-        *,
-        reference: str | None = None,
-        status: int | None = None,
+        self, entry_id: str, outcome: Outcome, *, reference: str | None = None, status: int | None = None
     ) -> None:
         """As `Journal.end`."""
         await self.journal.end(entry_id, outcome, reference=reference, status=status)

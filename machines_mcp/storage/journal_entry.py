@@ -128,7 +128,7 @@ def insert(
     return entry
 
 
-def selected(db: sqlite3.Connection, where: str, *values: str) -> list[JournalEntry]:
+def selected(db: sqlite3.Connection, where: str, *values: str | float) -> list[JournalEntry]:
     """Return the matching rows, oldest first."""
     query = f"SELECT * FROM mutations WHERE {where} ORDER BY created_at, rowid"  # noqa: S608 - callers pass constants
     return [_entry(row) for row in db.execute(query, values)]

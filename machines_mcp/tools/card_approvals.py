@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import Field
 
 from machines_mcp import partner
+from machines_mcp.partner.vocabulary import CardStatus
 from machines_mcp.partner.vocabulary import LimitFrequency as LimitPeriod
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, seen_digest
@@ -120,13 +121,19 @@ async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDeta
         limit_cents=limit.amount_cents if limit is not None and known else None,
         limit_frequency=limit.frequency if limit is not None and known else None,
         card_id=args.card_id,
-        seen=seen_card(card) if spends_more else None,
+        seen=None if only_locks(args) else seen_card(card),
+        seen_status=seen_status(card) if args.status is None else None,
     )
 
 
 def seen_card(card: Card) -> str:
-    """Return the digest of what a person sees of a card whose update lets it spend more."""
+    """Return the digest of what a person sees of a card that an update does more to than lock it."""
     return seen_digest(card_name(card), _current_limit(card))
+
+
+def seen_status(card: Card) -> str | None:
+    """Return the card's status as a word that this server knows, or `other`; None if it can't be read."""
+    return card.status if card.status is None or card.status in get_args(CardStatus) else "other"
 
 
 async def close_details(call: ServiceContext, args: CardInput) -> ApprovalDetails:

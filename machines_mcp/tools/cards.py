@@ -34,7 +34,8 @@ from machines_mcp.tools.card_output import (
     rest_of_list,
     updated_result,
 )
-from machines_mcp.tools.reconcile_cards import reconcile_close, reconcile_create, reconcile_update
+from machines_mcp.tools.reconcile_card_changes import reconcile_close, reconcile_update
+from machines_mcp.tools.reconcile_cards import reconcile_create
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import pluralize
 
@@ -143,8 +144,9 @@ async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
     """Lock, unlock, relabel or set the limit of a card. Use it to lock a lost card. Locking and relabelling happen at
     once; unlocking or setting a limit requires approval."""
     client = await call.services.partner.client(call.logged_as)
-    unlocks = args.status == "active" and args.limit() is None
-    seen = await client.cards.get(call.user_id, args.card_id) if unlocks else None
+    # Locking must not depend on a read. A locked card spends nothing, and unlocking it shows its limit.
+    whole = only_locks(args) or (args.status is not None and args.limit() is not None)
+    seen = None if whole else await client.cards.get(call.user_id, args.card_id)
     name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
     card = await client.cards.update(
         call.user_id, args.card_id, status=args.status, limit=args.limit(), encrypted_name=name, seen=seen

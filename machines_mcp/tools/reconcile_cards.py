@@ -1,4 +1,4 @@
-"""Reconcile a card creation, change or closure whose response was lost.
+"""Reconcile a card creation whose response was lost.
 
 A card is matched by its label, whose ciphertext is unique, or else by its limit and the time. The same request is sent
 again only if Machines shows no match, which is correct whether or not Machines honours idempotency keys.
@@ -6,19 +6,17 @@ again only if Machines shows no match, which is correct whether or not Machines 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from machines_mcp import partner
 from machines_mcp.partner.errors import Conflict, InvalidState, KycRequired, NotFound, PartnerError
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reconciliation, RetryLater
-from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.concurrent_requests import ConcurrentRequests
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.card_approvals import seen_card
-from machines_mcp.tools.card_output import closed_result, created_result, decrypted_label, updated_result
+from machines_mcp.tools.card_output import created_result, decrypted_label
+from machines_mcp.tools.card_requests import card_limit, has_name, requested, was_set
 from machines_mcp.tools.reconcile import (
     MAX_CLOCK_SKEW_SECONDS,
     newest_entry,
@@ -28,7 +26,7 @@ from machines_mcp.tools.reconcile import (
 from machines_mcp.tools.services import ServiceContext
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Card, ListedCard, PartnerClient
+    from machines_mcp.partner import ListedCard, PartnerClient
 
 
 # APIs that honour idempotency keys keep them for a day.
@@ -47,7 +45,6 @@ _LATE = "No card matches, and it is too late to send the request again."
 _BUSY = "No card matches, and Machines may still be processing the request."
 _OTHER_LIMIT = "The card that this request created has another limit than the requested one."
 _OTHER_CARD = "Machines answered this request with a card that is not the requested one."
-_NEITHER = "The card's limit is neither the one that was approved nor the one from before."
 _UNREADABLE = "No card matches, and this server can't read all cards that Machines shows."
 _REFUSED = "No card matches, and Machines refused the same request when it was sent again."
 
@@ -109,10 +106,10 @@ def _is_readable(card: ListedCard) -> bool:
 
 
 def _matches_entry(card: ListedCard, entry: JournalEntry) -> bool:
-    body = _body(entry)
+    body = requested(entry)
     if "encryptedName" in body:
-        return _has_name(card, body)
-    return card.encrypted_name is None and _limit(card) == body.get("limit") and not _is_older(card, entry)
+        return has_name(card, body)
+    return card.encrypted_name is None and card_limit(card) == body.get("limit") and not _is_older(card, entry)
 
 
 def _is_older(card: ListedCard, entry: JournalEntry) -> bool:
@@ -123,10 +120,10 @@ def _ambiguity(
     entry: JournalEntry, others: ConcurrentRequests, found: Sequence[ListedCard]
 ) -> NeedsPerson | RetryLater | None:
     """Return why a match is no result: another limit, several cards, or an identical request that is unresolved too."""
-    body = _body(entry)
+    body = requested(entry)
     if len(found) == 1 and _has_other_limit(found[0], entry, others):
         return NeedsPerson(_OTHER_LIMIT)
-    equal = [] if "encryptedName" in body else [other for other in others.unresolved if _body(other) == body]
+    equal = [] if "encryptedName" in body else [other for other in others.unresolved if requested(other) == body]
     if any(other.id in others.in_flight for other in equal):
         return RetryLater(_ANSWER_SECONDS)
     return NeedsPerson(_MANY) if len(found) > 1 else NeedsPerson(_EQUAL) if equal else None
@@ -134,12 +131,8 @@ def _ambiguity(
 
 def _has_other_limit(card: ListedCard, entry: JournalEntry, others: ConcurrentRequests) -> bool:
     """Whether a card has another limit than requested, and no later request may have set it."""
-    body = _body(entry)
-    return "limit" in body and _limit(card) != body["limit"] and not _limit_set_later(card, others)
-
-
-def _limit_set_later(card: ListedCard, others: ConcurrentRequests) -> bool:
-    return any(change.ids.get("cardId") == card.card_id and "limit" in _body(change) for change in others.later_changes)
+    body = requested(entry)
+    return "limit" in body and card_limit(card) != body["limit"] and not was_set(card, "limit", others.later_changes)
 
 
 def _may_be_altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequence[ListedCard]) -> bool:
@@ -150,11 +143,11 @@ def _may_be_altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequ
 
 def _hides_match(change: JournalEntry) -> bool:
     closes = change.operation == "DELETE /cards/{cardId}"
-    return closes or (change.operation == "PATCH /cards/{cardId}" and not _body(change).keys() <= {"status"})
+    return closes or (change.operation == "PATCH /cards/{cardId}" and not requested(change).keys() <= {"status"})
 
 
 async def _resend(call: ServiceContext, client: PartnerClient, entry: JournalEntry) -> Reconciliation:
-    body = _body(entry)
+    body = requested(entry)
     name, limit = body.get("encryptedName"), body.get("limit")
     try:
         card = await client.cards.create(
@@ -172,76 +165,3 @@ async def _resend(call: ServiceContext, client: PartnerClient, entry: JournalEnt
             return NeedsPerson(_BUSY)
         return NotExecuted(_REFUSED)
     return await _completed(call, client, card)
-
-
-async def reconcile_update(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """Check whether the card has the requested values."""
-    from_journal = outcome_from_journal(entries)
-    if from_journal is not None:
-        return from_journal
-    entry, client = newest_entry(entries), await call.services.partner.client(call.logged_as)
-    early = time_until_conclusive(call, entry)
-    card = await _read(call, client, entry)
-    if card is None:
-        return early or NotExecuted("The card no longer exists.")
-    others = await call.services.state.guard.journal.concurrent_requests(entry)
-    if entry.state != "done" and _has_unseen_limit(card, entry, approval, others):
-        return early or NeedsPerson(_NEITHER)
-    if entry.state == "done" or has_requested_values(card, entry):
-        return Completed(updated_result(call, card, await decrypted_label(client, call.user_id, card)), card.card_id)
-    return early or NotExecuted("The card does not have the requested values.")
-
-
-def _has_unseen_limit(card: Card, entry: JournalEntry, approval: Approval, others: ConcurrentRequests) -> bool:
-    """Whether the card was unlocked with a limit that the person did not see, or its limit is neither new nor old."""
-    seen = approval.details.seen
-    if seen is None or seen == seen_card(card):
-        return False
-    if "limit" in _body(entry):
-        return not has_requested_values(card, entry)
-    return has_requested_values(card, entry) and not _limit_set_later(card, others)
-
-
-async def reconcile_close(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """Check whether the card is still open."""
-    from_journal = outcome_from_journal(entries)
-    if from_journal is not None:
-        return from_journal
-    entry = newest_entry(entries)
-    early = time_until_conclusive(call, entry)
-    card = await _read(call, await call.services.partner.client(call.logged_as), entry)
-    status = "no longer shown" if card is None else card.status
-    if entry.state == "done" or card is None or card.status == "canceled":
-        return Completed(closed_result(call, Identifier(entry.ids["cardId"]), status), entry.ids["cardId"])
-    return early or NotExecuted("The card is still open.")
-
-
-def has_requested_values(card: Card, entry: JournalEntry) -> bool:
-    """Whether the card has the values that a `PATCH` requested."""
-    body = _body(entry)
-    return (
-        ("status" not in body or card.status == body["status"])
-        and ("limit" not in body or _limit(card) == body["limit"])
-        and ("encryptedName" not in body or _has_name(card, body))
-    )
-
-
-async def _read(call: ServiceContext, client: PartnerClient, entry: JournalEntry) -> Card | None:
-    try:
-        return await client.cards.get(call.user_id, entry.ids["cardId"])
-    except NotFound:
-        return None
-
-
-def _body(entry: JournalEntry) -> Mapping[str, Any]:
-    return dict(json.loads(entry.body or "{}"))
-
-
-def _limit(card: ListedCard) -> dict[str, Any] | None:
-    limit = card.limit
-    return None if limit is None else {"amountCents": limit.amount_cents, "frequency": limit.frequency}
-
-
-def _has_name(card: ListedCard, body: Mapping[str, Any]) -> bool:
-    asked, name = body["encryptedName"], card.encrypted_name
-    return name is not None and (name.iv, name.ct) == (asked["iv"], asked["ct"])

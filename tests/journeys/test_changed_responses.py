@@ -63,6 +63,18 @@ async def test_response_about_something_else_is_unknown_and_raises_an_alarm(home
     assert {code.partition(":")[0] for code in home.column(ALARMS)} == {"response.mismatch"}
 
 
+async def test_change_that_also_unlocks_the_card_is_unknown_and_stays_so(home: Home) -> None:
+    card = {"card_id": (await home.agent.call("create_card", LIMIT))["card_id"]}
+    await home.agent.call("update_card", card, status="locked")
+    higher = card | LIMIT | {"limit_amount_cents": 6000}
+    await home.patch("/cards/{cardId}", "PATCH", "status", "active")
+    assert (await home.agent.refusal("update_card", **higher))[0] == "outcome.unknown"
+    await home.patch("/cards/{cardId}", "GET", "status", "active", calls=100)
+    (approval_id,) = home.column("SELECT id FROM approvals WHERE state = 'executing'")
+    assert (await home.agent.refusal("update_card", **higher, approval_id=approval_id))[0] == "outcome.unknown"
+    assert await eventually(lambda: home.column(ALARMS) == ["response.mismatch:PATCH.cards.cardId:status"])
+
+
 async def test_change_with_an_odd_field_is_the_result_without_it(home: Home) -> None:
     await home.patch("/cards", "POST", "last4", "")
     card = await home.agent.call("create_card", LIMIT)

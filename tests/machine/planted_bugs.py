@@ -22,7 +22,7 @@ from machines_mcp.storage.journal import Journal, JournalEntry
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
-from machines_mcp.tools import reconcile_cards, reconcile_withdrawals, withdrawal_signature
+from machines_mcp.tools import reconcile_card_changes, reconcile_cards, reconcile_withdrawals, withdrawal_signature
 from machines_mcp.tools.services import ServiceContext
 from machines_mcp.tools.withdrawal_output import withdrawal_result
 
@@ -180,7 +180,8 @@ def withdrawal_resent() -> Sequence[Swap]:
 @_plant
 def resent_at_once() -> Sequence[Swap]:
     """A missing card is created again without waiting for requests in flight."""
-    return [(reconcile_cards, "time_until_conclusive", lambda call, entry: None)]
+    modules = (reconcile_cards, reconcile_card_changes)
+    return [(module, "time_until_conclusive", lambda call, entry: None) for module in modules]
 
 
 @_plant

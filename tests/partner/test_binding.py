@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines_mcp.partner import Card, PartnerError
+from machines_mcp.partner import Card, CardLimit, PartnerError
 from machines_mcp.partner.binding import Rule, read
 from machines_mcp.partner.endpoint_bindings import BINDINGS
 from machines_mcp.partner.envelope import Envelope
@@ -498,6 +498,35 @@ def test_unlocked_card_must_have_the_limit_that_was_seen(before: Any, found: Any
         respond(api, body)
     assert caught.value.outcome_known is False
     assert api.mismatches[0][1].startswith("limit")
+
+
+WORDS = ("active", "locked", "not_activated", "canceled", "suspended", "", None, 7)
+# What a card may become without being asked to.
+STRICTER: dict[str, Collection[Any]] = {
+    "active": WORDS,
+    "locked": {"locked", "canceled"},
+    "not_activated": {"not_activated", "locked", "canceled"},
+    "suspended": {"suspended", "locked", "canceled"},
+    "canceled": {"canceled"},
+}
+
+
+@pytest.mark.parametrize("found", WORDS)
+@pytest.mark.parametrize("before", WORDS)
+def test_card_gets_no_status_unasked_that_lets_it_spend_more(before: Any, found: Any) -> None:
+    card = Card.model_validate(UPDATE | {"status": before, "limit": None})
+    lower = CardLimit(amount_cents=100, frequency="allTime")
+    api = FakeApi(Endpoint("updateCard", lambda c: c.cards.update("user-1", "card-0001", limit=lower, seen=card)))
+    limit = {"amountCents": 100, "frequency": "allTime"}
+    body = {"ok": True, "data": UPDATE | {"cardId": "card-0001", "status": found, "limit": limit}}
+    # A status that can't be read can't be compared.
+    if before in ("", None, 7) or found in STRICTER[before]:
+        assert respond(api, body).limit.amount_cents == 100
+        return
+    with pytest.raises(Mismatch) as caught:
+        respond(api, body)
+    assert caught.value.outcome_known is False
+    assert api.mismatches[0][1] == "status"
 
 
 CARD_CASES = [e for e in ENDPOINTS if e.operation in ("createCard", "getCard", "updateCard")]

@@ -19,7 +19,7 @@ MAKERS = {
     "protocol/user_check.py",
     "redaction/verbatim.py",
     "storage/withdrawals.py",
-    "tools/reconcile_cards.py",
+    "tools/reconcile_card_changes.py",
     "tools/status.py",
     "tools/withdrawal_approvals.py",
     "tools/withdrawal_quotes.py",

@@ -11,6 +11,7 @@ from machines_mcp.permissions.factory import Guard
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.journal import CallContext, JournalEntry
 from tests.storage.test_journal import CARD, CardMutation
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -97,3 +98,25 @@ async def test_only_later_requests_for_a_card_count_as_changes(guard: Guard, sto
     await executing_request(guard, "another's", replace(change, user_id="user-2"))
     others = await guard.journal.concurrent_requests(await entry_of(guard, own))
     assert [entry.id for entry in others.later_changes] == [since]
+
+
+async def test_changes_of_the_same_card_count_if_they_may_be_newer_than_what_was_seen(
+    guard: Guard, store: Store, clock: Clock
+) -> None:
+    change = replace(CARD, operation="PATCH /cards/{cardId}", ids={"cardId": "card-0001"})
+    kinds = ("over", "beside", "lost", "under way", "unsent")
+    names = {(await executing_request(guard, kind, change))[1]: kind for kind in kinds}
+    ids = {kind: entry_id for entry_id, kind in names.items()}
+    await guard.journal.end(ids["over"], "done", status=200)
+    clock.advance(10)
+    seen = clock.now
+    await guard.journal.end(ids["beside"], "done", status=200)
+    await guard.journal.end(ids["lost"], "unknown")
+    await guard.journal.end(ids["unsent"], "unsent")
+    own, _ = await executing_request(guard, "own", change)
+    clock.advance(-60)
+    names[(await executing_request(guard, "later, with the clock set back", change))[1]] = "later"
+    for other in (replace(change, user_id="user-2"), replace(change, ids={"cardId": "card-0002"}), CARD):
+        await executing_request(guard, str(other), other)
+    found = await guard.journal.concurrent_changes(await entry_of(guard, own), seen)
+    assert {names[entry.id] for entry in found} == {"beside", "lost", "under way", "later"}

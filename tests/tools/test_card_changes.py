@@ -189,6 +189,24 @@ async def test_a_limit_that_changes_after_the_question_is_not_unlocked(tmp_path:
         assert (await holder.partner.cards.get(USER, holder.card_id)).status == "locked"
 
 
+@both_eras
+@pytest.mark.parametrize("label", [{}, {"label": "Food"}], ids=["limit", "limit and label"])
+async def test_a_card_that_is_unlocked_after_the_question_keeps_its_limit(
+    tmp_path: Path, era: Era, label: dict[str, Any]
+) -> None:
+    async with card_holder(tmp_path, 5_000, era=era) as holder:
+
+        async def unlock() -> None:
+            await holder.partner.cards.update(USER, holder.card_id, status="active")
+
+        holder.person.during = unlock
+        refused = await holder.update(limit_amount_cents=15_000, limit_frequency=PERIOD, **label)
+        assert refused["code"] == "approval.expired"
+        assert "changed since the person was asked" in refused["message"]
+        limit = (await holder.partner.cards.get(USER, holder.card_id)).limit
+        assert limit is not None and limit.amount_cents == 5_000
+
+
 async def test_closing_shows_status_limit_and_label(tmp_path: Path) -> None:
     async with card_holder(tmp_path, 15_000, status="active") as holder:
         await holder.update(label="Food")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from machines_mcp.partner.models.base import refuse_value
@@ -76,7 +77,8 @@ class Cards(Resource):
     ) -> Card:
         """Change only the given fields: `PATCH /cards/{cardId}`. Status `locked` locks the card, `active` unlocks it.
 
-        `seen`: the card before. If its limit is not changed, the response must have the same one.
+        `seen`: the card before. Unless they are changed, the response must have the same limit, and no status that lets
+        the card spend more.
 
         Raises:
             InvalidRequest: No change is given (`field` is `status`), or a value is invalid.
@@ -92,7 +94,7 @@ class Cards(Resource):
         ).to_json()
         if not change:
             refuse_value("status")
-        request = Request.mutation("PATCH", _CARD, change, ids=_ids(card_id), keep_body=True, seen=_seen(seen, limit))
+        request = Request.mutation("PATCH", _CARD, change, ids=_ids(card_id), keep_body=True, seen=_seen(seen, change))
         return await self._transport.call(user_id, CARDS_WRITE, request, Card)
 
     async def delete(self, user_id: str, card_id: str) -> CardDeleted:
@@ -126,12 +128,18 @@ def _ids(card_id: str) -> dict[str, str]:
     return {"cardId": path_id(card_id, "card_id")}
 
 
-def _seen(card: Card | None, change: CardLimit | None) -> dict[str, Any]:
-    """Return what the response must repeat of a card's limit; nothing if it is changed or can't be read."""
-    if card is None or change is not None or "limit" in card.odd:
-        return {}
-    limit = card.limit
-    return {"unlimited": True} if limit is None else {"limit": limit.model_dump(by_alias=True)}
+def _seen(card: Card | None, change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the response must repeat of a card: its limit and status, unless changed or unreadable."""
+    seen: dict[str, Any] = {}
+    if card is None:
+        return seen
+    if "limit" not in change and "limit" not in card.odd:
+        limit = card.limit
+        seen |= {"unlimited": True} if limit is None else {"limit": limit.model_dump(by_alias=True)}
+    # No other status lets a card spend more than `active`.
+    if "status" not in change and card.status != "active":
+        seen["status"] = card.status
+    return seen
 
 
 def _sealed(field: EncryptedField | None) -> SealedLabel | None:
