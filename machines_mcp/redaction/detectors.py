@@ -20,13 +20,24 @@ HIDDEN = "•••"
 NEAR = 40
 
 _SHORT_NUMBER = re.compile(r"(?<![0-9])[0-9]{3,4}(?![0-9])")
-_CODE_NAME = r"\b(?:cvc2?|cvv2?|csc|card\W?(?:verification|security)\W?(?:code|value|number)|security\W?code)\b"
-_ID_NAME = r"\b(?:ssn|itin|social\W?security(?:\W?(?:number|no))?|national\W?id(?:entifier)?|tax\W?id)\b"
+# Not between \b: digits, underscores and foreign letters may stand beside a name.
+_CODE_NAME = (
+    r"(?<![a-z])(?:cvc2?|cvv2?|csc|card\W?(?:verification|security)\W?(?:code|value|number)|security\W?code)(?![a-z])"
+)
+_ID_NAME = r"(?<![a-z])(?:ssn|itin|social\W?security(?:\W?(?:number|no))?|national\W?id(?:entifier)?|tax\W?id)(?![a-z])"
 _ID = r"[0-9]{9}|[0-9]{3}[ .-][0-9]{2}[ .-][0-9]{4}"
 _NAMED_CODE = re.compile(_CODE_NAME + r"[^0-9]{0,20}(?P<number>[0-9]{3,4})(?![0-9])", re.IGNORECASE)
 _NAMED_ID = re.compile(_ID_NAME + rf"[^0-9]{{0,20}}(?P<number>{_ID})(?![0-9])", re.IGNORECASE)
 _SOCIAL_SECURITY = re.compile(r"(?<![0-9A-Za-z-])(?P<number>[0-9]{3}-[0-9]{2}-[0-9]{4})(?![0-9A-Za-z-])")
 _CONTEXT = (_NAMED_CODE, _NAMED_ID, _SOCIAL_SECURITY)
+
+# A course “CSC 101” or a year “CVC 2026” looks like a code, and in other texts it is one. So a label can't have it.
+_SHORT_NAMES = ("CVC", "CVV", "CSC")
+_CODE_RULE = (
+    "must not have a number of 3 or 4 digits soon after {}, because that reads like a card's security code;{} leave"
+    " that number out"
+)
+_SPELL_OUT = " write the abbreviation out (as in Computer Science 101), or"
 
 _CODE_KEY = re.compile(
     r"(?:card)?(?:cvc2?|cvv2?|csc|securitycode|verificationcode|verificationvalue)(?:number|code|value)?"
@@ -120,8 +131,21 @@ def checked_unmasked(text: str) -> str:
     if masked_text(text) != text:
         from pydantic_core import PydanticCustomError
 
-        raise PydanticCustomError("machines_rule", "must not contain a card number, a security code or a national id")
+        raise PydanticCustomError("machines_rule", "{rule}", {"rule": _mask_rule(text)})
     return text
+
+
+def _mask_rule(text: str) -> str:
+    """Return the rule that a text to be masked breaks, with what to write instead, and nothing of the text."""
+    for plain in (reading.plain for reading in readings(FoldedText(text))):
+        if code := _NAMED_CODE.search(plain):
+            short = next((name for name in _SHORT_NAMES if code[0].upper().startswith(name)), None)
+            return _CODE_RULE.format(short or "the name of that code", _SPELL_OUT if short else "")
+        if _NAMED_ID.search(plain) or _SOCIAL_SECURITY.search(plain):
+            return "must not contain a number that reads like a national id; leave that number out"
+        if find_in_folded(plain):
+            return "must not contain a number that could be a card number; leave that number out"
+    return "must not contain a card number, a security code or a national id"
 
 
 def is_sensitive_id(value: str) -> bool:

@@ -120,7 +120,13 @@ def test_short_number_under_another_key_is_shown(key: str) -> None:
     assert masked({key: "123"}) == {key: "123"}
 
 
-@pytest.mark.parametrize("text", ["CVC 123", "cvv: 1234", 'the "security code" is 123', "cvc2=123", "CSC is: 123"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("CVC 123", "cvv: 1234", 'the "security code" is 123', "cvc2=123", "CSC is: 123"),
+        *("cvc123", "CVV2123", "card_cvc_123", "\u5361cvc\u7801123", "securitycode1234"),
+    ],
+)
 def test_security_code_is_masked_by_the_word_before_it(text: str) -> None:
     assert "123" not in masked_text(text)
 

@@ -17,6 +17,7 @@ PACKAGE = Path(machines_mcp.__file__).parent
 MAKERS = {
     "protocol/repeatable_calls.py",
     "protocol/user_check.py",
+    "protocol/withheld.py",
     "redaction/verbatim.py",
     "storage/withdrawals.py",
     "tools/reconcile_card_changes.py",

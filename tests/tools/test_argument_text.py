@@ -30,6 +30,7 @@ from tests.support.tool_caller import caller
 from tests.support.writings import WRITINGS
 
 HIDES = "must not contain a card number, a security code or a national id"
+CARD = "must not contain a number that could be a card number; leave that number out"
 
 FREE_TEXT = {
     ("create_card", "label"),
@@ -120,13 +121,38 @@ def test_text_that_would_be_approved_unseen_is_refused(tool: Tool, name: str, wr
     number = card_number()
     for text in (WRITINGS[writing](number), f"Visa {WRITINGS[writing](number)} ok"):
         if text_fault(text) is None and len(text) <= 60:
-            assert rule(tool, name, text) == HIDES
+            assert rule(tool, name, text) in (CARD, HIDES)
 
 
 @pytest.mark.parametrize(("tool", "name"), APPROVED, ids=lambda value: getattr(value, "name", value))
-@pytest.mark.parametrize("text", ["123-45-6789", "my SSN: 123456789", "cvc 123", "security code is 1234"])
-def test_national_id_or_code_in_a_text_to_approve_is_refused(tool: Tool, name: str, text: str) -> None:
-    assert rule(tool, name, text) == HIDES
+@pytest.mark.parametrize("text", ["123-45-6789", "my SSN: 123456789", "tax id 123 45 6789"])
+def test_national_id_in_a_text_to_approve_is_refused(tool: Tool, name: str, text: str) -> None:
+    assert rule(tool, name, text) == "must not contain a number that reads like a national id; leave that number out"
+
+
+@pytest.mark.parametrize(("tool", "name"), APPROVED, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(
+    ("text", "word", "instead"),
+    [
+        ("CSC 101 books", "CSC", "Computer Science 101 books"),
+        ("csc101", "CSC", "Computer Science 101"),
+        ("my_CVC_123", "CVC", "my_CVC"),
+        ("CSC fees, fall 2026", "CSC", "CSC fees, fall"),
+        ("CVC 2026", "CVC", "Community Volunteer Corps 2026"),
+        ("CVC2 is 123", "CVC", "CVC2"),
+        ("ⒸⓋⒸ 123", "CVC", "ⒸⓋⒸ"),
+        ("security code is 1234", "the name of that code", "security code"),
+        ("Card verification value: 123", "the name of that code", "Card verification"),
+    ],
+)
+def test_what_reads_like_a_code_is_refused_with_the_word_and_what_to_write(
+    tool: Tool, name: str, text: str, word: str, instead: str
+) -> None:
+    told = rule(tool, name, text)
+    assert told is not None and f"soon after {word}, because" in told and "leave that number out" in told
+    assert ("write the abbreviation out" in told) == (word != "the name of that code")
+    assert "CSC" not in told or word == "CSC"
+    assert rule(tool, name, instead) is None
 
 
 @pytest.mark.parametrize(("tool", "name"), APPROVED, ids=lambda value: getattr(value, "name", value))
