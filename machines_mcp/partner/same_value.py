@@ -14,7 +14,7 @@ _HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _DIGITS = re.compile(r"[0-9]{1,100}")
 # How many units of a token are one US cent. The dollar tokens that hold collateral have 6 decimals.
 _UNITS_PER_CENT = 10**4
-_PARAMETERS = 7
+PARAMETERS = 7
 _OPEN = ("active", "locked", "not_activated")
 
 
@@ -43,17 +43,26 @@ def same_amount(requested: Any, found: Any) -> bool:
 
 def same_cents_on_chain(cents: Any, found: Any) -> bool:
     """Whether an amount on chain is so many US cents in units of a dollar token."""
-    return bool(_whole(found) == cents * _UNITS_PER_CENT)
+    return bool(whole(found) == cents * _UNITS_PER_CENT)
 
 
 def same_cents_on_solana(cents: Any, found: Any) -> bool:
     """Whether an amount is so many US cents, in cents or in units: the API's examples for Solana have cents."""
-    return _whole(found) in (cents, cents * _UNITS_PER_CENT)
+    return whole(found) in (cents, cents * _UNITS_PER_CENT)
 
 
 def on_network(network: Any, found: Any) -> bool:
     """Whether a value is a chain id that the network can have."""
     return isinstance(network, str) and _is_number(found) and may_have_chain(network, found)
+
+
+def whole(value: Any) -> int | float | None:
+    """Return the number that a parameter of a transaction holds; None if it holds none that can be read."""
+    if isinstance(value, str):
+        if _DIGITS.fullmatch(value):
+            return int(value)
+        return int(value, 16) if _HEX.fullmatch(value) and len(value) <= 66 else None
+    return value if _is_number(value) else None
 
 
 def is_text(requested: Any, found: Any) -> bool:
@@ -75,7 +84,7 @@ def is_transaction(status: Any, found: Any) -> bool:
     """
     if status == "pending" and found in ([], {}):
         return True
-    if not isinstance(found, list) or len(found) != _PARAMETERS or _whole(found[2]) is None:
+    if not isinstance(found, list) or len(found) != PARAMETERS or whole(found[2]) is None:
         return False
     return all(isinstance(found[index], str) and bool(found[index].strip()) for index in (0, 1, 3))
 
@@ -119,15 +128,6 @@ def is_closed(requested: Any, found: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _whole(value: Any) -> int | float | None:
-    """Return the number that a parameter of a transaction holds, None if it holds none that can be read."""
-    if isinstance(value, str):
-        if _DIGITS.fullmatch(value):
-            return int(value)
-        return int(value, 16) if _HEX.fullmatch(value) and len(value) <= 66 else None
-    return value if _is_number(value) else None
 
 
 def _names_parameters(value: Any) -> bool:

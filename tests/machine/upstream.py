@@ -262,7 +262,7 @@ def _withdraw(up: VirtualUpstream, asked: VirtualRequest) -> Json:
                 CONTRACT,
                 str(cents * 10_000),
                 asked.body["destination"]["address"],
-                0,
+                int(up.clock() + SIGNATURE_SECONDS),
                 "",
                 found.id,
             ],

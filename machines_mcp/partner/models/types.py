@@ -51,18 +51,23 @@ def _texts(value: object, info: ValidationInfo) -> object:
     return [text for text in value if isinstance(text, str) and text]
 
 
-def _moment(value: object) -> datetime:
+def moment(value: object) -> datetime:
+    """Return a time from ISO 8601 or Unix seconds, in UTC.
+
+    Raises:
+        ValueError: It is neither, or not between 2000 and 2200.
+    """
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value):
         value = int(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e10:
-        moment = datetime.fromtimestamp(value, UTC)
+        found = datetime.fromtimestamp(value, UTC)
     elif isinstance(value, datetime):
-        moment = value
+        found = value
     elif isinstance(value, str):
-        moment = datetime.fromisoformat(value)
+        found = datetime.fromisoformat(value)
     else:
         raise ValueError("not a time")
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    aware = found.replace(tzinfo=UTC) if found.tzinfo is None else found
     # Checked before the conversion to UTC, which overflows at the ends of the calendar.
     if not _EARLIEST <= aware < _LATEST:
         raise ValueError("not a time between 2000 and 2200")
@@ -107,7 +112,7 @@ PageCursor = Annotated[
 Rows = Annotated[tuple[T, ...], BeforeValidator(_rows)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 # ISO 8601 or Unix seconds, converted to UTC.
-Moment = Annotated[datetime, BeforeValidator(_moment)]
+Moment = Annotated[datetime, BeforeValidator(moment)]
 
 # Types for requests.
 Text = Annotated[str, StringConstraints(min_length=1), AfterValidator(checked_text)]

@@ -32,8 +32,12 @@ from machines_mcp.partner.models.types import (
     TokenAddress,
     Visible,
     Whole,
+    moment,
 )
+from machines_mcp.partner.same_value import PARAMETERS, whole
 
+# The place of the expiry among the parameters.
+_EXPIRY = 4
 CallPath = Literal["controller_v1", "coordinator_v2", "solana_v2_02", "unknown"] | str
 
 
@@ -102,6 +106,29 @@ class Withdrawal(ResponseModel):
     expires_at: Moment | None = None
     execution: Execution | None = None
     relay: Relay | None = None
+
+    @property
+    def expiry(self) -> float | None:
+        """When the first of what is signed expires, in epoch seconds; None if no time can be read.
+
+        The API does not say that `expires_at` agrees with the time in the parameters, by which the chain judges.
+        """
+        signature = self.signature if isinstance(self.signature, dict) else {}
+        signed = [self.parameters, signature.get("parameters")]
+        inside = [each[_EXPIRY] for each in signed if isinstance(each, list) and len(each) == PARAMETERS]
+        times = map(_seconds, (self.expires_at, signature.get("expiresAt"), *inside))
+        return min((time for time in times if time is not None), default=None)
+
+
+def _seconds(value: object) -> float | None:
+    """Return the epoch seconds of a time: a number, its digits, or ISO 8601. None if it is none of them."""
+    number = whole(value)
+    if number is not None:
+        return number
+    try:
+        return moment(value).timestamp()
+    except ValueError:
+        return None
 
 
 def _on_network(fault: Callable[[str, str], str | None]) -> Callable[[str, ValidationInfo], str]:
