@@ -31,15 +31,15 @@ def load_settings() -> Settings:
     return settings
 
 
-def user_option(purpose: str) -> Callable[[F], F]:
-    """Return the option `--user` of a command. It fails for what no server accepts as a user's id."""
+def user_option(purpose: str, *, checked: bool = True) -> Callable[[F], F]:
+    """Return the option `--user` of a command. If `checked`, it fails for what no server accepts as a user's id."""
 
-    def checked(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    def check(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
         if given is not None and (fault := user_id_fault(given)):
             fail(f"--user {fault}.")
         return given
 
-    return click.option("--user", "user_id", metavar="ID", callback=checked, help=purpose)
+    return click.option("--user", "user_id", metavar="ID", callback=check if checked else None, help=purpose)
 
 
 def end(ok: bool, sentence: str) -> NoReturn:

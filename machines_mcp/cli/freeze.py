@@ -9,11 +9,16 @@ from machines_mcp.permissions.policy import PolicyError, default_policy
 from machines_mcp.redaction.characters import printable
 from machines_mcp.redaction.display import moment
 from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.user_id import user_id_fault
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import load_operator_policy, open_guard
 from machines_mcp.storage.freeze import EVERYONE, Freeze
 
 MAX_LISTED = 5
+
+
+class ImpossibleUser(Exception):
+    """No server accepts this user id, and no freeze has it. The message says why."""
 
 
 async def freeze(settings: Settings, user_id: str | None) -> str:
@@ -43,9 +48,16 @@ async def unfreeze(settings: Settings, user_id: str | None, ask: Callable[[], Se
     Raises:
         StoreUnavailable: The state folder can't be used.
         NoInput: No passphrase was typed.
+        ImpossibleUser: The user id can't be one, and no freeze has it.
     """
+    fault = None if user_id is None else user_id_fault(user_id)
+    # An older version froze whatever it was given, so a freeze is found by its exact user id.
+    if fault is not None and (not user_id or not _is_text(user_id)):
+        raise ImpossibleUser(f"--user {fault}.")
     user_id = user_id or EVERYONE
     async with open_guard(settings) as guard:
+        if fault is not None and not await guard.freezes.frozen(user_id):
+            raise ImpossibleUser(f"--user {fault}.")
         if not await guard.freezes.frozen(user_id):
             return True, f"Changes {_of(user_id)} are not frozen. {describe_freezes(await guard.freezes.all())}".strip()
         if not await guard.channels.ready():
@@ -67,6 +79,15 @@ def describe_freezes(found: Sequence[Freeze]) -> str:
     if len(found) > MAX_LISTED:
         sentences[MAX_LISTED:] = [f"{len(found) - MAX_LISTED} more users are frozen."]
     return " ".join([*sentences, "To lift a freeze, run machines-mcp unfreeze [--user ID]."])
+
+
+def _is_text(text: str) -> bool:
+    """Whether it is valid Unicode. Arguments of other bytes have surrogates, which no database stores."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _of(user_id: str) -> str:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from machines_mcp.cli.freeze import MAX_LISTED, describe_freezes
 from machines_mcp.cli.main import main
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.server.state_folder import open_guard
+from machines_mcp.server.state_folder import load_operator_policy, open_guard
 from machines_mcp.storage.freeze import Freeze
 from machines_mcp.testing import set_passphrase
 from tests.support.wrong_tries import end_delays
@@ -89,11 +89,40 @@ def test_a_broken_policy_file_prevents_no_freeze(run: Run, env: dict[str, str]) 
     assert run("unfreeze").exit_code == 2
 
 
-@pytest.mark.parametrize("user_id", ["", " user-1", "a\x07b", "u" * 121])
+@pytest.mark.parametrize("user_id", ["", " user-1", "a\x07b", "u" * 121, "user\udcff"])
 def test_an_impossible_user_id_is_refused(run: Run, user_id: str) -> None:
     for command in ("freeze", "unfreeze"):
         refused = run(command, "--user", user_id)
         assert (refused.exit_code, "--user must" in refused.output) == (2, True)
+
+
+async def freeze_as_before(env: dict[str, str], user_id: str) -> None:
+    """Store a freeze as a version did that checked no user id."""
+    settings = read_settings(env)
+    async with open_guard(settings, load_operator_policy(settings)) as guard:
+        await guard.freezes.freeze("terminal", user_id)
+
+
+@pytest.mark.parametrize(
+    "user_id", ["${MACHINES_USER}", "<user>", "null", " user-1", "a\x07b", "u" * 200, "\u202euser"]
+)
+def test_every_freeze_that_exists_can_be_lifted(run: Run, env: dict[str, str], user_id: str) -> None:
+    anyio.run(set_passphrase, env, PASSPHRASE)
+    anyio.run(freeze_as_before, env, user_id)
+    assert run("freeze", "--user", user_id).exit_code == 2
+    other = run("unfreeze", "--user", user_id + "!" * 120, typed=PASSPHRASE)
+    assert (other.exit_code, "--user must" in other.output) == (2, True)
+    lifted = run("unfreeze", "--user", user_id, typed=PASSPHRASE)
+    assert (lifted.exit_code, "are no longer frozen" in lifted.output) == (0, True)
+    assert run("unfreeze", "--user", user_id).exit_code == 2
+
+
+def test_an_empty_user_id_never_lifts_the_freeze_of_all(run: Run, env: dict[str, str]) -> None:
+    anyio.run(set_passphrase, env, PASSPHRASE)
+    assert run("freeze").exit_code == 0
+    refused = run("unfreeze", "--user", "", typed=PASSPHRASE)
+    assert (refused.exit_code, "--user must" in refused.output) == (2, True)
+    assert "already frozen" in run("freeze").output
 
 
 def test_many_freezes_are_counted() -> None:

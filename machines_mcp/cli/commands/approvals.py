@@ -54,16 +54,17 @@ def freeze(user_id: str | None) -> None:
 
 
 @click.command()
-@user_option("The freeze of this user.")
+@user_option("The freeze of this user.", checked=False)
 def unfreeze(user_id: str | None) -> None:
     """Allow changes again. Asks for the passphrase."""
+    from machines_mcp.cli.freeze import ImpossibleUser
     from machines_mcp.cli.freeze import unfreeze as unfreeze_changes
     from machines_mcp.cli.prompt import NoInput, TerminalInput
 
     settings, ask = load_settings(), TerminalInput().read_secret
     try:
         ok, sentence = run(lambda: unfreeze_changes(settings, user_id, lambda: ask("Your passphrase")))
-    except NoInput as error:
+    except (NoInput, ImpossibleUser) as error:
         fail(str(error))
     end(ok, sentence)
 
