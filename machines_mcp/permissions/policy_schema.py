@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from machines_mcp.partner.formats.payees import code_fault, payee_address_fault, payee_memo_fault
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.redaction.characters import checked_text
 from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.redaction.user_id import MAX_USER_ID, user_id_fault
@@ -19,11 +19,31 @@ ClassName = Annotated[ActionClass, Field(strict=False)]
 EnvironmentName = Annotated[Environment, Field(strict=False)]
 
 
-def _a_user_id(value: str) -> str:
-    fault = user_id_fault(value)
+def _faultless(value: str, fault: str | None) -> str:
     if fault is not None:
-        raise PydanticCustomError("machines_rule", fault)
+        raise PydanticCustomError("machines_rule", "{rule}", {"rule": fault})
     return value
+
+
+def _a_user_id(value: str) -> str:
+    return _faultless(value, user_id_fault(value))
+
+
+def _a_path(value: str) -> str:
+    return _faultless(value, "must not have a NUL character; remove it" if "\0" in value else None)
+
+
+def _a_code(value: str) -> str:
+    return _faultless(value, code_fault(value))
+
+
+def _an_address(value: str, info: ValidationInfo) -> str:
+    # Without a valid network, its own fault is enough.
+    return _faultless(value, payee_address_fault(info.data["network"], value) if "network" in info.data else None)
+
+
+def _a_memo(value: str, info: ValidationInfo) -> str:
+    return _faultless(value, payee_memo_fault(info.data["network"], value) if "network" in info.data else None)
 
 
 def _first(value: int) -> int:
@@ -48,9 +68,11 @@ def _rule_or_classes(value: Any) -> str:
 
 Cents = Annotated[int, Field(ge=0, le=10**12)]
 Times = Annotated[int, Field(ge=0, le=10**6)]
-Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(checked_text)]
+AssetCode = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_a_code)]
+Address = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_an_address)]
+Memo = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_a_memo)]
 UserId = Annotated[str, Field(min_length=1, max_length=MAX_USER_ID), AfterValidator(_a_user_id)]
-FilePath = Annotated[str, Field(min_length=1, max_length=1000)]
+FilePath = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_a_path)]
 Any_ = Annotated[Literal["any"], Tag(":word")]
 
 
@@ -93,12 +115,13 @@ class Cards(Section):
 
 
 class DestinationSection(Section):
-    """A withdrawal destination, spelled as `list_withdrawal_assets` spells it."""
+    """A withdrawal destination, spelled as `list_withdrawal_assets` spells it. It follows the rules of
+    `quote_withdrawal`: one that the tool would refuse is refused here, with the key and the reason."""
 
-    currency: Word = Field(description="for example `usdc`")
-    network: Word = Field(description="for example `base`")
-    address: Word = Field(description="the full address")
-    extra_id: Word | None = Field(None, description="the memo, tag or payment id; omit it if there is none")
+    currency: AssetCode = Field(description="for example `usdc`")
+    network: AssetCode = Field(description="for example `base`")
+    address: Address = Field(description="the full address")
+    extra_id: Memo | None = Field(None, description="the memo, tag or payment id; omit it if there is none")
 
 
 class Withdrawals(Section):

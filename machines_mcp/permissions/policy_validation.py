@@ -10,6 +10,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import PRODUCTION_RATES, SENSITIVE, STRICTER, Rule
 from machines_mcp.permissions.policy_fault import nearest
 from machines_mcp.permissions.policy_schema import Classes, PolicyFile
+from machines_mcp.storage.files import write_fault
 
 Tools = Mapping[str, Collection[ActionClass]]
 """Every tool's name with the classes its calls can have."""
@@ -103,8 +104,8 @@ def _wrong_paths(file: PolicyFile) -> Iterator[str]:
     for where, given in (("reveal.sealed_key", file.reveal.sealed_key), ("audit.head_file", file.audit.head_file)):
         if given is not None and not Path(given).is_absolute():
             yield f"{where} must be an absolute path"
-    if file.audit.head_file is not None and not Path(file.audit.head_file).parent.is_dir():
-        yield "audit.head_file is in a folder that does not exist"
+    if file.audit.head_file is not None and (fault := write_fault(Path(file.audit.head_file))):
+        yield f"audit.head_file {fault}"
 
 
 def class_rules(file: PolicyFile) -> dict[ActionClass, Rule]:

@@ -63,6 +63,24 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
         draft.replace(path)
 
 
+def write_fault(path: Path) -> str | None:
+    """Return why the file can't be replaced or created, as words after a field's name; None if it can.
+
+    It is tried with a draft, because modes don't tell all: a file system may be read-only, or take no files.
+    """
+    try:
+        if not path.parent.is_dir():
+            return "is in a folder that does not exist; create the folder, or name a file in another"
+        if path.is_dir():
+            return "is a folder; name a file in it"
+        if path.exists() and not path.is_file():
+            return "is not a regular file; name another"
+        with _draft(path, b""):
+            return None
+    except (OSError, ValueError):
+        return "can't be written; name a file in a folder that this user can write"
+
+
 def create_atomically(path: Path, content: bytes) -> None:
     """Create the file atomically, readable only by this user. An existing file stays as it is.
 

@@ -6,8 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from machines_mcp.partner.formats.addresses import address_fault, token_fault
-from machines_mcp.partner.formats.memos import memo_fault
+from machines_mcp.partner.formats.addresses import token_fault
+from machines_mcp.partner.formats.payees import (
+    LEAST_ADDRESS,
+    MOST_ADDRESS,
+    MOST_MEMO,
+    PLAIN,
+    PLAIN_FORM,
+    payee_address_fault,
+    payee_memo_fault,
+)
 from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, UserInput
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.tools.addresses import EvmAddress, valid
@@ -15,21 +23,17 @@ from machines_mcp.tools.assets import NetworkId, Ticker
 
 TO_THE_LETTER = ("address", "extra_id", "admin_address", "source_token_address")
 """Terms that are sent and shown unaltered."""
-# Printable and without quotes, so the question shows the value unchanged.
-_PLAIN = r"^[!#-&(-_a-~]+$"
-_PLAIN_TEXT: dict[str, Any] = WORDS_REFUSED | {
-    "form": "must have visible ASCII characters only, without spaces and quotes"
-}
+_PLAIN_TEXT: dict[str, Any] = WORDS_REFUSED | {"form": PLAIN_FORM}
 _VISIBLE_FORM: dict[str, Any] = {"form": "must have visible ASCII characters only, without spaces"}
 
 
 def _address(value: Verbatim, info: ValidationInfo) -> Verbatim:
     # Without a valid network, its own fault is enough.
-    return valid(value, address_fault(info.data["network"], value) if "network" in info.data else None)
+    return valid(value, payee_address_fault(info.data["network"], value) if "network" in info.data else None)
 
 
 def _memo(value: Verbatim, info: ValidationInfo) -> Verbatim:
-    return valid(value, memo_fault(info.data["network"], value) if "network" in info.data else None)
+    return valid(value, payee_memo_fault(info.data["network"], value) if "network" in info.data else None)
 
 
 def _token(value: Verbatim) -> Verbatim:
@@ -41,14 +45,16 @@ class QuoteWithdrawal(UserInput):
     currency: str = Ticker
     network: str = NetworkId
     address: Annotated[
-        Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=_PLAIN), AfterValidator(_address)
+        Verbatim,
+        VerbatimArgument(min_length=LEAST_ADDRESS, max_length=MOST_ADDRESS, pattern=PLAIN),
+        AfterValidator(_address),
     ] = Field(description="Destination address; verify it first", json_schema_extra=_PLAIN_TEXT)
-    extra_id: Annotated[Verbatim, VerbatimArgument(max_length=120, pattern=_PLAIN), AfterValidator(_memo)] | None = (
-        Field(
-            default=None,
-            description="Memo or tag, if the network takes one",
-            json_schema_extra=_PLAIN_TEXT,
-        )
+    extra_id: (
+        Annotated[Verbatim, VerbatimArgument(max_length=MOST_MEMO, pattern=PLAIN), AfterValidator(_memo)] | None
+    ) = Field(
+        default=None,
+        description="Memo or tag, if the network takes one",
+        json_schema_extra=_PLAIN_TEXT,
     )
     admin_address: EvmAddress | None = Field(
         default=None,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import SENSITIVE, Limits, Policy, PolicyError, Rule, SealingKey, default_policy
 from machines_mcp.permissions.policy_loader import load_policy
+from machines_mcp.storage import files
 from machines_mcp.storage.withdrawals import Destination
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -124,8 +126,8 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         per_day_cents = 2
         per_user_day_cents = 3
         destinations = [
-            {{ currency = "USDC", network = "base", address = "0xAA" }},
-            {{ currency = "XRP", network = "xrp", address = "rA", extra_id = "7" }},
+            {{ currency = "USDC", network = "base", address = "0x{"AA" * 20}" }},
+            {{ currency = "XRP", network = "xrp", address = "rHb9CJAWyB4rj91VRWn96DkukG4bwdtyTh", extra_id = "7" }},
         ]
         [rates]
         asks_per_minute = 4
@@ -163,7 +165,12 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         1,
         2,
         3,
-        frozenset({Destination("USDC", "base", "0xAA"), Destination("XRP", "xrp", "rA", "7")}),
+        frozenset(
+            {
+                Destination("USDC", "base", "0x" + "AA" * 20),
+                Destination("XRP", "xrp", "rHb9CJAWyB4rj91VRWn96DkukG4bwdtyTh", "7"),
+            }
+        ),
         4,
         5,
         6,
@@ -283,8 +290,12 @@ def test_rule_for_a_tool_and_class_wins_in_both_directions(path: Path) -> None:
             "withdrawals.destinations[0].adress is not a policy key; the nearest is address",
         ),
         (
-            '[[withdrawals.destinations]]\ncurrency = "x"\nnetwork = "y"\naddress = " z"',
-            "withdrawals.destinations[0].address must not begin or end with a space",
+            '[[withdrawals.destinations]]\ncurrency = "x"\nnetwork = "y"\naddress = " zzzz"',
+            "withdrawals.destinations[0].address must have visible ASCII characters only",
+        ),
+        (
+            '[[withdrawals.destinations]]\ncurrency = "US Dollar"\nnetwork = "y"\naddress = "zzzz"',
+            "withdrawals.destinations[0].currency must be spelled as list_withdrawal_assets spells it",
         ),
         ("[rates]\nasks_per_minute = 1e3", "rates.asks_per_minute must be a whole number"),
         (
@@ -308,6 +319,70 @@ def test_rule_for_a_tool_and_class_wins_in_both_directions(path: Path) -> None:
 )
 def test_error_is_named_by_path_without_its_value(path: Path, text: str, says: str) -> None:
     assert says in _refused(path, text)
+
+
+def _bad_files(folder: Path) -> dict[str, str]:
+    """Return files that no checkpoint can be written to, each with what the error says."""
+    (folder / "folder").mkdir()
+    (folder / "link").symlink_to(folder / "folder")
+    (folder / "plain").write_text("", encoding="ascii")
+    os.mkfifo(folder / "pipe")
+    return {
+        f"{folder}/folder": "is a folder; name a file in it",
+        f"{folder}/link": "is a folder; name a file in it",
+        "/": "is a folder; name a file in it",
+        f"{folder}/a\\u0000b": "must not have a NUL character; remove it",
+        f"{folder}/a\\u0000b/c": "must not have a NUL character; remove it",
+        f"{folder}/none/head": "is in a folder that does not exist; create the folder, or name a file in another",
+        f"{folder}/plain/head": "is in a folder that does not exist; create the folder, or name a file in another",
+        f"{folder}/pipe": "is not a regular file; name another",
+        "/dev/null": "is not a regular file; name another",
+        f"{folder}/{'x' * 250}": "can't be written; name a file in a folder that this user can write",
+    }
+
+
+@posix_only
+def test_checkpoint_file_that_can_not_be_written_is_refused(path: Path, tmp_path: Path) -> None:
+    for file, says in _bad_files(tmp_path).items():
+        assert _refused(path, f'[audit]\nhead_file = "{file}"') == f"In the policy, audit.head_file {says}."
+
+
+@posix_only
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root can write every folder")
+def test_checkpoint_file_in_a_folder_of_others_is_refused(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert "can't be written" in _refused(path, f'[audit]\nhead_file = "{tmp_path}/closed/head"')
+
+
+def test_folder_that_takes_no_files_is_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*given: Any) -> int:
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr(files, "make_file", read_only)
+    assert "can't be written" in _refused(path, f'[audit]\nhead_file = "{tmp_path}/head"')
+
+
+def test_checking_the_checkpoint_file_leaves_the_folder_as_it_is(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "head").write_text("kept", encoding="ascii")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("head", "new", "dangling"):
+        assert _load(path, f'[audit]\nhead_file = "{tmp_path}/{name}"').head_file == tmp_path / name
+    assert (tmp_path / "head").read_text(encoding="ascii") == "kept"
+    assert {each.name for each in tmp_path.iterdir()} == {"head", "dangling", "policy.toml"}
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("{folder}", "is not a regular file"),
+        ("{folder}/a\\u0000b", "must not have a NUL character; remove it"),
+        ("{folder}/none", "can't be read; check that it exists and that this user can read it"),
+    ],
+)
+def test_key_file_that_can_not_be_read_is_refused(path: Path, tmp_path: Path, file: str, says: str) -> None:
+    text = f'[reveal]\nsealed_key = "{file.format(folder=tmp_path)}"'
+    assert _refused(path, text) == f"In the policy, reveal.sealed_key {says}."
 
 
 @pytest.mark.parametrize(
