@@ -11,8 +11,9 @@ from mcp_types import CallToolResult, Implementation
 
 from machines_mcp import __version__
 from machines_mcp.cli.progress import ProgressReporter
-from machines_mcp.protocol.withheld import withheld_unclear
-from machines_mcp.server.app import opened
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.protocol.withheld import withheld_error, withheld_unclear
+from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings
 
 
@@ -45,8 +46,15 @@ async def call_once(
         line = json.dumps({"jsonrpc": "2.0", "id": "call", "result": body}, separators=(",", ":"), ensure_ascii=False)
         shown = app.output_filter.filtered(line)
         if shown is None:
-            return withheld_unclear().payload(), False
+            return _withheld(app, tool, succeeded=not answer.is_error), False
         return json.loads(shown)["result"], not answer.is_error
+
+
+def _withheld(app: App, tool: str, *, succeeded: bool) -> dict[str, Any]:
+    found = app.load().registry.tools.get(tool)
+    if found is None or not succeeded:
+        return withheld_unclear().payload()
+    return withheld_error(tool, ActionClass.READ if found.read_only else ActionClass.WRITE).payload()
 
 
 async def _call(

@@ -134,7 +134,7 @@ class Authorizer:
                 kind=kind,
                 tool=None if call_request is None else call_request.tool,
                 action_class=None if call_request is None else call_request.action_class.value,
-                user_id=(call_request.user_id if call_request else "") or self._principal.recorded,
+                user_id=(call_request.user_id if call_request else "") or self._principal.recorded_as,
                 approval_id=approval_id,
                 code=code,
             )

@@ -38,7 +38,7 @@ class ApprovalChannels:
         return [approval for approval in await self._approvals.waiting() if not self._approvals.is_expired(approval)]
 
     async def not_decidable(self) -> int:
-        """Return how many approvals wait under another policy, so that none of their decisions is taken here."""
+        """Count the approvals that wait under another policy. They can't be decided here."""
         return sum(map(self._approvals.is_expired, await self._approvals.waiting()))
 
     async def get(self, approval_id: str) -> Approval | None:

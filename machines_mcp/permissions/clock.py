@@ -45,10 +45,7 @@ class ClockCheck:
     The methods raise `StoreUnavailable` if the state folder can't be used.
     """
 
-    def __init__(
-        self,
-        audited: AuditedStore,
-    ) -> None:
+    def __init__(self, audited: AuditedStore) -> None:
         self._store, self._record, self._clock = audited.store, audited.record, audited.clock
 
     async def held_until(self) -> float | None:

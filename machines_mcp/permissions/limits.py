@@ -26,7 +26,7 @@ Stage = Literal["wait", "ask", "grant", "use"]
 it."""
 
 UNCOUNTED = frozenset({"cards.unbounded", "withdrawals.destinations", "reveal.sinks"})
-"""The limits of which nothing can be left. `budgets` has each other one."""
+"""Limits that have no remainder. `budgets` shows every other one."""
 PER_PAYMENT = "perAuthorization"
 
 

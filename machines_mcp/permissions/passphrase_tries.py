@@ -69,10 +69,7 @@ class WrongTries:
 class PassphraseTries:
     """The tries of one state folder. After 1, 2, 3 … wrong ones in a row, the next waits 1, 2, 4 … 60 seconds."""
 
-    def __init__(
-        self,
-        audited: AuditedStore,
-    ) -> None:
+    def __init__(self, audited: AuditedStore) -> None:
         self._store, self._record, self._clock = audited.store, audited.record, audited.clock
 
     async def begin(self, place: PassphrasePlace) -> float:

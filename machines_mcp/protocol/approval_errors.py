@@ -83,7 +83,8 @@ def outcome_unknown(
 def not_executed(approval: Approval, why: str) -> ToolError:
     """Return the error for an approved call that did nothing, and whose approval is no longer usable."""
     # What an earlier try sent may have had an effect after all.
-    nothing = "This call did nothing; an earlier try may have" if approval.returned else "Nothing was done"
+    earlier = "This call did nothing, but an earlier try may have had an effect"
+    nothing = earlier if approval.returned else "Nothing was done"
     message = f"{nothing}, and this approval can no longer be used. {why}"
     return ToolError(Code.APPROVAL_EXPIRED, message=message, next_steps=[NextStep(approval.tool, _ANEW, repeats=True)])
 

@@ -43,7 +43,7 @@ _RULES: Mapping[str, str] = {
     "too_long": "must have at most {max_length}",
 }
 
-_EMPTY = "must not be empty; give the value that is meant, or leave it out"
+_EMPTY = "must not be empty; give a value or leave it out"
 _EXAMPLES: Mapping[str, Sequence[str]] = {"integer": ["20"], "number": ["25.5"]}
 _NO_APPROVAL = ApprovalArguments()
 

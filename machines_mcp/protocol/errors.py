@@ -99,7 +99,7 @@ _CATALOGUE: Mapping[Code, _Entry] = {
 NOT_BEGUN = frozenset({Code.PARTNER_UNAVAILABLE, Code.RATE_LIMITED, Code.POLICY_FROZEN})
 """Codes that mean nothing was changed and the same call may succeed later."""
 
-REPEATABLE = NOT_BEGUN - {Code.POLICY_FROZEN} | {Code.OUTCOME_UNKNOWN, Code.APPROVAL_REQUIRED, Code.APPROVAL_EXPIRED}
+REPEATABLE = (NOT_BEGUN - {Code.POLICY_FROZEN}) | {Code.OUTCOME_UNKNOWN, Code.APPROVAL_REQUIRED, Code.APPROVAL_EXPIRED}
 """Codes after which the same call, unchanged, can succeed. After every other code it would fail again."""
 
 

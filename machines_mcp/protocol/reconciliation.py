@@ -39,7 +39,8 @@ _FROZEN = (
     "It is not known whether this happened. Finding out would send a change, and a person froze changes. Tell the user"
     " that a person can lift the freeze with machines-mcp unfreeze."
 )
-_SHORTEST_SECONDS = 0.1  # A pause too short to move the clock would repeat for ever.
+# A pause too short to move the clock would repeat for ever.
+_SHORTEST_SECONDS = 0.1
 _AT_ONCE = 4
 
 _Closed: TypeAlias = Literal["done", "rejected"] | NeedsPersonState

@@ -81,7 +81,7 @@ def _plain(character: str) -> str:
 
 @lru_cache(4096)
 def _folded_mark(point: int) -> str:
-    """Return the same, but one separator for a symbol, and for a letter that looks like one."""
+    """As `_folded_point`, but a symbol, or a letter that looks like one, becomes one separator."""
     found, character = _folded_point(point), chr(point)
     if character in _UNSEEN_LETTERS:
         return ""

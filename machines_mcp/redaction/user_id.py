@@ -1,4 +1,4 @@
-"""What can be a partner's id of a user, in every place where a person or a client names one."""
+"""The rule for a partner's user id, for every place where a person or a client gives one."""
 
 from __future__ import annotations
 

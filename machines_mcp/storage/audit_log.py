@@ -71,7 +71,7 @@ class AuditLog:
 
     def recorded_principal(self, principal: Principal) -> Principal:
         """Return the principal by the ids in the log, some of which are fingerprints."""
-        named = None if principal.users is None else {*principal.users, principal.recorded}
+        named = None if principal.users is None else {*principal.users, principal.recorded_as}
         users = None if named is None else frozenset(map(self.recorded_id, named))
         return Principal(users, None if principal.pinned is None else self.recorded_id(principal.pinned))
 

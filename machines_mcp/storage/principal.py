@@ -40,7 +40,7 @@ class Principal:
         return next(iter(self.users)) if self.users is not None and len(self.users) == 1 else None
 
     @property
-    def recorded(self) -> str:
+    def recorded_as(self) -> str:
         """The user of a call that names none, in the audit log; empty if the principal is everybody."""
         if self.users is None:
             return ""

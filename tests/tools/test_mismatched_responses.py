@@ -307,7 +307,7 @@ async def test_call_after_an_earlier_try_does_not_say_that_nothing_was_done(tmp_
         await show_limit(c, "GET", OTHER_LIMITS[1], calls=100)
         again = await c.call("update_card", **card | CHANGES[1], approval_id=error["approval_id"])
         assert again["code"] == "approval.expired"
-        assert "an earlier try may have" in again["message"]
+        assert "did nothing, but an earlier try may have had an effect, and" in again["message"]
         assert "Nothing was done" not in again["message"]
 
 
