@@ -32,7 +32,9 @@ REVEAL_SECONDS = 20.0
 WAIT_SECONDS = 30.0
 """How long a reveal waits for another one to end."""
 AFTER_EXPIRY_SECONDS = 60.0
-"""How long a page outlives its approval: a yes in the last second still shows the card, a later one reads why not."""
+"""How long a page may outlive its approval, because a yes in the last second still shows the card."""
+END_SECONDS = 5.0
+"""How long a page that is cancelled may take to end."""
 RETRY_SECONDS = 15
 PAGE_WAIT_SECONDS = 0.5
 START_SECONDS = 20.0
@@ -87,6 +89,8 @@ class CardReveals:
         async with self._turn:
             page = self._pages.get(approval.id)
             if page is None or page.has_reply:
+                if page is not None:
+                    await _end(page)
                 page = await self._open(approval, last4, outcome)
             return page.address
 
@@ -134,8 +138,8 @@ class CardReveals:
         with suppress(SlotsTaken):
             return await self._page_slots.take(PAGE_WAIT_SECONDS)
         for page in self._pages.values():
-            if not page.has_exited and await page.is_over() and (task := page.cancel()) is not None:
-                await asyncio.wait([task])
+            if not page.has_exited and await page.is_over():
+                await _end(page)
                 break
         try:
             return await self._page_slots.take(PAGE_WAIT_SECONDS)
@@ -165,6 +169,12 @@ class CardReveals:
             trace=path_text(self._settings.trace),
             **needs,
         )
+
+
+async def _end(page: RevealPage) -> None:
+    """Cancel a page, and wait a bounded time until its slot is free."""
+    if (task := page.cancel()) is not None:
+        await asyncio.wait([task], timeout=END_SECONDS)
 
 
 def _busy(message: str) -> ToolError:

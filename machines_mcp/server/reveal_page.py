@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING
 
 import anyio
 
-from machines_mcp.permissions.passphrase_tries import MAX_DELAY_SECONDS
+from machines_mcp.permissions.decision import Decision
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.storage.audit_record import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
@@ -20,7 +20,7 @@ from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.slots import Slot
 from machines_mcp.tools.services import Outcome, Revealed
 from machines_mcp.vault import page_client
-from machines_mcp.vault.reply import PlaintextReply, SealedReply, VaultReply
+from machines_mcp.vault.reply import Denial, PlaintextReply, SealedReply, VaultReply, failed
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
@@ -31,9 +31,16 @@ logger = logging.getLogger(__name__)
 
 
 WATCH_SECONDS = 1.0
-"""How often a page looks whether its approval was refused elsewhere."""
+"""How often a page looks whether its approval was decided elsewhere or has expired."""
 LINGER_SECONDS = 10.0
-"""How long it then still answers, that it is no longer open."""
+"""How long the page still answers after that."""
+
+_DENIALS: Mapping[Decision, Denial] = {
+    "frozen": "page.frozen",
+    "limit_exceeded": "page.limit_exceeded",
+    "not_allowed": "page.not_allowed",
+    "unset": "page.unset",
+}
 
 
 class RevealPage:
@@ -44,7 +51,8 @@ class RevealPage:
         self._approval = approval
         self._handle = handle
         self._outcome = outcome
-        self._granted = False
+        self._granted = self._pressed = False
+        self._lapsed: Denial | None = None
         self.port = 0
         self.has_reply = False
         self.ready = anyio.Event()
@@ -55,7 +63,7 @@ class RevealPage:
         """Start the vault that serves the page. The slot is freed when the vault has ended."""
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(page_client.show_card(request, self))
-        watch = loop.create_task(self._end_after_refusal())
+        watch = loop.create_task(self._end_after_lapse())
         # Not at the end of the task's coroutine: a task that is cancelled before it begins runs none of it.
         self._task.add_done_callback(lambda _: slot.free())
         self._task.add_done_callback(lambda _: watch.cancel())
@@ -67,18 +75,15 @@ class RevealPage:
         return self._task
 
     async def is_over(self) -> bool:
-        """Whether the page can show no card any more: its card was seen, or its approval was refused elsewhere.
+        """Whether the page can show no card any more: it has ended, or its approval can't be decided any more.
 
         Raises:
             StoreUnavailable: The approval can't be read.
         """
-        if self.ended.is_set():
-            return True
-        found = await self._guard.approvals.get(self._approval.id)
-        return found is None or found.state == "refused"
+        return self.ended.is_set() or await self._look() is not None
 
-    async def _end_after_refusal(self) -> None:
-        """End the page some time after a refusal elsewhere, by any process, so that others get its slot."""
+    async def _end_after_lapse(self) -> None:
+        """End the page some time after its approval was decided elsewhere or expired, so that others get its slot."""
         over = False
         while not over:
             await anyio.sleep(WATCH_SECONDS)
@@ -87,6 +92,26 @@ class RevealPage:
         if not self.ended.is_set():
             await anyio.sleep(LINGER_SECONDS)
             self.cancel()
+
+    async def _look(self) -> Denial | None:
+        """Return why the approval can't be decided any more; None if it can, or if the page has decided it."""
+        lapsed = await self._lapse()
+        # Only now, because the page may have decided it during the lookup.
+        if not self._pressed:
+            self._lapsed = lapsed
+        return self._lapsed
+
+    async def _lapse(self) -> Denial | None:
+        found = await self._guard.approvals.get(self._approval.id)
+        if found is None:
+            return "page.gone"
+        if found.state == "refused":
+            return "page.refused_elsewhere"
+        if found.state != "waiting":
+            return "page.used"
+        if found.policy != self._guard.policy.digest:
+            return "page.other_policy"
+        return "page.expired" if self._guard.approvals.is_expired(found) else None
 
     @property
     def address(self) -> str:
@@ -103,30 +128,49 @@ class RevealPage:
         failpoint("vault.started")
         self.ready.set()
 
-    async def on_try(self) -> int:
+    async def on_look(self) -> Denial | None:
+        with suppress(StoreUnavailable):
+            return await self._look()
+        return None
+
+    async def on_try(self) -> int | None:
         return await self._wait(self._guard.passphrase.tries.begin("page"))
 
-    async def on_checked(self, *, right: bool) -> int:
+    async def on_checked(self, *, right: bool) -> int | None:
         return await self._wait(self._guard.passphrase.tries.end("page", right=right))
 
-    async def _wait(self, counted: Awaitable[float]) -> int:
+    async def _wait(self, counted: Awaitable[float]) -> int | None:
         try:
             return ceil(await counted)
         except StoreUnavailable:
             # Without a count there is no limit on guesses, so nothing is checked.
-            return MAX_DELAY_SECONDS
+            return None
 
-    async def on_approved(self) -> bool:
+    async def on_approved(self) -> Denial | None:
+        denied = await self._denial(self._guard.channels.grant_and_consume(self._approval.id, "page"))
+        self._granted = denied is None
+        failpoint("reveal.taken")
+        return denied
+
+    async def on_refused(self) -> Denial | None:
+        return await self._denial(self._guard.channels.refuse(self._approval.id, "page"))
+
+    async def _denial(self, decide: Awaitable[Decision]) -> Denial | None:
+        """Take the page's decision. Return why it was not taken; None if it was."""
+        self._pressed = True
         try:
-            self._granted = await self._guard.channels.grant_and_consume(self._approval.id, "page") == "granted"
-            failpoint("reveal.taken")
+            decision = await decide
+            if decision in ("granted", "refused"):
+                return None
+            return _DENIALS.get(decision) or await self._lapse() or "page.gone"
         except StoreUnavailable:
-            return False
-        return self._granted
+            return "page.unavailable"
 
     async def on_reply(self, reply: VaultReply) -> None:
         self.has_reply = True
         self.ready.set()
+        if self._lapsed is not None and not self._granted:
+            reply = failed(self._lapsed)
         try:
             record_reveal(self._guard, reply, "page", self._approval.user_id, self._approval.card_id, self._approval.id)
             if self._granted:
@@ -134,8 +178,6 @@ class RevealPage:
                 await self._guard.authorizer.finish(
                     self._approval, json.dumps(ended.answer), ok=ended.ok, code=ended.code
                 )
-            elif reply.code == "page.refused":
-                await self._guard.channels.refuse(self._approval.id, "page")
         except StoreUnavailable:
             await self._guard.authorizer.release(self._approval)
             logger.error("the outcome of a card page could not be stored")

@@ -10,9 +10,10 @@ import anyio.to_thread
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.card_secrets import CardSecretsError, fetch_card
+from machines_mcp.vault.events import MAX_LOOKS
 from machines_mcp.vault.page_view import PageResponse, PageView
 from machines_mcp.vault.parent_pipe import ParentPipe
-from machines_mcp.vault.reply import Code, VaultReply, failed
+from machines_mcp.vault.reply import Code, Denial, VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
 from machines_mcp.web.asgi import Receive, Scope, Send, header_values
 from machines_mcp.web.browser_security import SameOrigin, constant_time_equal, has_origin, is_navigation
@@ -21,9 +22,10 @@ from machines_mcp.web.form import FORM_TYPE, parse_form, read_body
 MAX_BODY_BYTES = 4 * 1024
 MAX_FIELDS = 3
 FETCH_SECONDS = 20.0
+# The question may be shown without it: a yes to it is refused just the same.
+LOOK_SECONDS = 2.0
 # Reserved for reporting to the person that the fetch took too long.
 REPORT_SECONDS = 4.0
-LINGER_SECONDS = 30.0
 
 
 class CardPage:
@@ -40,6 +42,8 @@ class CardPage:
         self._view = PageView(request, self._token)
         self._decision_lock = anyio.Lock()
         self._next_try_at = 0.0
+        self._looks = 0
+        self._fetching = False
         self._closes_at = anyio.current_time() + request.deadline_seconds
         self.finished = anyio.Event()
         self.reply = failed("page.unused")
@@ -76,7 +80,7 @@ class CardPage:
 
     async def _respond(self, scope: Scope, receive: Receive) -> PageResponse:
         if scope["method"] == "GET":
-            return self._final_response or self._view.question()
+            return await self._current()
         form = await _read_form(receive)
         if form is None or not constant_time_equal(form.get("token", ""), self._token):
             return self._view.rejection(403, "This form is not from this page. Open the page again.")
@@ -84,20 +88,38 @@ class CardPage:
         async with self._decision_lock:
             return self._final_response or await self._decide(form, receive)
 
+    async def _current(self) -> PageResponse:
+        """Return the question if it still waits for an answer, else what became of it."""
+        if self._final_response is None and not self._decision_lock.locked():
+            denied = await self._look()
+            if denied is not None and self._final_response is None:
+                # A submission that came meanwhile gets the same denial, and ends the page.
+                return self._view.final(denied) if self._decision_lock.locked() else self._end(denied)
+        return self._final_response or (self._view.fetching() if self._fetching else self._view.question())
+
+    async def _look(self) -> Denial | None:
+        self._looks += 1
+        if self._looks <= MAX_LOOKS:
+            with anyio.move_on_after(LOOK_SECONDS):
+                return await self._pipe.look()
+        return None
+
     async def _decide(self, form: dict[str, str], receive: Receive) -> PageResponse:
         fault = await self._passphrase_fault(form.get("passphrase", ""))
         if fault is not None:
             return self._view.question(fault)
         if form.get("decision") != "show":
-            return self._end("page.refused")
+            return self._end(await self._pipe.refuse() or "page.refused")
         if await _is_gone(receive):
             # The browser has disconnected, so nobody would see the card.
             return self._view.question()
-        if not await self._pipe.may_show_card():
-            return self._end("page.gone")
+        self._fetching = True
+        denied = await self._pipe.show()
+        if denied is not None:
+            return self._end(denied)
         # The approval is used now, so `page.unused` no longer applies.
         self.reply = failed("deadline")
-        return await self._show()
+        return await self._show(receive)
 
     async def _passphrase_fault(self, typed: str) -> str | None:
         """Check the passphrase, if one is needed. Return a sentence for the person if it is not accepted."""
@@ -108,11 +130,14 @@ class CardPage:
             return "Type your passphrase first."
         wait = ceil(self._next_try_at - anyio.current_time())
         if wait <= 0:
-            wait = self._delay(await self._pipe.may_check_passphrase())
+            told = await self._pipe.may_check_passphrase()
+            if told is None:
+                return "Nothing was checked, because the server can't use its state folder. Run machines-mcp doctor."
+            wait = self._delay(told)
         if wait > 0:
             return f"Nothing was checked, because wrong passphrases were typed before. {_try_again(wait)}"
         right = await anyio.to_thread.run_sync(verifier.matches, Secret(typed))
-        wait = self._delay(await self._pipe.report_passphrase(right=right))
+        wait = self._delay(await self._pipe.report_passphrase(right=right) or 0)
         return None if right else f"Wrong passphrase. {_try_again(wait)}".strip()
 
     def _delay(self, wait: int) -> int:
@@ -120,11 +145,13 @@ class CardPage:
         self._next_try_at = anyio.current_time() + wait
         return wait
 
-    async def _show(self) -> PageResponse:
+    async def _show(self, receive: Receive) -> PageResponse:
         try:
             left = self._closes_at - anyio.current_time() - REPORT_SECONDS
             with anyio.fail_after(max(0.0, min(FETCH_SECONDS, left))):
                 async with fetch_card(self._request) as opened:
+                    if await _is_gone(receive):
+                        return self._end("page.left")
                     content = self._view.card(opened)
                     self._final_response = self._view.final("shown")
                     self.reply = VaultReply(status="shown", code="shown", sink="page", **opened.facts)
@@ -133,6 +160,8 @@ class CardPage:
             return self._end("partner.unavailable")
         except CardSecretsError as error:
             return self._end(error.code)
+        except Exception:
+            return self._end("internal")
 
     def _end(self, code: Code) -> PageResponse:
         self.reply = failed(code)

@@ -9,8 +9,8 @@ import anyio
 from anyio.abc import ByteSendStream, Process
 
 from machines_mcp.vault.client import COMMAND, vault_process
-from machines_mcp.vault.events import MAX_EVENT_BYTES, Event, EventAnswer, answer_line, parse_event
-from machines_mcp.vault.reply import MAX_REPLY_BYTES, VaultReply, failed, parse_reply
+from machines_mcp.vault.events import MAX_EVENT_BYTES, MAX_LOOKS, Event, EventAnswer, answer_line, parse_event
+from machines_mcp.vault.reply import MAX_REPLY_BYTES, Denial, VaultReply, failed, parse_reply
 from machines_mcp.vault.request import VaultError, VaultRequest, request_line
 
 # The page asks at most once a second, and lives for at most sixteen minutes.
@@ -24,14 +24,20 @@ class PageCallbacks(Protocol):
     def on_listening(self, port: int) -> None:
         """The page accepts connections on this port of 127.0.0.1."""
 
-    async def on_try(self) -> int:
-        """Count a try. Return 0 if a passphrase may be checked now, else the seconds until one may."""
+    async def on_look(self) -> Denial | None:
+        """Return why the approval can't be decided any more; None if it can. Not called after a decision."""
 
-    async def on_checked(self, *, right: bool) -> int:
-        """Record the result of the last try, and return the seconds until the next one."""
+    async def on_try(self) -> int | None:
+        """Count a try. Return 0 if a passphrase may be checked now, else the seconds until one may; None: it can't."""
 
-    async def on_approved(self) -> bool:
-        """Return whether the card may be fetched and shown, after the person approved. Called at most once."""
+    async def on_checked(self, *, right: bool) -> int | None:
+        """Record the result of the last try, and return the seconds until the next one; None: can't record."""
+
+    async def on_approved(self) -> Denial | None:
+        """Record a yes. Return why the card may not be fetched and shown; None if it may. Called at most once."""
+
+    async def on_refused(self) -> Denial | None:
+        """Record a no. Return why it was not recorded; None if it was. Called at most once, and not after a yes."""
 
     async def on_reply(self, reply: VaultReply) -> None:
         """Receive the outcome as soon as it is known. The process may run for 30 more seconds. Called once."""
@@ -60,7 +66,7 @@ async def show_card(request: VaultRequest, callbacks: PageCallbacks, *, command:
 
 
 class _Conversation:
-    """State of a conversation: listening, tries that are each `wrong` or `right`, one `show`, the reply."""
+    """State of a conversation: listening, tries that are each `wrong` or `right`, one `show` or `refuse`, the reply."""
 
     def __init__(self, request: VaultRequest, callbacks: PageCallbacks) -> None:
         self._request = request
@@ -68,7 +74,7 @@ class _Conversation:
         self._listening = self._allowed = self._decided = False
         self._checking = False
         self._proved = request.page is None or request.page.verifier is None
-        self._tries = 0
+        self._tries = self._looks = 0
         self._reply: VaultReply | None = None
 
     async def end(self, reply: VaultReply) -> VaultReply:
@@ -114,23 +120,40 @@ class _Conversation:
         await answers.send(answer_line(await self._answer(event)))
 
     async def _answer(self, event: Event) -> EventAnswer:
+        if event.event == "look":
+            self._looks += 1
+            if self._looks > MAX_LOOKS:
+                raise VaultError
+            return _leave(await self._callbacks.on_look())
         if event.event == "try":
             self._tries += 1
             if self._checking or self._tries > MAX_TRIES:
                 raise VaultError
             wait = await self._callbacks.on_try()
             self._checking = wait == 0
-            return EventAnswer(wait=wait)
-        if self._checking != (event.event != "show"):
+            return _wait(wait)
+        if self._checking != (event.event in ("wrong", "right")):
             raise VaultError
-        if event.event != "show":
+        if self._checking:
             self._checking, self._proved = False, event.event == "right"
-            return EventAnswer(wait=await self._callbacks.on_checked(right=self._proved))
+            return _wait(await self._callbacks.on_checked(right=self._proved))
+        return await self._decide(yes=event.event == "show")
+
+    async def _decide(self, *, yes: bool) -> EventAnswer:
         if not self._proved:
             raise VaultError
         self._decided = True
-        self._allowed = await self._callbacks.on_approved()
-        return EventAnswer(go=self._allowed)
+        denied = await (self._callbacks.on_approved() if yes else self._callbacks.on_refused())
+        self._allowed = yes and denied is None
+        return _leave(denied)
+
+
+def _leave(denied: Denial | None) -> EventAnswer:
+    return EventAnswer(go=True) if denied is None else EventAnswer(denied=denied)
+
+
+def _wait(seconds: int | None) -> EventAnswer:
+    return EventAnswer(denied="page.unavailable") if seconds is None else EventAnswer(wait=seconds)
 
 
 async def _lines(process: Process) -> AsyncIterator[bytes]:
@@ -141,7 +164,7 @@ async def _lines(process: Process) -> AsyncIterator[bytes]:
     async for chunk in process.stdout:
         total += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
-        if total > MAX_REPLY_BYTES + MAX_EVENT_BYTES * (2 * MAX_TRIES + 2):
+        if total > MAX_REPLY_BYTES + MAX_EVENT_BYTES * (2 * MAX_TRIES + MAX_LOOKS + 2):
             raise VaultError
         for line in lines:
             yield line + b"\n"

@@ -19,11 +19,21 @@ from machines_mcp.web.asgi import Header, Send, send_response
 from machines_mcp.web.browser_security import security_headers
 
 SHOWN_SECONDS = 30
+REFRESH_SECONDS = 2
 
 _WEB = Path(__file__).with_name("web")
 _STYLE = (_WEB / "page.css").read_text(encoding="utf-8")
 _SCRIPT = (_WEB / "page.js").read_text(encoding="utf-8")
 
+
+def _hash(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+_SOURCES = f"style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}"
+
+_NO_LONGER_OPEN = "This request is no longer open"
+_OPEN_AGAIN = "Then open this card's page again from the desk."
 # Title and text of each ending. A code that is missing here uses the entry for its first word.
 _ENDINGS: dict[str, tuple[str, str]] = {
     "shown": (
@@ -31,10 +41,45 @@ _ENDINGS: dict[str, tuple[str, str]] = {
         "Each request shows a card once. To see it again, ask the assistant.",
     ),
     "page.refused": ("Refused", "The card was not fetched. The assistant will see that you refused."),
-    "page.gone": (
-        "This request is no longer open",
-        "It was decided elsewhere or has expired. The card was not fetched.",
+    "page.left": (
+        "The card was not shown",
+        "The page was closed or reloaded while the card was fetched. To see the card, ask the assistant again.",
     ),
+    "page.frozen": (
+        "Changes are frozen",
+        "Changes are frozen, so nothing was approved, and the request goes on waiting. To lift the freeze, run"
+        f" machines-mcp unfreeze. {_OPEN_AGAIN}",
+    ),
+    "page.limit_exceeded": (
+        "The card can't be shown now",
+        "A limit in the operator's policy forbids this now, or the clock of this computer was set back. Nothing was"
+        " changed, and the request goes on waiting. If it is the clock, machines-mcp doctor says so.",
+    ),
+    "page.not_allowed": (
+        "This page can't approve the request",
+        "The operator's policy does not allow approving this here. Nothing was changed. The card was not fetched.",
+    ),
+    "page.unset": (
+        "No passphrase is set",
+        "No passphrase is set, so nothing was changed. Run machines-mcp passphrase in a terminal on this machine."
+        f" {_OPEN_AGAIN}",
+    ),
+    "page.unavailable": (
+        "Your decision was not recorded",
+        "The server can't use its state folder, so the card was not fetched. Run machines-mcp doctor in a terminal on"
+        f" this machine. {_OPEN_AGAIN}",
+    ),
+    "page.expired": (_NO_LONGER_OPEN, "It has expired. The card was not fetched. To see it, ask the assistant again."),
+    "page.refused_elsewhere": (_NO_LONGER_OPEN, "It was refused elsewhere. The card was not fetched."),
+    "page.used": (
+        _NO_LONGER_OPEN,
+        "It was approved on another page, which shows the card once. This page did not fetch the card.",
+    ),
+    "page.other_policy": (
+        _NO_LONGER_OPEN,
+        "It was requested under another policy. The card was not fetched. To see it, ask the assistant again.",
+    ),
+    "page.gone": (_NO_LONGER_OPEN, "It was decided elsewhere or has expired. The card was not fetched."),
     "card": ("This card no longer exists", "Nothing was shown."),
     "partner": (
         "The card could not be loaded from Machines",
@@ -44,6 +89,7 @@ _ENDINGS: dict[str, tuple[str, str]] = {
         "The card failed the checks",
         "Machines did not send this card's number, so nothing is shown. Tell the operator of this server.",
     ),
+    "internal": ("The card could not be shown", "The vault failed. Nothing was shown. Ask the assistant again."),
 }
 
 
@@ -96,8 +142,14 @@ class PageView:
         """Render the question, with the fault of the last answer if there was one, or that the approval has expired."""
         left = math.ceil(self._expires_at - time.time())
         if left <= 0:
-            return self.final("page.gone")
-        return self._render("ask.html", 403 if fault else 200, "same-origin", fault=fault, left=left)
+            return self.final("page.expired")
+        # The page's own script asks whether the request is still open.
+        sources = f"{_SOURCES}; connect-src 'self'"
+        return self._render("ask.html", 403 if fault else 200, "same-origin", sources, fault=fault, left=left)
+
+    def fetching(self) -> PageResponse:
+        """Render that the card is being fetched for another window. The page loads itself again."""
+        return self._render("fetching.html", 200, "no-referrer", refresh=REFRESH_SECONDS)
 
     def card(self, opened: FetchedCard) -> PageResponse:
         """Render the card. Nothing of it is kept here."""
@@ -114,16 +166,20 @@ class PageView:
 
     def final(self, code: Code) -> PageResponse:
         """Render the final page for `code`."""
-        title, text = _ENDINGS.get(code) or _ENDINGS.get(code.split(".")[0]) or ("The card could not be shown", "")
+        title, text = _ENDINGS.get(code) or _ENDINGS.get(code.split(".")[0]) or _ENDINGS["internal"]
         return self._render("end.html", 200 if code == "page.refused" else 410, "no-referrer", title=title, text=text)
 
     def rejection(self, status: int, sentence: str) -> PageResponse:
         """Return a plain text rejection. `sentence` must say nothing about the card."""
-        return PageResponse(status, sentence.encode() + b"\n", _headers("text/plain; charset=utf-8", "no-referrer"))
+        return PageResponse(
+            status, sentence.encode() + b"\n", _headers("text/plain; charset=utf-8", "no-referrer", _SOURCES)
+        )
 
-    def _render(self, template: str, status: int, referrer: str, **words: object) -> PageResponse:
+    def _render(
+        self, template: str, status: int, referrer: str, sources: str = _SOURCES, **words: object
+    ) -> PageResponse:
         html = self._templates.get_template(template).render(**words)
-        return PageResponse(status, html.encode(), _headers("text/html; charset=utf-8", referrer))
+        return PageResponse(status, html.encode(), _headers("text/html; charset=utf-8", referrer, sources))
 
 
 def _digit_groups(number: str) -> list[str]:
@@ -133,16 +189,9 @@ def _digit_groups(number: str) -> list[str]:
     return [number[at : at + 4] for at in range(0, len(number), 4)]
 
 
-def _hash(text: str) -> str:
-    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
-
-
-_SOURCES = f"style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}"
-
-
-def _headers(kind: str, referrer: str) -> list[Header]:
+def _headers(kind: str, referrer: str, sources: str) -> list[Header]:
     permissions = "clipboard-read=(), display-capture=()"
     return [
         (b"content-type", kind.encode()),
-        *security_headers(sources=_SOURCES, referrer=referrer, permissions=permissions),
+        *security_headers(sources=sources, referrer=referrer, permissions=permissions),
     ]

@@ -16,6 +16,19 @@ _BRAND = r"^[A-Z][A-Z ]{0,19}$"
 
 Status = Literal["verified", "shown", "sealed", "released", "failed"]
 Brand = Annotated[str, Field(pattern=_BRAND)]
+Denial = Literal[
+    "page.frozen",
+    "page.limit_exceeded",
+    "page.not_allowed",
+    "page.unset",
+    "page.unavailable",
+    "page.expired",
+    "page.refused_elsewhere",
+    "page.used",
+    "page.other_policy",
+    "page.gone",
+]
+"""Why the server takes no decision from the page. After the first five, the approval may go on waiting."""
 Code = Literal[
     "verified",
     "shown",
@@ -28,8 +41,9 @@ Code = Literal[
     "partner.unavailable",
     "partner.rejected",
     "recipient.unusable",
+    Denial,
     "page.refused",
-    "page.gone",
+    "page.left",
     "page.unused",
     "deadline",
     "vault.protocol",

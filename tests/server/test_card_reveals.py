@@ -20,9 +20,11 @@ import pytest
 from mcp import Client
 
 from machines_mcp.cli.approvals import format_approval, waiting_approvals
+from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.permissions.passphrase_tries import PassphrasePlace
 from machines_mcp.protocol.elicitation import PAGE
 from machines_mcp.redaction.display import iso
+from machines_mcp.redaction.secret import Secret
 from machines_mcp.server import reveal_page
 from machines_mcp.server.app import App
 from machines_mcp.server.app import opened as opened_app
@@ -74,6 +76,11 @@ class RevealSession:
             )
         return dict(json.loads(getattr(answer.content[0], "text", "")))
 
+    async def expire(self, asked: dict[str, Any], at: float) -> None:
+        """Make the approval expire at that time, in seconds since the epoch."""
+        change = "UPDATE approvals SET expires_at = ? WHERE id = ?"
+        await self.app.store.run(lambda db: db.execute(change, (at, asked["approval_id"])))
+
     async def ended(self, asked: dict[str, Any]) -> None:
         """Wait until the approval stores the outcome of the page."""
         with anyio.fail_after(PATIENCE):
@@ -102,7 +109,11 @@ class CardPageBrowser:
     http: httpx.AsyncClient
 
     async def press(self, passphrase: str | None = PASSPHRASE, decision: str = "show") -> httpx.Response:
-        token = re.findall('name="token" value="([^"]+)"', (await self.http.get(self.url)).text)[0]
+        """Load the page and press a button. Return the loaded page if it has none."""
+        loaded = await self.http.get(self.url)
+        token = next(iter(re.findall('name="token" value="([^"]+)"', loaded.text)), None)
+        if token is None:
+            return loaded
         form = {"token": token, "decision": decision} | ({} if passphrase is None else {"passphrase": passphrase})
         origin = self.url.rsplit("/", 1)[0]
         return await self.http.post(f"{self.url}/decide", data=form, headers={"Origin": origin})
@@ -249,6 +260,50 @@ async def test_a_refusal_is_reported_and_final(api: Simulator, card: OpenedCard,
         assert session.secret_requests == 0
 
 
+async def test_a_yes_while_changes_are_frozen_says_so_and_the_page_can_be_opened_again(
+    api: Simulator, card: OpenedCard, tmp_path: Path
+) -> None:
+    async with open_session(api, card, tmp_path) as session:
+        guard = session.app.guard
+        asked = await session.reveal("page")
+        async with browser(asked["page"]) as person:
+            await guard.freezes.freeze("terminal")
+            frozen = await person.press()
+        assert (frozen.status_code, MESSAGES["frozen"] in re.sub(r"\s+", " ", frozen.text)) == (410, True)
+        assert session.secret_requests == 0
+        await session.ended(asked)
+        assert (await session.reveal("page", asked["approval_id"]))["code"] == "policy.frozen"
+        assert await guard.freezes.lift("terminal", Secret(PASSPHRASE)) == "granted"
+        async with browser(asked["page"]) as person:
+            assert card.number in re.sub("<[^>]+>", "", (await person.press()).text)
+        assert (await session.reveal("page", asked["approval_id"]))["status"] == "shown"
+
+
+async def test_a_browser_that_leaves_during_the_fetch_makes_it_not_shown(
+    api: Simulator, card: OpenedCard, tmp_path: Path
+) -> None:
+    async with open_session(api, card, tmp_path) as session:
+        asked = await session.reveal("page")
+        async with browser(asked["page"]) as person, anyio.create_task_group() as tasks:
+            session.tap.connected = anyio.Event()
+            gate = session.tap.hold()
+            tasks.start_soon(person.press)
+            await session.tap.connected.wait()
+            tasks.cancel_scope.cancel()
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+            assert "The card is being fetched" in (await http.get(person.url)).text
+            gate.set()
+            await session.ended(asked)
+            assert "The card was not shown" in (await http.get(person.url)).text
+        told = await session.reveal("page", asked["approval_id"])
+        assert (told["code"], told["reason"]) == ("reveal.failed", "page.left")
+        assert "Nothing was shown." in told["message"]
+        await session.app.guard.audit.flush()
+        (row,) = await session.app.guard.audit.rows(ANY_USER, kind="reveal")
+        assert (row.verdict, row.code) == ("failed", "page.left")
+        assert session.secret_requests == 1
+
+
 async def test_wrong_passphrases_on_a_page_delay_all_pages_but_no_other_way(
     api: Simulator, card: OpenedCard, tmp_path: Path
 ) -> None:
@@ -308,9 +363,7 @@ async def test_an_expired_approval_says_so_on_its_page_and_at_the_desk(
 ) -> None:
     async with open_session(api, card, tmp_path) as session, httpx.AsyncClient(trust_env=False) as http:
         asked = await session.reveal("page")
-        soon = time.time() + 3
-        change = "UPDATE approvals SET expires_at = ? WHERE id = ?"
-        await session.app.store.run(lambda db: db.execute(change, (soon, asked["approval_id"])))
+        await session.expire(asked, time.time() + 3)
         vault = await card_page(asked["page"], http)
         desk_home, approval_id = asked["page"].rsplit("/decisions/", 1)
         person = FakeBrowser(desk_home, http)
@@ -318,7 +371,7 @@ async def test_an_expired_approval_says_so_on_its_page_and_at_the_desk(
         with anyio.fail_after(PATIENCE):
             while (page := await http.get(vault)).status_code == 200:
                 assert "Show the card ending" in page.text
-        assert (page.status_code, "no longer open" in page.text) == (410, True)
+        assert (page.status_code, "no longer open" in page.text, "It has expired." in page.text) == (410, True, True)
         refused = await person.post(f"/cards/{approval_id}")
         assert (refused.status_code, "no longer waiting" in refused.text) == (409, True)
         desk = await person.get(f"/decisions/{approval_id}")
@@ -356,6 +409,16 @@ async def test_pages_refused_elsewhere_make_room_for_others(api: Simulator, card
         for each in asked[:3]:
             assert (await press_open(each["page"], http)).status_code == 200
             await decide(session.settings, each["approval_id"], yes=False, passphrase=PASSPHRASE)
+        assert [(await press_open(each["page"], http)).status_code for each in asked[3:]] == [200] * 3
+        assert len(session.vaults) == 3
+
+
+async def test_expired_pages_make_room_for_others(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path) as session, httpx.AsyncClient(trust_env=False) as http:
+        asked = [await session.reveal("page", card=api.another_card(card.user_id)) for _ in range(6)]
+        for each in asked[:3]:
+            assert (await press_open(each["page"], http)).status_code == 200
+            await session.expire(each, time.time())
         assert [(await press_open(each["page"], http)).status_code for each in asked[3:]] == [200] * 3
         assert len(session.vaults) == 3
 

@@ -104,6 +104,20 @@ class Wiretap:
 
     base_url: str
     heard: bytearray = field(default_factory=bytearray)
+    connected: anyio.Event = field(default_factory=anyio.Event)
+    """Set by the first connection."""
+    _gate: anyio.Event | None = None
+
+    def hold(self) -> anyio.Event:
+        """Hold further connections until the returned event is set."""
+        self._gate = anyio.Event()
+        return self._gate
+
+    async def admit(self) -> None:
+        """Note a connection, and wait while connections are held."""
+        self.connected.set()
+        if self._gate is not None:
+            await self._gate.wait()
 
     @property
     def posts(self) -> int:
@@ -120,15 +134,16 @@ class Wiretap:
 @asynccontextmanager
 async def wiretap(target: Simulator) -> AsyncIterator[Wiretap]:
     address = urlsplit(target.base_url)
-    heard = bytearray()
+    tap = Wiretap("")
 
     async def relay(source: ByteStream, sink: ByteStream) -> None:
         async for chunk in source:
-            heard.extend(chunk)
+            tap.heard.extend(chunk)
             await sink.send(chunk)
         await sink.send_eof()
 
     async def connect(near: ByteStream) -> None:
+        await tap.admit()
         assert address.hostname is not None
         assert address.port is not None
         async with (
@@ -139,4 +154,5 @@ async def wiretap(target: Simulator) -> AsyncIterator[Wiretap]:
             tg.start_soon(relay, far, near)
 
     async with serve_connections(connect) as port:
-        yield Wiretap(f"http://127.0.0.1:{port}{address.path}", heard)
+        tap.base_url = f"http://127.0.0.1:{port}{address.path}"
+        yield tap

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ class BrowserPage:
     notes: PageEvents
     portal: BlockingPortal
     card: OpenedCard
+    vault: Future[VaultReply]
+    """Cancelled to end the vault."""
 
     @property
     def url(self) -> str:
@@ -54,6 +57,10 @@ class BrowserPage:
         self.enter()
         self.tab.until(SHOWN)
 
+    def until_text(self, text: str) -> None:
+        """Wait until the page displays a text."""
+        self.tab.until(f"({TEXT}).includes({json.dumps(text)})")
+
     def shows_number(self) -> bool:
         """Return whether the page contains the number, visible or not."""
         whole = "document.documentElement.outerHTML + document.documentElement.textContent"
@@ -74,6 +81,6 @@ def browser_page(tab: Tab, api: Simulator, card: OpenedCard, **changes: Any) -> 
         running = portal.start_task_soon(lambda: show_card(request, notes))
         try:
             portal.call(notes.open.wait)
-            yield BrowserPage(tab, notes, portal, card)
+            yield BrowserPage(tab, notes, portal, card, running)
         finally:
             running.cancel()

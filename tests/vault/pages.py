@@ -19,7 +19,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.client import COMMAND
 from machines_mcp.vault.page import CardPage
 from machines_mcp.vault.page_client import show_card
-from machines_mcp.vault.reply import VaultReply
+from machines_mcp.vault.reply import Denial, VaultReply
 from machines_mcp.vault.request import PageDetail, PageOptions, VaultRequest, Verifier
 from tests.support.in_process import InProcessTransport
 from tests.support.vault_simulator import OpenedCard
@@ -77,10 +77,17 @@ class PageEvents:
     """The answers to the next tries, in seconds; without one, a passphrase may be checked at once."""
     delay: int = 0
     """The answer to a wrong passphrase, in seconds."""
-    go: bool = True
+    lapsed: Denial | None = None
+    """The answer to a look."""
+    denied: Denial | None = None
+    """The answer to a decision."""
+    uncounted: bool = False
+    """Whether tries can't be counted."""
+    looks: int = 0
     tries: int = 0
     wrongs: int = 0
     asked: int = 0
+    refused: int = 0
     replies: list[VaultReply] = field(default_factory=list)
     port: int = 0
     open: anyio.Event = field(default_factory=anyio.Event)
@@ -91,17 +98,27 @@ class PageEvents:
         self.port = port
         self.open.set()
 
-    async def on_try(self) -> int:
+    async def on_look(self) -> Denial | None:
+        self.looks += 1
+        return self.lapsed
+
+    async def on_try(self) -> int | None:
         self.tries += 1
+        if self.uncounted:
+            return None
         return self.waits.pop(0) if self.waits else 0
 
-    async def on_checked(self, *, right: bool) -> int:
+    async def on_checked(self, *, right: bool) -> int | None:
         self.wrongs += not right
         return 0 if right else self.delay
 
-    async def on_approved(self) -> bool:
+    async def on_approved(self) -> Denial | None:
         self.asked += 1
-        return self.go
+        return self.denied
+
+    async def on_refused(self) -> Denial | None:
+        self.refused += 1
+        return self.denied
 
     async def end(self) -> VaultReply:
         """Wait for the one reply and return it."""
@@ -158,14 +175,20 @@ class _ParentPipe:
     def __init__(self, notes: PageEvents) -> None:
         self._notes = notes
 
-    async def may_check_passphrase(self) -> int:
+    async def look(self) -> Denial | None:
+        return await self._notes.on_look()
+
+    async def may_check_passphrase(self) -> int | None:
         return await self._notes.on_try()
 
-    async def report_passphrase(self, *, right: bool) -> int:
+    async def report_passphrase(self, *, right: bool) -> int | None:
         return await self._notes.on_checked(right=right)
 
-    async def may_show_card(self) -> bool:
+    async def show(self) -> Denial | None:
         return await self._notes.on_approved()
+
+    async def refuse(self) -> Denial | None:
+        return await self._notes.on_refused()
 
 
 @asynccontextmanager

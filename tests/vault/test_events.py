@@ -1,13 +1,24 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 
-from machines_mcp.vault.events import Event, EventAnswer, answer_line, event_line, parse_answer, parse_event
+from machines_mcp.vault.events import (
+    MAX_EVENT_BYTES,
+    Event,
+    EventAnswer,
+    answer_line,
+    event_line,
+    parse_answer,
+    parse_event,
+)
+from machines_mcp.vault.reply import Denial
 from machines_mcp.vault.request import VaultError
 
-EVENTS: tuple[Literal["try", "wrong", "right", "show"], ...] = ("try", "wrong", "right", "show")
+Question = Literal["look", "try", "wrong", "right", "show", "refuse"]
+DENIALS: tuple[Denial, ...] = get_args(Denial)
+EVENTS: tuple[Question, ...] = get_args(Question)
 
 
 @pytest.mark.parametrize("event", [Event(event="listening", port=1), *(Event(event=one) for one in EVENTS)], ids=str)
@@ -16,10 +27,14 @@ def test_a_valid_event_round_trips(event: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [EventAnswer(wait=0), EventAnswer(wait=60), EventAnswer(go=True), EventAnswer(go=False)], ids=str
+    "answer",
+    [EventAnswer(wait=0), EventAnswer(wait=60), EventAnswer(go=True), *(EventAnswer(denied=one) for one in DENIALS)],
+    ids=str,
 )
 def test_a_valid_answer_round_trips(answer: EventAnswer) -> None:
-    assert parse_answer(answer_line(answer)) == answer
+    line = answer_line(answer)
+    assert parse_answer(line) == answer
+    assert len(line) <= MAX_EVENT_BYTES
 
 
 @pytest.mark.parametrize(
@@ -39,6 +54,11 @@ def test_a_valid_answer_round_trips(answer: EventAnswer) -> None:
         b'{"wait":true}\n',
         b'{"go":true,"go":true}\n',
         b'{"go":null}\n',
+        b'{"go":false}\n',
+        b'{"denied":null}\n',
+        b'{"denied":"shown"}\n',
+        b'{"denied":"page.refused"}\n',
+        b'{"go":true,"denied":"page.frozen"}\n',
         b'{"go":true,"why":"x"}\n',
     ],
 )

@@ -6,13 +6,16 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from html import unescape
+from typing import get_args
 
 import anyio
 import httpx
 import pytest
 
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
-from machines_mcp.vault.reply import VaultReply, failed
+from machines_mcp.vault.page import LOOK_SECONDS
+from machines_mcp.vault.page_view import PageView
+from machines_mcp.vault.reply import Code, Denial, VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
 from tests.support.clock import advance_loop_clock
 from tests.support.vault_simulator import OpenedCard, Simulator, wiretap
@@ -178,15 +181,123 @@ async def test_only_the_decision_show_shows_the_card(api: Simulator, card: Opene
         assert tap.posts == 0
 
 
-async def test_a_refusal_by_the_server_fetches_nothing(api: Simulator, card: OpenedCard) -> None:
+@pytest.mark.parametrize("decision", ["show", "refuse"])
+async def test_a_refusal_by_the_server_fetches_nothing(api: Simulator, card: OpenedCard, decision: str) -> None:
     async with (
         wiretap(api) as tap,
-        open_page(page_request(tap.base_url, api.partner_key, card), PageEvents(go=False)) as page,
+        open_page(page_request(tap.base_url, api.partner_key, card), PageEvents(denied="page.gone")) as page,
     ):
-        gone = await page.press()
+        gone = await page.press(decision=decision)
         assert (gone.status_code, _contains(gone, "This request is no longer open")) == (410, True)
         assert await page.notes.end() == failed("page.gone")
         assert tap.posts == 0
+
+
+@in_both
+async def test_a_reload_during_the_fetch_neither_asks_nor_fetches_again(
+    api: Simulator, card: OpenedCard, opens: Opens
+) -> None:
+    async with wiretap(api) as tap, opens(page_request(tap.base_url, api.partner_key, card)) as page:
+        gate = tap.hold()
+        shown: list[httpx.Response] = []
+
+        async def press() -> None:
+            shown.append(await page.press())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(press)
+            await tap.connected.wait()
+            for _ in range(2):
+                fetching = await page.get()
+                assert (fetching.status_code, _contains(fetching, "The card is being fetched")) == (200, True)
+                assert "<form" not in fetching.text
+                assert f'<meta http-equiv="refresh" content="2;url=/{HANDLE}">' in fetching.text
+            gate.set()
+        assert _shown(shown[0]) == _displayed_fields(card)
+        assert _contains(await page.get(), "This card was already shown")
+        assert (tap.posts, page.notes.asked, await page.notes.end()) == (3, 1, _reply(card))
+
+
+@pytest.mark.parametrize("lapsed", ["page.expired", "page.refused_elsewhere"])
+@in_both
+async def test_a_page_whose_request_was_decided_elsewhere_says_so_when_it_is_loaded(
+    api: Simulator, card: OpenedCard, opens: Opens, lapsed: Denial
+) -> None:
+    async with opens(page_request(api.base_url, api.partner_key, card)) as page:
+        page.notes.lapsed = lapsed
+        for answer in (await page.get(), await page.get(), await page.press()):
+            assert (answer.status_code, _contains(answer, "This request is no longer open")) == (410, True)
+        assert await page.notes.end() == failed(lapsed)
+        assert (page.notes.tries, page.notes.asked) == (0, 0)
+
+
+async def test_a_page_loaded_during_a_decision_leaves_the_end_to_it(api: Simulator, card: OpenedCard) -> None:
+    notes = PageEvents()
+    async with open_page(page_request(api.base_url, api.partner_key, card), notes) as page:
+        asked, told = anyio.Event(), anyio.Event()
+
+        async def slow_look() -> Denial | None:
+            asked.set()
+            await told.wait()
+            return "page.refused_elsewhere"
+
+        async def try_then_tell() -> int:
+            told.set()
+            await anyio.wait_all_tasks_blocked()
+            return 0
+
+        vars(notes).update(on_look=slow_look, on_try=try_then_tell, denied="page.refused_elsewhere")
+        answers: list[httpx.Response] = []
+
+        async def load() -> None:
+            answers.append(await page.get())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(load)
+            await asked.wait()
+            answers.append(await page.press())
+        assert [answer.status_code for answer in answers] == [410, 410]
+        assert await notes.end() == failed("page.refused_elsewhere")
+        assert (notes.wrongs, notes.asked) == (0, 1)
+
+
+async def test_a_silent_server_delays_the_question_briefly(api: Simulator, card: OpenedCard) -> None:
+    async with open_page(page_request(api.base_url, api.partner_key, card)) as page:
+        asked = anyio.Event()
+
+        async def silent() -> Denial | None:
+            asked.set()
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        async def pass_time() -> None:
+            await asked.wait()
+            advance_loop_clock(LOOK_SECONDS)
+
+        vars(page.notes)["on_look"] = silent
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pass_time)
+            answer = await page.get()
+        assert _contains(answer, f"Show the card ending {card.last4}?")
+
+
+async def test_an_unexpected_error_during_the_fetch_ends_the_page(
+    api: Simulator, card: OpenedCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(request: VaultRequest) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("machines_mcp.vault.page.fetch_card", broken)
+    async with open_page(page_request(api.base_url, api.partner_key, card)) as page:
+        for answer in (await page.press(), await page.get()):
+            assert (answer.status_code, _contains(answer, "The card could not be shown")) == (410, True)
+        assert await page.notes.end() == failed("internal")
+
+
+def test_every_ending_of_a_page_has_its_own_text(card: OpenedCard) -> None:
+    view = PageView(page_request("http://127.0.0.1:9", "key", card), "token")
+    codes: set[Code] = {*get_args(Denial), "page.refused", "page.left", "shown", "internal"}
+    assert len({view.final(code).body for code in codes}) == len(codes)
 
 
 async def test_an_upstream_refusal_is_reported_to_person_and_server(api: Simulator, card: OpenedCard) -> None:
@@ -245,6 +356,8 @@ async def test_every_response_forbids_embedding_and_caching(api: Simulator, card
         assert "server" not in headers
         assert "set-cookie" not in headers
         rules = dict(rule.strip().split(" ", 1) for rule in headers["content-security-policy"].split(";"))
+        # The question asks whether it is still open. No other page loads anything.
+        assert rules.pop("connect-src", None) == ("'self'" if "/decide" in answer.text else None)
         assert rules.pop("style-src").startswith("'sha256-")
         assert rules.pop("script-src").startswith("'sha256-")
         assert rules == {
@@ -337,18 +450,39 @@ async def test_the_page_opens_from_a_link_or_a_typed_address(
 @pytest.mark.check
 async def test_a_disconnect_before_the_fetch_prevents_it(api: Simulator, card: OpenedCard) -> None:
     async with wiretap(api) as tap, open_page_in_vault(page_request(tap.base_url, api.partner_key, card)) as page:
-        body = "&".join(
-            f"{name}={value}" for name, value in (page.form() | {"passphrase": "correct+horse+battery"}).items()
-        )
-        head = (
-            f"POST /{HANDLE}/decide HTTP/1.1\r\nHost: 127.0.0.1:{page.notes.port}\r\nOrigin: {page.origin}\r\n"
-            f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
         async with await anyio.connect_tcp("127.0.0.1", page.notes.port) as stream:
-            await stream.send((head + body).encode())
+            await stream.send(_raw_press(page))
         # Submissions are queued: this one is checked afterwards and finds the page unchanged.
         assert (await page.press("wrong")).status_code == 403
         assert (tap.posts, page.notes.asked) == (0, 0)
+
+
+def _raw_press(page: OpenPage) -> bytes:
+    """Return the bytes of a submitted form with the right passphrase."""
+    form = page.form() | {"passphrase": "correct+horse+battery"}
+    body = "&".join(f"{name}={value}" for name, value in form.items())
+    head = (
+        f"POST /{HANDLE}/decide HTTP/1.1\r\nHost: 127.0.0.1:{page.notes.port}\r\nOrigin: {page.origin}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return (head + body).encode()
+
+
+@pytest.mark.check
+async def test_a_disconnect_during_the_fetch_shows_the_card_to_nobody(api: Simulator, card: OpenedCard) -> None:
+    async with wiretap(api) as tap, open_page_in_vault(page_request(tap.base_url, api.partner_key, card)) as page:
+        gate = tap.hold()
+        async with await anyio.connect_tcp("127.0.0.1", page.notes.port) as stream:
+            await stream.send(_raw_press(page))
+            await tap.connected.wait()
+        # The vault learns of the closed connection before it serves this one.
+        assert _contains(await page.get(), "The card is being fetched")
+        gate.set()
+        assert await page.notes.end() == failed("page.left")
+        left = await page.get()
+        assert (left.status_code, _contains(left, "The card was not shown")) == (410, True)
+        assert (await page.press()).text == left.text
+        assert (tap.posts, page.notes.asked) == (3, 1)
 
 
 @pytest.mark.check

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from machines_mcp.redaction.environment import Environment
+from machines_mcp.vault.events import MAX_LOOKS
 from machines_mcp.vault.page_client import MAX_TRIES, show_card
 from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import PageOptions, VaultRequest
@@ -28,6 +29,8 @@ TRY = b'{"event":"try"}\n'
 WRONG = b'{"event":"wrong"}\n'
 RIGHT = b'{"event":"right"}\n'
 SHOW = b'{"event":"show"}\n'
+REFUSE = b'{"event":"refuse"}\n'
+LOOKED = b'{"event":"look"}\n'
 PROVED: tuple[bytes | str, ...] = (UP, TRY, "hear()", RIGHT, "hear()")
 GOOD = reply_line(SHOWN)
 UNUSED = reply_line(failed("page.unused"))
@@ -76,8 +79,13 @@ async def _code(request: VaultRequest, *steps: bytes | str, notes: PageEvents | 
 
 async def test_a_complete_conversation_ends_in_its_reply(request_for_page: VaultRequest) -> None:
     notes = PageEvents(waits=[7, 0, 0], delay=4)
-    asks = [step for event in (TRY, TRY, WRONG, TRY, RIGHT, SHOW) for step in (event, "heard.append(hear())")]
-    expected = ['{"wait":7}', '{"wait":0}', '{"wait":4}', '{"wait":0}', '{"wait":0}', '{"go":true}']
+    asks = [
+        step
+        for event in (LOOKED, TRY, TRY, WRONG, TRY, LOOKED, RIGHT, SHOW)
+        for step in (event, "heard.append(hear())")
+    ]
+    go, now = '{"go":true}', '{"wait":0}'
+    expected = [go, '{"wait":7}', now, '{"wait":4}', now, go, now, go]
     command = _script(
         "heard = []",
         UP,
@@ -123,6 +131,13 @@ async def test_the_reply_is_reported_before_the_child_exits(request_for_page: Va
         pytest.param([UP, TRY, "hear()", WRONG, "hear()", SHOW, UNUSED], id="show after a wrong one"),
         pytest.param([*PROVED, SHOW, "hear()", SHOW, UNUSED], id="show twice"),
         pytest.param([*PROVED, SHOW, "hear()", TRY, UNUSED], id="a try after show"),
+        pytest.param([*PROVED, SHOW, "hear()", REFUSE, UNUSED], id="refuse after show"),
+        pytest.param([*PROVED, SHOW, "hear()", LOOKED, UNUSED], id="a look after show"),
+        pytest.param([LOOKED, UNUSED], id="a look before there is a page"),
+        pytest.param([UP, REFUSE, UNUSED], id="refuse without the passphrase"),
+        pytest.param([UP, TRY, "hear()", REFUSE, UNUSED], id="refuse during a try"),
+        pytest.param([*PROVED, REFUSE, "hear()", SHOW, UNUSED], id="show after refuse"),
+        pytest.param([*PROVED, REFUSE, "hear()", GOOD], id="shown after refuse"),
         pytest.param([UP, GOOD], id="shown and never asked"),
         pytest.param([*PROVED, GOOD], id="shown with the passphrase, and never asked"),
         pytest.param([UP.replace(b"4711", b"0"), UNUSED], id="no port"),
@@ -145,7 +160,7 @@ async def test_any_other_event_is_a_protocol_error(request_for_page: VaultReques
 
 async def test_a_shown_reply_after_a_refusal_is_a_protocol_error(request_for_page: VaultRequest) -> None:
     steps = *PROVED, SHOW, "hear()", GOOD
-    assert await _code(request_for_page, *steps, notes=PageEvents(go=False)) == "vault.protocol"
+    assert await _code(request_for_page, *steps, notes=PageEvents(denied="page.frozen")) == "vault.protocol"
 
 
 async def test_a_shown_reply_for_another_card_is_a_protocol_error(request_for_page: VaultRequest) -> None:
@@ -164,6 +179,19 @@ async def test_a_page_that_guesses_endlessly_is_stopped(request_for_page: VaultR
     loop = f"for _ in range({MAX_TRIES + 5}): say({TRY!r}); hear(); say({WRONG!r}); hear()"
     assert await _code(request_for_page, UP, loop, UNUSED, notes=notes) == "vault.protocol"
     assert (notes.tries, notes.wrongs) == (MAX_TRIES, MAX_TRIES)
+
+
+async def test_a_page_that_looks_endlessly_is_stopped(request_for_page: VaultRequest) -> None:
+    notes = PageEvents()
+    loop = f"for _ in range({MAX_LOOKS + 5}): say({LOOKED!r}); hear()"
+    assert await _code(request_for_page, UP, loop, UNUSED, notes=notes) == "vault.protocol"
+    assert notes.looks == MAX_LOOKS
+
+
+async def test_a_try_that_can_not_be_counted_is_denied(request_for_page: VaultRequest) -> None:
+    denied = '{"denied":"page.unavailable"}'
+    steps = UP, TRY, f"say({UNUSED!r} if hear().strip() == {denied!r} else b'')"
+    assert await _code(request_for_page, *steps, notes=PageEvents(uncounted=True)) == "page.unused"
 
 
 async def test_output_after_a_reply_does_not_change_it(request_for_page: VaultRequest) -> None:

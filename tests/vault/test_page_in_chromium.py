@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
+import anyio
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests.support.browser import CONTRAST, Tab, chromium, tab
-from tests.support.vault_simulator import OpenedCard, Simulator
+from tests.support.vault_simulator import OpenedCard, Simulator, Wiretap, wiretap
+from tests.support.waiting import wait_until
 from tests.vault.browser_page import ASKED, ENDED, SHOWN, TEXT, BrowserPage, browser_page
-from tests.vault.pages import HANDLE
+from tests.vault.pages import HANDLE, PASSPHRASE
 
 pytestmark = [
     pytest.mark.check,
@@ -68,6 +74,67 @@ def test_a_reload_says_that_the_card_was_already_shown(page: BrowserPage) -> Non
     page.tab.until(ENDED)
     assert "This card was already shown" in page.tab.evaluate(TEXT)
     assert not page.shows_number()
+
+
+def test_a_page_decided_elsewhere_says_so_by_itself_and_keeps_what_is_typed_until_then(page: BrowserPage) -> None:
+    page.type("correct horse")
+    looks = page.notes.looks
+    wait_until(lambda: page.notes.looks > looks + 1)
+    assert page.tab.evaluate("document.getElementById('passphrase').value") == "correct horse"
+    page.notes.lapsed = "page.refused_elsewhere"
+    page.until_text("It was refused elsewhere.")
+    page.tab.until(ENDED)
+    assert page.reply().code == "page.refused_elsewhere"
+
+
+def test_a_page_whose_vault_has_ended_stops_asking(page: BrowserPage) -> None:
+    page.vault.cancel()
+    page.until_text("This page has closed.")
+    assert page.tab.evaluate("[...document.querySelectorAll('button, input')].every((one) => one.disabled)")
+
+
+@contextmanager
+def _tapped_page(
+    browser: Tab, api: Simulator, card: OpenedCard
+) -> Iterator[tuple[BrowserPage, Wiretap, BlockingPortal]]:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(wiretap(api)) as tap,
+        browser_page(browser, replace(api, base_url=tap.base_url), card) as page,
+    ):
+        page.open()
+        yield page, tap, portal
+
+
+async def _held(tap: Wiretap) -> anyio.Event:
+    return tap.hold()
+
+
+def test_a_reload_during_the_fetch_waits_for_its_end(browser: Tab, api: Simulator, card: OpenedCard) -> None:
+    with _tapped_page(browser, api, card) as (page, tap, portal):
+        gate = portal.call(_held, tap)
+        page.type(PASSPHRASE)
+        page.enter()
+        portal.call(tap.connected.wait)
+        browser.call("Page.reload")
+        page.until_text("The card is being fetched")
+        assert not browser.evaluate(ASKED)
+        portal.call(gate.set)
+        page.until_text("The card was not shown")
+        assert (page.shows_number(), page.reply().code, page.notes.asked, tap.posts) == (False, "page.left", 1, 3)
+
+
+def test_the_page_loads_nothing_while_its_form_is_submitted(page: BrowserPage) -> None:
+    page.tab.evaluate("""(() => {
+      fetch = () => { sessionStorage.loads++; return new Promise(() => {}); };
+      document.querySelector("form").addEventListener("submit", () => setTimeout(() => {
+        sessionStorage.loads = 0;
+        document.dispatchEvent(new Event("visibilitychange"));
+        sessionStorage.looked = "yes";
+      }));
+    })()""")
+    page.answer()
+    assert page.tab.evaluate("[sessionStorage.looked, sessionStorage.loads]") == ["yes", "0"]
 
 
 def test_the_back_button_does_not_show_the_card_again(page: BrowserPage) -> None:
@@ -151,6 +218,17 @@ def _readable(browser: Tab, width: int, ground: str) -> None:
     assert browser.evaluate("document.querySelectorAll('h1').length") == 1
     heights = "[...document.querySelectorAll('button, input:not([type=hidden])')].map((one) => one.offsetHeight)"
     assert min(browser.evaluate(heights), default=44) >= 44
+
+
+def test_the_page_says_that_it_expired_without_scripts(browser: Tab, api: Simulator, card: OpenedCard) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        with browser_page(browser, api, card, expires_at=time.time() + 4) as page:
+            page.open()
+            assert browser.evaluate(ASKED)
+            page.until_text("It has expired.")
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
 def test_the_page_closes_when_the_approval_expires(page: BrowserPage) -> None:

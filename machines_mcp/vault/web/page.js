@@ -14,13 +14,33 @@
     document.addEventListener("visibilitychange", look);
   };
   if (open) {
-    countdown(Number(open.dataset.left), (left) => {
-      if (!left) open.textContent = "This request has expired. Ask the assistant again.";
-    }, () => { for (const one of document.querySelectorAll("button, input")) one.disabled = true; });
-    // Only the first submission counts.
-    document.querySelector("form").addEventListener("submit", () => setTimeout(() => {
-      for (const one of document.querySelectorAll("button")) one.disabled = true;
-    }));
+    let asking = true;
+    const close = (why) => {
+      asking = false;
+      open.textContent = why;
+      for (const one of document.querySelectorAll("button, input")) one.disabled = true;
+    };
+    countdown(Number(open.dataset.left), () => {}, () => close("This request has expired. Ask the assistant again."));
+    // The request may be decided elsewhere.
+    const look = async () => {
+      if (!asking) return;
+      try {
+        const answer = await fetch(open.dataset.home, { cache: "no-store" });
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const ended = (answer.ok || answer.status === 410) && !page.querySelector("[data-left]");
+        if (asking && ended) location.replace(open.dataset.home);
+      } catch {
+        if (asking) close("This page has closed. Ask the assistant again.");
+      }
+    };
+    setInterval(look, 2000);
+    document.addEventListener("visibilitychange", look);
+    document.querySelector("form").addEventListener("submit", () => {
+      // To load anything now would break off the submission, and with it the card.
+      asking = false;
+      // Only the first submission counts.
+      setTimeout(() => { for (const one of document.querySelectorAll("button")) one.disabled = true; });
+    });
   }
   if (card) {
     const hide = () => {
