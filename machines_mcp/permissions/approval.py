@@ -96,6 +96,11 @@ def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:
     return hmac.new(key, canonical.encode(), hashlib.sha256).hexdigest()
 
 
+def each_digest(key: bytes, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return 64 bits of the digest of each argument that is not None, by which a repeated call's are compared."""
+    return {name: arguments_digest(key, {name: value})[:16] for name, value in arguments.items() if value is not None}
+
+
 def admission_entry(call_request: CallRequest, details: ApprovalDetails) -> AuditEntry:
     """Return the audit entry for a call that needs no approval, from before it runs."""
     return AuditEntry(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from machines_mcp.permissions.action_class import ActionClass
@@ -73,6 +73,8 @@ class ApprovalDetails:
     """When the terms end, in seconds since the epoch. No approval outlives them."""
     hidden: tuple[str, ...] = ()
     """The names of the arguments that are not repeated to the model, for a process that did not get the call."""
+    digests: Mapping[str, str] | None = field(default=None, compare=False)
+    """A keyed digest of each argument that is not hidden; None if an earlier version wrote the row."""
     identity: tuple[Detail, ...] = ()
     """Masked identity data for the person who approves. It is sealed, and not part of the stored details."""
 

@@ -18,7 +18,7 @@ from machines_mcp.permissions.executions import EXECUTION_SECONDS
 from machines_mcp.protocol.approval_errors import again, as_tool_error, not_executed, outcome_unknown
 from machines_mcp.protocol.argument_details import argument_details
 from machines_mcp.protocol.errors import NOT_BEGUN, Code, ToolError
-from machines_mcp.protocol.repeatable_calls import hidden_arguments
+from machines_mcp.protocol.repeatable_calls import compared_arguments
 from machines_mcp.protocol.responses import STATUS, ToolRun, tool_run
 from machines_mcp.protocol.tool import NeedsPerson, Output, Reconciliation, Tool, ToolContext
 from machines_mcp.protocol.tool_call import ToolCall, no_progress
@@ -109,7 +109,7 @@ class ToolRunner:
         details = replace(details, items=(*details.items, *argument_details(call.arguments, tool.described))).masked()
         if any(self._output_filter.contains_secret(str(text)) for text in (details.as_json(), *details.identity)):
             raise ToolError(Code.OUTPUT_BLOCKED)
-        return replace(details, protective=call.request.protective, hidden=hidden_arguments(tool, call.arguments))
+        return replace(details, protective=call.request.protective, **compared_arguments(call))
 
     async def open_page(self, call: ToolCall, approval: Approval) -> str | None:
         """Start the approval's own page if needed and return its address; None if it has none.

@@ -28,6 +28,8 @@ _NOT_SHOWN = " The arguments named in give_again are not shown here: "
 _WITH_ID = "leave them out, or give them again, unchanged."
 _WITHOUT_ID = "give them again, unchanged."
 _MISSING = "is missing; give it again, unchanged"
+_DIFFERS = "differs from the call that a person was asked about; give it again, unchanged"
+_ONE_DIFFERS = "or another argument named here differs from the call that a person was asked about; give them unchanged"
 _NOT_KEPT = (
     "This server does not have the arguments in give_again: it restarted, or another server got the call. Repeat the"
     " call with the same approval_id and all its arguments, unchanged; ask the user for those that you do not have."
@@ -150,9 +152,13 @@ def _given(arguments: Input) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k in arguments.model_fields_set and v is not None}
 
 
-def hidden_arguments(tool: Tool, arguments: Input) -> tuple[str, ...]:
-    """Return the names of the call's arguments that its repeat leaves out or has from the user."""
-    return tuple(_not_shown(tool, _given(arguments)))
+def compared_arguments(call: ToolCall) -> dict[str, Any]:
+    """Return what the approval stores of a call's arguments: the hidden names, and a digest of each of the others.
+
+    Hidden ones may be identity data, of which some has so few possible values that a digest would be guessed.
+    """
+    hidden = tuple(_not_shown(call.tool, _given(call.arguments)))
+    return {"hidden": hidden, "digests": {k: v for k, v in call.digests.items() if k not in hidden}}
 
 
 def _not_shown(tool: Tool, given: Mapping[str, Any]) -> list[str]:
@@ -167,25 +173,31 @@ def _is_masked(name: str, value: Any) -> bool:
 
 def _mismatch_elsewhere(call: ToolCall, approval: Approval) -> ToolError:
     """Return the error for other arguments than those that a person was asked about by a process that kept them."""
-    hidden = approval.details.hidden
-    missing = [name for name in hidden if getattr(call.arguments, name, None) is None]
-    if missing:
-        fields = [FieldError(name, _MISSING) for name in missing]
-        return ToolError(
-            Code.APPROVAL_MISMATCH, message=_NOT_KEPT, fields=fields, give_again=hidden, next_steps=[STATUS]
-        )
-    fields = [FieldError("(arguments)", "differ from those that a person was asked about")]
-    return ToolError(Code.APPROVAL_MISMATCH, fields=fields, give_again=hidden, next_steps=[STATUS])
+    hidden, given, known = approval.details.hidden, _given(call.arguments), approval.details.digests
+    missing = [FieldError(name, _MISSING) for name in hidden if name not in given]
+    fields = list(missing)
+    if known is not None:
+        shown = [name for name in call.tool.input_model.model_fields if name not in hidden]
+        fields += [fault for name in shown for fault in _fault(name, known.get(name), call.digests.get(name))]
+        rule = _DIFFERS if len(hidden) == 1 else _ONE_DIFFERS
+        fields = fields or [FieldError(name, rule) for name in hidden]
+    fields = fields or [FieldError("(arguments)", "differ from those that a person was asked about")]
+    message = _NOT_KEPT if missing else None
+    return ToolError(Code.APPROVAL_MISMATCH, message=message, fields=fields, give_again=hidden, next_steps=[STATUS])
 
 
 def _differences(asked: Input, given: Input) -> Iterator[FieldError]:
     for name in type(asked).model_fields:
-        before, after = getattr(asked, name), getattr(given, name)
-        if before == after:
-            continue
-        if after is None:
-            yield FieldError(name, _MISSING)
-        elif before is None:
-            yield FieldError(name, "was not part of the call that a person was asked about; leave it out")
-        else:
-            yield FieldError(name, "differs from the call that a person was asked about; give it again, unchanged")
+        yield from _fault(name, getattr(asked, name), getattr(given, name))
+
+
+def _fault(name: str, before: Any, after: Any) -> Iterator[FieldError]:
+    """Yield what is wrong with an argument, if it differs. None is absent."""
+    if before == after:
+        return
+    if after is None:
+        yield FieldError(name, _MISSING)
+    elif before is None:
+        yield FieldError(name, "was not part of the call that a person was asked about; leave it out")
+    else:
+        yield FieldError(name, _DIFFERS)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval import Approval, arguments_digest
+from machines_mcp.permissions.approval import Approval, arguments_digest, each_digest
 from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol import elicitation
@@ -51,6 +51,8 @@ class ToolCall:
     """The dialog's answer that came with the call."""
     wait_seconds: int = 0
     """How long the call waits for a person's decision."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """A digest of each argument; none if no approval can be needed, or if a form made the call."""
 
     async def report(self, fraction: float, message: str) -> None:
         """Report the progress of a wait to the client: a fraction (0 to 1) and what the wait is for."""
@@ -102,14 +104,17 @@ class CallReader:
             # An allowed read needs no approval, so no digest. Most calls are such reads.
             request = CallRequest(tool.name, action_class, user_id, "")
             return ToolCall(tool, arguments, request, rule, key, client, request_id=request_id)
-        digest = arguments_digest(self._digest_key, arguments.model_dump(mode="json", exclude={"wait_seconds"}))
+        values = arguments.model_dump(mode="json", exclude={"wait_seconds"})
+        digest, digests = arguments_digest(self._digest_key, values), each_digest(self._digest_key, values)
         asked_by, protective = elicitation.client_name(client), tool.protective(arguments)
         request = CallRequest(tool.name, action_class, user_id, digest, asked_by, protective)
         answer, dialog = None, elicitation.dialog_of(client)
         if params is not None and params.request_state is not None:
             approval_id, answer = params.request_state, elicitation.read_answer(params)
         seconds = parsed.approval.wait_seconds or 0
-        return ToolCall(tool, arguments, request, rule, key, client, dialog, request_id, approval_id, answer, seconds)
+        return ToolCall(
+            tool, arguments, request, rule, key, client, dialog, request_id, approval_id, answer, seconds, digests
+        )
 
     def read_form(self, tool: Tool, approval: Approval, values: Mapping[str, Any]) -> ToolCall:
         """Return the call that an approval waits for, with the values from its form.

@@ -30,6 +30,7 @@ REVIEWED = {
     "desk/peer_check.py: challenge[:64]": "our own random text",
     "desk/secret_path.py: hmac.digest(key, b'desk path', 'sha256').hex()[:LENGTH]": "our own digest",
     "desk/templates.py: address[:6]": "all three parts are shown",
+    "permissions/approval.py: arguments_digest(key, {name: value})[:16]": "our own digest",
     "permissions/sealed_identity.py: approval.sealed[:_NONCE_BYTES]": "ciphertext",
     "protocol/completion.py: values[:MOST]": "a list",
     "server/browser.py: hashlib.sha256(url.encode()).hexdigest()[:16]": "our own digest",
