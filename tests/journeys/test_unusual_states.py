@@ -171,7 +171,7 @@ STATES = [
     state(
         "no user yet",
         "create_card",
-        f"create_card get_kyc_status resolve_user get_kyc_requirements submit_kyc {FROM_AGREEMENTS}",
+        f"create_card resolve_user get_kyc_requirements submit_kyc {FROM_AGREEMENTS}",
         MADE,
         no_user,
     ),
@@ -200,7 +200,7 @@ STATES = [
     state(
         "an occupation that there is not",
         "submit_kyc",
-        "submit_kyc get_kyc_requirements resolve_user get_kyc_requirements submit_kyc",
+        "submit_kyc resolve_user get_kyc_requirements submit_kyc",
         {"status": "approved"},
         no_user,
         arguments={"occupation": "00-0000"},
