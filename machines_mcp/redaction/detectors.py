@@ -21,8 +21,10 @@ NEAR = 40
 
 _SHORT_NUMBER = re.compile(r"(?<![0-9])[0-9]{3,4}(?![0-9])")
 # Not between \b: digits, underscores and foreign letters may stand beside a name.
+# The 2 of cvc2123 may be the first digit of the code.
 _CODE_NAME = (
-    r"(?<![a-z])(?:cvc2?|cvv2?|csc|card\W?(?:verification|security)\W?(?:code|value|number)|security\W?code)(?![a-z])"
+    r"(?<![a-z])(?:cv[cv](?:2(?![0-9]{3}(?![0-9])))?|csc"
+    r"|card\W?(?:verification|security)\W?(?:code|value|number)|security\W?code)(?![a-z])"
 )
 _ID_NAME = r"(?<![a-z])(?:ssn|itin|social\W?security(?:\W?(?:number|no))?|national\W?id(?:entifier)?|tax\W?id)(?![a-z])"
 _ID = r"[0-9]{9}|[0-9]{3}[ .-][0-9]{2}[ .-][0-9]{4}"

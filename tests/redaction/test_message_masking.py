@@ -131,6 +131,13 @@ def test_security_code_is_masked_by_the_word_before_it(text: str) -> None:
     assert "123" not in masked_text(text)
 
 
+def test_a_two_after_the_name_of_a_code_is_masked_if_it_may_be_its_first_digit() -> None:
+    for text in ("cvc2026", "cvv2026", "cvc 2026", "CVC2123"):
+        assert masked_text(text).rstrip(HIDDEN).strip().lower() in ("cvc", "cvv")
+    assert masked_text("cvc2 026") == "cvc2 •••"
+    assert masked_text("cvc21234") == "cvc2•••"
+
+
 def test_security_code_is_masked_within_forty_characters_of_a_card() -> None:
     number = card_number()
     last = f"•••• {number[-4:]}"
