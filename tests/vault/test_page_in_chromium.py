@@ -90,6 +90,7 @@ def test_a_page_decided_elsewhere_says_so_by_itself_and_keeps_what_is_typed_unti
 def test_a_page_whose_vault_has_ended_stops_asking(page: BrowserPage) -> None:
     page.vault.cancel()
     page.until_text("This page has closed.")
+    assert page.tab.evaluate("document.querySelector('[role=alert]').nextElementSibling.className") == "buttons"
     assert page.tab.evaluate("[...document.querySelectorAll('button, input')].every((one) => one.disabled)")
 
 

@@ -17,7 +17,11 @@
     let asking = true;
     const close = (why) => {
       asking = false;
+      document.getElementById("fault")?.remove();
       open.textContent = why;
+      open.className = "fault";
+      open.setAttribute("role", "alert");
+      document.querySelector(".buttons").before(open);
       for (const one of document.querySelectorAll("button, input")) one.disabled = true;
     };
     countdown(Number(open.dataset.left), () => {}, () => close("This request has expired. Ask the assistant again."));
