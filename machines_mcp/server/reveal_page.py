@@ -35,6 +35,8 @@ WATCH_SECONDS = 1.0
 LINGER_SECONDS = 10.0
 """How long the page still answers after that."""
 
+_UNDECIDED = frozenset({"deadline", "page.unused"})
+"""How a page ends on which nothing was decided: it was cancelled, or its time was up."""
 _DENIALS: Mapping[Decision, Denial] = {
     "frozen": "page.frozen",
     "limit_exceeded": "page.limit_exceeded",
@@ -169,7 +171,7 @@ class RevealPage:
     async def on_reply(self, reply: VaultReply) -> None:
         self.has_reply = True
         self.ready.set()
-        if self._lapsed is not None and not self._granted:
+        if self._lapsed is not None and reply.code in _UNDECIDED and not self._granted:
             reply = failed(self._lapsed)
         try:
             record_reveal(self._guard, reply, "page", self._approval.user_id, self._approval.card_id, self._approval.id)

@@ -7,14 +7,15 @@ import sys
 import anyio
 
 from machines_mcp.vault.page import CardPage
+from machines_mcp.vault.page_view import SHOWN_SECONDS
 from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.request import VaultRequest
 from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
 
 _MAX_CONNECTIONS = 16
 
-SHOWN_SECONDS = 30.0
-"""How long a page still answers that its card was already shown. The card itself is gone."""
+AFTER_SHOWN_SECONDS = SHOWN_SECONDS + 5.0
+"""How long a page still answers that its card was shown. Without scripts, it is loaded again to hide the card."""
 ENDED_SECONDS = 10.0
 """How long a page still answers how else it ended, to a window that waits or is reloaded."""
 # Reserved for the final reply and for closing open connections.
@@ -36,6 +37,6 @@ async def serve_card_page(request: VaultRequest, pipe: ParentPipe) -> None:
                 pipe.send_listening(port)
                 await page.finished.wait()
                 pipe.reply(page.reply)
-                await anyio.sleep(SHOWN_SECONDS if page.reply.status == "shown" else ENDED_SECONDS)
+                await anyio.sleep(AFTER_SHOWN_SECONDS if page.reply.status == "shown" else ENDED_SECONDS)
                 server.should_exit = True
         pipe.reply(page.reply)

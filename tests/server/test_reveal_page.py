@@ -25,7 +25,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.reveal_page import RevealPage, record_reveal
-from machines_mcp.storage.database import Store
+from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.tools.services import PageOutcome, Revealed
 from machines_mcp.vault.reply import Code, Denial, failed
@@ -258,6 +258,29 @@ async def test_a_page_whose_approval_was_decided_elsewhere_or_expired_does_not_a
         assert "Show the card" not in answer.text
         assert await reveal.audited() == [case.code]
         assert await reveal.server.is_over()
+
+
+async def test_a_vault_that_breaks_the_protocol_is_recorded_even_after_the_expiry(
+    api: Simulator, card: OpenedCard, store: Store, clock: Clock
+) -> None:
+    async with opened(api, card, store, clock) as reveal:
+        await _let_expire(reveal)
+        assert await reveal.server.is_over()
+        await reveal.server.on_reply(failed("vault.protocol"))
+        assert await reveal.audited() == ["vault.protocol"]
+
+
+async def test_an_approval_that_can_not_be_read_does_not_end_its_page(
+    api: Simulator, card: OpenedCard, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreadable(approval_id: str) -> None:
+        raise StoreUnavailable
+
+    async with opened(api, card, store, clock) as reveal:
+        with monkeypatch.context() as patched:
+            patched.setattr(reveal.guard.approvals, "get", unreadable)
+            assert (await reveal.page.get()).status_code == 200
+        assert card.number in re.sub(r"<[^>]+>", "", (await reveal.page.press()).text)
 
 
 @pytest.mark.parametrize("case", LAPSES, ids=_named)
