@@ -145,6 +145,7 @@ async def close_details(call: ServiceContext, args: CardInput) -> ApprovalDetail
         question=f"Permanently close the card {name} of the user {quote_text(call.user_id, 120)}?",
         items=(user_detail(call), Detail("Card", name, "can't be undone"), *rows),
         card_id=args.card_id,
+        seen=seen_digest(name) if card.last4 else None,
     )
 
 

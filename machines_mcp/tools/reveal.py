@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail, seen_digest
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.approval_errors import limit_exceeded
@@ -116,6 +116,7 @@ async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalD
         card_id=args.card_id,
         sink=args.sink,
         only="page" if args.sink == "page" else None,
+        seen=seen_digest(last4),
     )
 
 
