@@ -448,7 +448,7 @@ def test_long_response_with_a_mask_or_an_allowed_value_is_searched_each_time() -
     assert [number in (output_filter.filtered(line) or "") for line in lines] == [False, True, False, True]
 
 
-@pytest.mark.parametrize("number", [card_number(), int(card_number()), 1_234_567_890])
+@pytest.mark.parametrize("number", [card_number(), int(card_number()), 1_234_567_890], ids=["text", "card", "long"])
 def test_long_response_to_a_request_with_a_telling_id_is_searched_each_time(
     searched: list[str], number: int | str
 ) -> None:
