@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any
 
 from machines_mcp.partner.errors import (
     ApiError,
@@ -31,6 +32,8 @@ from machines_mcp.partner.errors import (
 MAX_DEPTH = 64
 # A nested list takes two bytes on the wire and a hundred times as many in memory, more if it fails validation.
 MAX_VALUES = 100_000
+# The most that Python converts without being asked to.
+_MAX_DIGITS = 4300
 # Legal as a JSON escape, but can't be encoded as UTF-8.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -67,8 +70,8 @@ def parse_envelope(response: HttpResponse, *, mutates: bool) -> Envelope:
     """Return the envelope of a successful response. `mutates`: whether the request could change something.
 
     Raises:
-        Malformed: A 2xx that is not strict JSON (UTF-8, no duplicate keys, no NaN or Infinity, at most 64 levels and
-            100,000 values), or not `{ok: true, data: {...}}`.
+        Malformed: A 2xx that is not `{ok: true, data: {...}}`, or not strict JSON (UTF-8, no duplicate keys, at most 64
+            levels and 100,000 values). A number that can't be read is a `NoNumber`.
         Redirected: Any 3xx.
         ApiError: Any other status, or `ok: false`.
     """
@@ -115,6 +118,13 @@ def _error_items(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
 
 
+class NoNumber:
+    """What stands for a number that can't be read (NaN, Infinity, 1e400, 5,000 digits): it fits no field.
+
+    So it costs the field that has it, and not the response, which may be that of a change.
+    """
+
+
 def parse_body(body: bytes) -> dict[str, Any] | None:
     """Parse a body as an object, or return None if it is not strict JSON as defined in `parse_envelope`."""
     # This also counts characters inside strings, but no sensible string has 100,000 of them.
@@ -124,8 +134,9 @@ def parse_body(body: bytes) -> dict[str, Any] | None:
         document = json.loads(
             body.decode("utf-8"),
             object_pairs_hook=_object,
-            parse_constant=_refuse,
+            parse_constant=lambda _: NoNumber(),
             parse_float=_finite,
+            parse_int=_integer,
         )
     except (ValueError, RecursionError):
         # The exception contains the whole body, so it must not propagate.
@@ -136,17 +147,17 @@ def parse_body(body: bytes) -> dict[str, Any] | None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     parsed = dict(pairs)
     if len(parsed) != len(pairs):
-        _refuse("")
+        raise ValueError("a key stands twice")
     return parsed
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | NoNumber:
     value = float(text)
-    return value if abs(value) < float("inf") else _refuse("")
+    return value if math.isfinite(value) else NoNumber()
 
 
-def _refuse(_: str) -> NoReturn:
-    raise ValueError("not strict JSON")
+def _integer(text: str) -> int | NoNumber:
+    return int(text) if len(text) <= _MAX_DIGITS else NoNumber()
 
 
 def _is_within_limits(document: dict[str, Any]) -> bool:

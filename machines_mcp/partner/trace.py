@@ -112,7 +112,7 @@ def _type(value: object) -> str:
         return "boolean"
     if isinstance(value, int):
         return "integer"
-    return "number" if isinstance(value, float) else "string"
+    return "string" if isinstance(value, str) else "number"
 
 
 def _line(attempt: Traced, seconds: float) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from machines_mcp.partner import errors
-from machines_mcp.partner.envelope import MAX_DEPTH, MAX_VALUES, HttpResponse, parse_envelope
+from machines_mcp.partner import Withdrawal, errors
+from machines_mcp.partner.envelope import MAX_DEPTH, MAX_VALUES, HttpResponse, NoNumber, parse_envelope
+from machines_mcp.redaction.secret import Secret
 
+TYPES: tuple[Any, ...] = (float, int, str, bool, datetime, list[int], dict[str, int], JsonValue, Secret, Withdrawal)
+KINDS: list[TypeAdapter[Any]] = [TypeAdapter(kind) for kind in TYPES]
 GOOD: dict[str, Any] = {"ok": True, "data": {"a": 1}, "summary": "fine", "errors": []}
 
 
@@ -35,6 +40,18 @@ def test_any_success_status_gives_data_and_next_step(status: int) -> None:
     assert envelope.next == {"pollAfterMs": 5}
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e400", "9" * 5000, "-" + "9" * 4301])
+def test_number_that_can_not_be_read_costs_only_its_field(number: str) -> None:
+    body = f'{{"ok":true,"data":{{"a":{number},"list":[{number}],"b":1}},"next":{{"pollAfterMs":{number}}}}}'
+    envelope = parse_envelope(HttpResponse(200, body.encode()), mutates=True)
+    assert envelope.data["b"] == 1
+    for found in (envelope.data["a"], *envelope.data["list"]):
+        assert isinstance(found, NoNumber)
+        for kind in KINDS:
+            with pytest.raises(ValidationError):
+                kind.validate_python(found)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -47,11 +64,6 @@ def test_any_success_status_gives_data_and_next_step(status: int) -> None:
         pytest.param(b'{"ok":true,"data":{"a":1}} x', id="more behind it"),
         pytest.param(b'{"ok":true,"ok":true,"data":{}}', id="a doubled key"),
         pytest.param(b'{"ok":true,"data":{"a":1,"a":2}}', id="a doubled key inside"),
-        pytest.param(b'{"ok":true,"data":{"a":NaN}}', id="NaN"),
-        pytest.param(b'{"ok":true,"data":{"a":Infinity}}', id="Infinity"),
-        pytest.param(b'{"ok":true,"data":{"a":-Infinity}}', id="-Infinity"),
-        pytest.param(b'{"ok":true,"data":{"a":1e999}}', id="a number beyond all numbers"),
-        pytest.param(b'{"ok":true,"data":{"a":' + b"9" * 5000 + b"}}", id="a number of 5000 digits"),
         pytest.param(b'{"ok":true,"data":{"a":"\\ud800"}}', id="a lone surrogate"),
         pytest.param(b'{"ok":true,"data":{"\\ud800":1}}', id="a lone surrogate as a name"),
         pytest.param(b'{"ok":true,"data":{"a":"\xff"}}', id="not UTF-8"),

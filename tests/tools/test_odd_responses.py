@@ -30,7 +30,7 @@ DEPOSIT = {"currency": "xrp", "network": "ripple", "amount": 50}
 USER = "tool-user"
 FIXED: list[Any] = [None, "", 0, -1, 13, True, [], {}, [None], {"a": 1}, "x" * 3000, "\u202e", "a\nb", "4,5", 1.5]
 # Numbers that a JSON value can't express in every parser.
-RAW = ["1e300", "-1e300", "123456789012345678901234567890", "99999999999999999999.5"]
+RAW = ["1e300", "-1e300", "123456789012345678901234567890", "99999999999999999999.5", "1e400", "NaN", "-Infinity"]
 
 Arguments = Callable[[ToolCaller], Awaitable[dict[str, Any]]]
 
@@ -229,3 +229,16 @@ async def test_odd_value_is_never_an_internal_error(
                     await http.post(f"{c.sandbox.control_url}/withdrawals", json={"userId": USER})
         assert succeeded
     assert [record.getMessage() for record in caplog.records if "unexpected" in record.getMessage()] == []
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e400", "9" * 5000], ids=lambda number: number[:8])
+async def test_number_that_no_parser_reads_costs_an_outcome_only_where_it_is_read(tmp_path: Path, number: str) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        limit = {"limit_amount_cents": 5000, "limit_frequency": "allTime"}
+        order = {"kind": "patch", "path": "/cards", "method": "POST", "exact": True}
+        await c.control("/faults", **order, patch=[{"op": "add", "path": "/data/unread", "raw": number}])
+        made = await c.call("create_card", **limit)
+        assert (made["status"], made["limit_amount_cents"]) == ("active", 5000)
+        await c.control("/faults", **order, patch=[{"op": "replace", "path": "/data/limit/amountCents", "raw": number}])
+        assert (await c.call("create_card", **limit))["code"] == "outcome.unknown"
