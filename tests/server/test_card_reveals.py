@@ -288,7 +288,8 @@ async def test_a_browser_that_leaves_during_the_fetch_makes_it_not_shown(
             session.tap.connected = anyio.Event()
             gate = session.tap.hold()
             tasks.start_soon(person.press)
-            await session.tap.connected.wait()
+            with anyio.fail_after(PATIENCE):
+                await session.tap.connected.wait()
             tasks.cancel_scope.cancel()
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
             assert "The card is being fetched" in (await http.get(person.url)).text

@@ -27,7 +27,7 @@ from machines_mcp.vault import page_client
 from machines_mcp.vault.page_client import PageCallbacks
 from machines_mcp.vault.reply import VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import PATIENCE, eventually, eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -195,8 +195,11 @@ async def test_a_page_that_does_not_end_delays_the_next_one_only_briefly(
         for number in range(MAX_PAGES):
             await _expire(one, await one.open_page(number))
         vaults.stuck = True
-        assert await one.is_busy(9)
-        vaults.released.set()
+        try:
+            with anyio.fail_after(PATIENCE):
+                assert await one.is_busy(9)
+        finally:
+            vaults.released.set()
         await eventually(lambda: vaults.open < MAX_PAGES)
         assert not await one.is_busy(10)
 

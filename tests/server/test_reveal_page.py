@@ -312,7 +312,8 @@ async def test_a_page_that_fetches_its_card_keeps_its_slot_after_the_expiry(
         gate = reveal.tap.hold()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reveal.page.press)
-            await reveal.tap.connected.wait()
+            with anyio.fail_after(PATIENCE):
+                await reveal.tap.connected.wait()
             clock.advance(OPEN_SECONDS)
             assert not await reveal.server.is_over()
             gate.set()

@@ -206,7 +206,8 @@ async def test_a_reload_during_the_fetch_neither_asks_nor_fetches_again(
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(press)
-            await tap.connected.wait()
+            with anyio.fail_after(PATIENCE):
+                await tap.connected.wait()
             for _ in range(2):
                 fetching = await page.get()
                 assert (fetching.status_code, _contains(fetching, "The card is being fetched")) == (200, True)
@@ -254,7 +255,8 @@ async def test_a_page_loaded_during_a_decision_leaves_the_end_to_it(api: Simulat
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(load)
-            await asked.wait()
+            with anyio.fail_after(PATIENCE):
+                await asked.wait()
             answers.append(await page.press())
         assert [answer.status_code for answer in answers] == [410, 410]
         assert await notes.end() == failed("page.refused_elsewhere")
@@ -271,7 +273,8 @@ async def test_a_silent_server_delays_the_question_briefly(api: Simulator, card:
             raise AssertionError
 
         async def pass_time() -> None:
-            await asked.wait()
+            with anyio.fail_after(PATIENCE):
+                await asked.wait()
             advance_loop_clock(LOOK_SECONDS)
 
         vars(page.notes)["on_look"] = silent
@@ -474,7 +477,8 @@ async def test_a_disconnect_during_the_fetch_shows_the_card_to_nobody(api: Simul
         gate = tap.hold()
         async with await anyio.connect_tcp("127.0.0.1", page.notes.port) as stream:
             await stream.send(_raw_press(page))
-            await tap.connected.wait()
+            with anyio.fail_after(PATIENCE):
+                await tap.connected.wait()
         # The vault learns of the closed connection before it serves this one.
         assert _contains(await page.get(), "The card is being fetched")
         gate.set()
