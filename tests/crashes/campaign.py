@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from machines_mcp.sandbox.faults import MAX_CALLS
 from tests.crashes.folder_findings import FolderFindings
 from tests.crashes.folder_run import SETTLED_WITHIN, FolderRun
 from tests.crashes.judge import CrashVerdict, judge
@@ -27,6 +28,15 @@ POINTS = (
     *("reveal.taken", "reveal.finished", "reconciliation.begun", "reconciliation.ended"),
 )
 KILLS_PER_FOLDER = 30
+# A live signature makes the next withdrawal wait for up to half an hour. The campaign uses each signature soon.
+_SHORT_WAIT: dict[str, Any] = {
+    "kind": "patch",
+    "path": "/withdrawals",
+    "method": "POST",
+    "exact": True,
+    "calls": MAX_CALLS,
+    "patch": [{"op": "replace", "path": "/data/retryAfterSeconds", "value": 1}],
+}
 # Concurrent state folders. One waits at its end while the others' servers are busy.
 AT_ONCE = 4
 
@@ -153,6 +163,7 @@ class CrashCampaign:
                             plan = Plan(kills, POINTS, 0.0 if self.labelled else 0.5, self.naive, self.journal)
                             folder = place / f"folder-{number}"
                             folder_run = FolderRun(folder, plan, self.seed * 1009 + number, forks, up, users)
+                            await up.control("/faults", **_SHORT_WAIT)
                             findings = await folder_run.run()
                             seen = up.facts({operation.user for operation in folder_run.operations})
                             _add(report, folder_run, findings, judge(folder_run.operations, seen))

@@ -57,7 +57,7 @@ class PersistentUpstream:
         self._control = sandbox.control_url
         self._file = file
 
-    async def control(self, path: str, **values: Any) -> bool:
+    async def control(self, path: str, /, **values: Any) -> bool:
         """Trigger an event. Return False if it does not apply."""
         host, _, root = self._control.removeprefix("http://").partition("/")
         name, _, port = host.partition(":")

@@ -22,6 +22,9 @@ _IN_VAIN = 3
 # How often a worker takes up another worker's open operation before starting a new one.
 _OTHERS = 0.05
 
+# How soon a wallet uses a signature.
+_USE_SECONDS = 0.5
+
 
 class Workload:
     """`names` supplies the users. `operations` holds every operation."""
@@ -104,14 +107,21 @@ class Workload:
 
     async def _pursue(self, server: ServerProcess, operation: CrashOperation) -> None:
         self._begun[operation.kind] += 1
-        if operation.kind == "withdrawal":
-            # Confirm the last signature first, because the next withdrawal is not signed while one is live.
-            await self._up.control("/withdrawals", userId=operation.user)
+        users = [operation.user] if operation.kind == "withdrawal" else []
+        signatures = [asyncio.create_task(self._use_signatures(user)) for user in users]
         try:
             await self._client.pursue(server, operation)
         finally:
+            for task in signatures:
+                task.cancel()
             if operation.state == "open":
                 self._aside.append(operation)
         if operation.state == "done" and operation.kind == "deposit":
             await self._up.control("/deposits", depositId=operation.reference)
         operation.owner.learn(operation)
+
+    async def _use_signatures(self, user: str) -> None:
+        """Use each signature soon, because the next withdrawal is not signed while one is live."""
+        while True:
+            await self._up.control("/withdrawals", userId=user)
+            await asyncio.sleep(_USE_SECONDS)
