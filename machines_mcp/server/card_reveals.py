@@ -118,7 +118,7 @@ class CardReveals:
         left = max(0.0, approval.expires_at - time.time())
         needs = {"page": order, "deadline_seconds": left + AFTER_EXPIRY_SECONDS}
         request = await self._request(approval.user_id, approval.card_id or "", last4, "page", **needs)
-        page = RevealPage(self._guard, approval, order.handle, outcome)
+        page = RevealPage(self._guard, approval, order.handle, outcome, order.verifier)
         page.start(request, await self._page_slot())
         self._pages[approval.id] = page
         with anyio.move_on_after(START_SECONDS):

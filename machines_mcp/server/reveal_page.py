@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from machines_mcp.vault.reply import Denial, PlaintextReply, SealedReply, VaultR
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
     from machines_mcp.permissions.factory import Guard
-    from machines_mcp.vault.request import VaultRequest
+    from machines_mcp.vault.request import VaultRequest, Verifier
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,11 @@ _DENIALS: Mapping[Decision, Denial] = {
 class RevealPage:
     """One open page: the `PageCallbacks` for events from the vault."""
 
-    def __init__(self, guard: Guard, approval: Approval, handle: str, outcome: Outcome) -> None:
+    def __init__(
+        self, guard: Guard, approval: Approval, handle: str, outcome: Outcome, verifier: Verifier | None = None
+    ) -> None:
         self._guard = guard
+        self._verifier = verifier
         self._approval = approval
         self._handle = handle
         self._outcome = outcome
@@ -113,7 +116,16 @@ class RevealPage:
             return "page.used"
         if found.policy != self._guard.policy.digest:
             return "page.other_policy"
-        return "page.expired" if self._guard.approvals.is_expired(found) else None
+        if self._guard.approvals.is_expired(found):
+            return "page.expired"
+        return "page.new_passphrase" if await self._has_old_passphrase() else None
+
+    async def _has_old_passphrase(self) -> bool:
+        """Whether the passphrase was changed after the page opened: the page would still take the old one."""
+        if self._verifier is None:
+            return False
+        current = await self._guard.passphrase.verifier()
+        return current is not None and current.key != self._verifier.key
 
     @property
     def address(self) -> str:
@@ -149,19 +161,21 @@ class RevealPage:
             return None
 
     async def on_approved(self) -> Denial | None:
-        denied = await self._denial(self._guard.channels.grant_and_consume(self._approval.id, "page"))
+        denied = await self._denial(lambda: self._guard.channels.grant_and_consume(self._approval.id, "page"))
         self._granted = denied is None
         failpoint("reveal.taken")
         return denied
 
     async def on_refused(self) -> Denial | None:
-        return await self._denial(self._guard.channels.refuse(self._approval.id, "page"))
+        return await self._denial(lambda: self._guard.channels.refuse(self._approval.id, "page"))
 
-    async def _denial(self, decide: Awaitable[Decision]) -> Denial | None:
+    async def _denial(self, decide: Callable[[], Awaitable[Decision]]) -> Denial | None:
         """Take the page's decision. Return why it was not taken; None if it was."""
         self._pressed = True
         try:
-            decision = await decide
+            if await self._has_old_passphrase():
+                return "page.new_passphrase"
+            decision = await decide()
             if decision in ("granted", "refused"):
                 return None
             return _DENIALS.get(decision) or await self._lapse() or "page.gone"

@@ -79,6 +79,11 @@ _ENDINGS: dict[str, tuple[str, str]] = {
         _NO_LONGER_OPEN,
         "It was requested under another policy. The card was not fetched. To see it, ask the assistant again.",
     ),
+    "page.new_passphrase": (
+        "The passphrase was changed",
+        "It was changed after this page was opened, so nothing was approved, and the request goes on waiting. Open this"
+        " card's page again from the desk.",
+    ),
     "page.gone": (_NO_LONGER_OPEN, "It was decided elsewhere or has expired. The card was not fetched."),
     "card": ("This card no longer exists", "Nothing was shown."),
     "partner": (

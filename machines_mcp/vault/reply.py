@@ -22,13 +22,14 @@ Denial = Literal[
     "page.not_allowed",
     "page.unset",
     "page.unavailable",
+    "page.new_passphrase",
     "page.expired",
     "page.refused_elsewhere",
     "page.used",
     "page.other_policy",
     "page.gone",
 ]
-"""Why the server takes no decision from the page. After the first five, the approval may go on waiting."""
+"""Why the server takes no decision from the page. After the first six, the approval may go on waiting."""
 Code = Literal[
     "verified",
     "shown",

@@ -29,6 +29,7 @@ from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.tools.services import PageOutcome, Revealed
 from machines_mcp.vault.reply import Code, Denial, failed
+from machines_mcp.vault.request import Verifier as PageVerifier
 from tests.support.clock import Clock
 from tests.support.state import clock, store
 from tests.support.vault_simulator import OpenedCard, Simulator, Wiretap, simulator, wiretap
@@ -90,7 +91,9 @@ async def opened(
     guard = build_guard(store, default_policy("sandbox", read_only=False), ANY_USER, clock=clock)
     assert await guard.passphrase.set(Secret(PASSPHRASE)) == "right"
     approval = await _ask(guard, card, only)
-    server = RevealPage(guard, approval, "handle", _outcome)
+    verifier = await guard.passphrase.verifier()
+    assert verifier is not None
+    server = RevealPage(guard, approval, "handle", _outcome, PageVerifier(salt=verifier.salt, key=verifier.key))
     async with (
         wiretap(api) as tap,
         open_page(page_request(tap.base_url, api.partner_key, card), cast("PageEvents", server)) as page,
@@ -136,6 +139,10 @@ async def _change_policy(reveal: Reveal) -> None:
     await reveal.guard.store.run(lambda db: db.execute(change, (reveal.approval.id,)))
 
 
+async def _change_passphrase(reveal: Reveal) -> None:
+    assert await reveal.guard.passphrase.set(Secret("another passphrase"), Secret(PASSPHRASE)) == "right"
+
+
 async def _delete(reveal: Reveal) -> None:
     await reveal.guard.store.run(lambda db: db.execute("DELETE FROM approvals WHERE id = ?", (reveal.approval.id,)))
 
@@ -171,6 +178,12 @@ CASES = [
     Case("page.refused_elsewhere", _refuse, "It was refused elsewhere.", "refused", refusal="page.refused_elsewhere"),
     Case("page.used", _use, "It was approved on another page", "executing", refusal="page.used"),
     Case("page.other_policy", _change_policy, "under another policy", refusal="page.other_policy"),
+    Case(
+        "page.new_passphrase",
+        _change_passphrase,
+        "It was changed after this page was opened",
+        refusal="page.new_passphrase",
+    ),
     Case("page.gone", _delete, "decided elsewhere or has expired", "", refusal="page.gone"),
 ]
 LAPSES = [case for case in CASES if case.refusal == case.code != "page.unset"]
