@@ -113,8 +113,7 @@ async def _of(
         arguments = await _arguments(user, tool)
         await asyncio.sleep(QUIET_SECONDS)
         with tracer.recording() as steps:
-            answer = await user.call(tool, **arguments)
-        assert "code" not in answer, answer
+            await user.call(tool, **arguments)
         way = path(steps, threading.get_ident())
         counts.append((len(way) - 1, len(path(steps)) - 1))
         if tool == "create_withdrawal":

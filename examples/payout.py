@@ -18,7 +18,7 @@ async def payout() -> None:
         )
         print(f"25.00 USD would arrive as about {quote['estimated_to_amount']} {quote['currency']}")
 
-        waits = await user.call("create_withdrawal", quote_id=quote["quote_id"])
+        waits = await user.try_call("create_withdrawal", quote_id=quote["quote_id"])
         print(f"{waits['code']}: {waits['where'].split(',')[0]}")
 
         print("the person:", await user.decide(waits["approval_id"]))

@@ -7,8 +7,9 @@ import anyio
 import pytest
 from mcp import Client
 
-from machines_mcp.testing import ready_user
+from machines_mcp.testing import ReadyUser
 
+pytest_plugins = ["machines_mcp.testing.pytest"]  # or in your conftest.py
 pytestmark = pytest.mark.anyio
 
 
@@ -34,24 +35,22 @@ async def buys_within(client: Client, cents: int) -> dict[str, Any]:
     return dict(answer.structured_content or {})
 
 
-async def test_it_makes_one_card_that_pays_up_to_its_limit() -> None:
-    async with ready_user(balance_cents=100_00) as user:
-        card = await buys_within(user.client, 20_00)
-        assert (await buys_within(user.client, 20_00))["card_id"] == card["card_id"]
-        assert len((await user.call("list_cards"))["cards"]) == 1
-        assert (await user.simulator.spend(card["card_id"], 15_00, "Corner Shop")).approved
-        assert (await user.simulator.spend(card["card_id"], 15_00)).reason == "card_limit"
+async def test_it_makes_one_card_that_pays_up_to_its_limit(machines_user: ReadyUser) -> None:
+    card = await buys_within(machines_user.client, 20_00)
+    assert (await buys_within(machines_user.client, 20_00))["card_id"] == card["card_id"]
+    assert len((await machines_user.call("list_cards"))["cards"]) == 1
+    assert (await machines_user.simulator.spend(card["card_id"], 15_00, "Corner Shop")).approved
+    assert (await machines_user.simulator.spend(card["card_id"], 15_00)).reason == "card_limit"
 
 
-async def test_it_makes_none_when_the_person_says_no() -> None:
-    async with ready_user(answer="decline") as user:
-        with pytest.raises(PermissionError, match=r"approval\.refused"):
-            await buys_within(user.client, 20_00)
-        assert (await user.call("list_cards"))["cards"] == []
+@pytest.mark.parametrize("machines_options", [{"answer": "decline"}])
+async def test_it_makes_none_when_the_person_says_no(machines_user: ReadyUser) -> None:
+    with pytest.raises(PermissionError, match=r"approval\.refused"):
+        await buys_within(machines_user.client, 20_00)
+    assert (await machines_user.call("list_cards"))["cards"] == []
 
 
-async def test_it_makes_one_card_although_the_answer_is_lost() -> None:
-    async with ready_user() as user:
-        await user.simulator.fault("/cards", "after", method="POST")
-        assert (await buys_within(user.client, 20_00))["status"] == "active"
-        assert len((await user.call("list_cards"))["cards"]) == 1
+async def test_it_makes_one_card_although_the_answer_is_lost(machines_user: ReadyUser) -> None:
+    await machines_user.simulator.fault("/cards", "after", method="POST")
+    assert (await buys_within(machines_user.client, 20_00))["status"] == "active"
+    assert len((await machines_user.call("list_cards"))["cards"]) == 1

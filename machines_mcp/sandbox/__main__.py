@@ -18,10 +18,12 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
 
     # Imported late so that a mistyped option fails before the web server loads.
+    import logging
     import sqlite3
 
     from machines_mcp.sandbox.process import Options, run
 
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         return run(Options(given.port, given.db, given.reset, given.leased))
     except (OSError, sqlite3.DatabaseError) as problem:

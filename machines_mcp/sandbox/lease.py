@@ -21,11 +21,12 @@ class Lease:
     """Watches the holders on its own thread and calls `expire` there, once, when the last holder is gone.
 
     A holder is a socket that ends with its owner. Stdin may not be pollable, so a second thread reads it. At its end,
-    that thread closes one end of a socket pair; the other end is the holder.
+    that thread closes one end of a socket pair; the other end is the holder. Without `stdin`, it is not read.
     """
 
-    def __init__(self, expire: Callable[[], None]) -> None:
+    def __init__(self, expire: Callable[[], None], *, stdin: bool = True) -> None:
         self._expire = expire
+        self._stdin = stdin
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
@@ -37,7 +38,7 @@ class Lease:
 
     def start(self) -> None:
         """Start watching. Only the end of the process stops this."""
-        if not _stdin_is_null():
+        if self._stdin and not _stdin_is_null():
             ours, theirs = socket.socketpair()
             self._hold(ours)
             threading.Thread(target=_read_stdin_to_its_end, args=(theirs,), daemon=True).start()
@@ -53,6 +54,7 @@ class Lease:
                     self._read(key.fileobj)
             # Accept even without an event, so that a connection made before the last holder left is not missed.
             self._accept()
+        self._selector.close()
         self._listener.close()
         self._expire()
 

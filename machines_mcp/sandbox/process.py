@@ -1,15 +1,15 @@
-"""The process: bind loopback, print the URLs as one line of JSON, and serve until stopped or the lease ends."""
+"""The process: bind loopback, announce the URLs, and serve until stopped or the lease ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,27 +24,38 @@ from machines_mcp.sandbox.state import State
 
 @dataclass(frozen=True)
 class Options:
-    """Command-line options. `port` 0 picks a free port; without `db`, the state is lost on exit."""
+    """Command-line options. `port` 0 picks a free port; without `db`, the state is lost on exit.
+
+    `stdin` False: only connections hold the lease. A thread of a larger program must not read its stdin.
+    """
 
     port: int
     db: Path | None
     reset: bool
     leased: bool
+    stdin: bool = True
+
+
+Announcement = dict[str, str | int]
 
 
 class _Server(uvicorn.Server):
-    """Prints the announcement once it accepts connections, and handles signals without re-raising them."""
+    """Calls `on_listening` once it accepts connections, and handles signals without re-raising them."""
 
-    def __init__(self, config: uvicorn.Config, announcement: dict[str, str | int]) -> None:
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
         super().__init__(config)
-        self._announcement = announcement
+        self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        print(json.dumps(self._announcement), flush=True)
+        self._on_listening()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
         # Uvicorn's version re-raises the signal after a clean stop, so the process would not exit with 0.
         def stop(number: int, frame: FrameType | None) -> None:
             self.stop()
@@ -61,19 +72,22 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def run(options: Options) -> int:
-    """Serve until SIGINT, SIGTERM or the end of the lease.
+def _print(announcement: Announcement) -> None:
+    print(json.dumps(announcement), flush=True)
+
+
+def run(options: Options, announce: Callable[[Announcement], None] = _print) -> int:
+    """Serve until SIGINT, SIGTERM or the end of the lease. `announce` receives the URLs once they answer.
 
     Raises:
         OSError: the port is taken, or the file can't be opened.
         sqlite3.DatabaseError: the file is not a sandbox database of this version.
     """
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     listener = listen(options.port)
     with contextlib.closing(listener):
         state = State.open(options.db, reset=options.reset)
         with contextlib.closing(state.db):
-            asyncio.run(_serve(state, listener, leased=options.leased))
+            asyncio.run(_serve(state, listener, options, announce))
     return 0
 
 
@@ -107,16 +121,18 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-async def _serve(state: State, listener: socket.socket, *, leased: bool) -> None:
+async def _serve(
+    state: State, listener: socket.socket, options: Options, announce: Callable[[Announcement], None]
+) -> None:
     origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    announcement: dict[str, str | int] = {
+    announcement: Announcement = {
         "base_url": origin + API_PATH,
         "partner_key": state.partner_key,
         "control_url": origin + CONTROL_PATH,
     }
-    server = _Server(configuration(state, origin), announcement)
-    if leased:
-        lease = Lease(server.stop)
+    server = _Server(configuration(state, origin), lambda: announce(announcement))
+    if options.leased:
+        lease = Lease(server.stop, stdin=options.stdin)
         announcement |= {"lease_port": lease.port, "instance": lease.instance}
         lease.start()
     await server.serve([listener])

@@ -11,9 +11,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -48,13 +49,22 @@ class Endpoint:
     control_url: str
 
 
+Release = Callable[[], Awaitable[None]]
+Start = Callable[[Path], Awaitable[tuple[dict[str, Any], Release]]]
+"""Starts a simulator over a database. Returns what it announced, and how to release it."""
+
+
 class SandboxProcess:
-    """Starts or joins the simulator at the first `endpoint()`, and releases it in `close()`."""
+    """Starts or joins the simulator at the first `endpoint()`, and releases it in `close()`.
+
+    `start` replaces the process in tests of agents.
+    """
 
     http_transport: HttpTransport | None = None
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, start: Start | None = None) -> None:
         self._folder = folder
+        self._start_it: Start = start or start_process
         self._held = AsyncExitStack()
         self._lock = anyio.Lock()
         self._endpoint: Endpoint | None = None
@@ -104,21 +114,26 @@ class SandboxProcess:
         return _as_endpoint(known)
 
     async def _start(self, notes: Path) -> Endpoint:
-        command = [sys.executable, "-I", "-m", "machines_mcp.sandbox", "--port", "0", "--leased"]
-        command += ["--db", str(self._folder / "sandbox.db")]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")}
-        process = await anyio.to_thread.run_sync(_spawn, command, environment)
-        try:
-            known = json.loads(await anyio.to_thread.run_sync(_first_line, process, abandon_on_cancel=True))
-            endpoint = _as_endpoint(known)
-            await anyio.to_thread.run_sync(write_atomically, notes, json.dumps(known).encode())
-        except BaseException:
-            # No other server knows this process yet, so it is safe to kill.
-            process.kill()
-            _reap(process)
-            raise
-        self._held.push_async_callback(_release, process)
-        return endpoint
+        known, release = await self._start_it(self._folder / "sandbox.db")
+        self._held.push_async_callback(release)
+        await anyio.to_thread.run_sync(write_atomically, notes, json.dumps(known).encode())
+        return _as_endpoint(known)
+
+
+async def start_process(database: Path) -> tuple[dict[str, Any], Release]:
+    """Start the simulator as a process."""
+    command = [sys.executable, "-I", "-m", "machines_mcp.sandbox", "--port", "0", "--leased", "--db", str(database)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")}
+    process = await anyio.to_thread.run_sync(_spawn, command, environment)
+    try:
+        known = json.loads(await anyio.to_thread.run_sync(_first_line, process, abandon_on_cancel=True))
+        _as_endpoint(known)
+    except BaseException:
+        # No other server knows this process yet, so it is safe to kill.
+        process.kill()
+        _reap(process)
+        raise
+    return known, partial(_release, process)
 
 
 def _as_endpoint(known: dict[str, Any]) -> Endpoint:

@@ -9,12 +9,16 @@ See docs/testing.md and the docstrings for the details, with shapes and units.
 
 from __future__ import annotations
 
+from machines_mcp.testing.blocking import BlockingSimulator, BlockingUser, blocking_user
 from machines_mcp.testing.clients import Answer, Era, client, decide, set_passphrase
 from machines_mcp.testing.simulators import FaultKind, KycDecision, NotTaken, Simulator, Spend, simulator
-from machines_mcp.testing.users import ReadyUser, ready_user
+from machines_mcp.testing.users import CallFailed, ReadyUser, ready_user
 
 __all__ = [
     "Answer",
+    "BlockingSimulator",
+    "BlockingUser",
+    "CallFailed",
     "Era",
     "FaultKind",
     "KycDecision",
@@ -22,6 +26,7 @@ __all__ = [
     "ReadyUser",
     "Simulator",
     "Spend",
+    "blocking_user",
     "client",
     "decide",
     "ready_user",

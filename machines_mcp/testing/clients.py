@@ -18,6 +18,8 @@ from machines_mcp.server.app import opened
 from machines_mcp.server.partner_connection import EmbeddedApi
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
+from machines_mcp.testing.own_task import in_own_task
+from machines_mcp.testing.simulators import joined
 
 Answer = Literal["accept", "decline", "cancel"]
 """The person's answer to a client dialog. `accept` also chooses `approve` in its form."""
@@ -25,7 +27,7 @@ Era = Literal["auto", "legacy", "2026-07-28"]
 """The client's protocol: the newest that both sides support, the one with a handshake, or the one without."""
 
 
-@asynccontextmanager
+@in_own_task
 async def client(
     *,
     user_id: str | None = None,
@@ -34,16 +36,19 @@ async def client(
     state_dir: Path | None = None,
     read_only: bool = False,
     policy: Path | None = None,
+    own_process: bool = False,
 ) -> AsyncIterator[Client]:
     """Yield an in-memory MCP client for a server with its own simulator. All of them end with the block.
 
     `user_id` pins the server to one user. `answer` is the person's answer to every dialog; if None, the client has no
     dialog. `mode` is the protocol era. `state_dir` keeps the state, and shares it and the simulator with other users of
-    the folder; without it, the state is deleted. `policy` is the path of the operator's policy.
+    the folder; without it, the state is deleted. `policy` is the path of the operator's policy. `own_process` starts
+    the simulator as a process, not in a thread.
 
     Raises:
         SettingsError: `user_id` is not valid.
         PolicyError: The policy is refused.
+        RuntimeError: No asyncio loop runs, for example under trio.
     """
 
     async with AsyncExitStack() as stack:
@@ -55,7 +60,9 @@ async def client(
             settings["MACHINES_READ_ONLY"] = "true"
         if policy is not None:
             settings["MACHINES_POLICY"] = str(policy)
-        yield await stack.enter_async_context(connected(settings, answer=answer, mode=mode))
+        embedded = joined(read_settings(settings).state_dir, own_process=own_process)
+        made = connected(settings, answer=answer, mode=mode, embedded=embedded)
+        yield await stack.enter_async_context(made)
 
 
 @asynccontextmanager

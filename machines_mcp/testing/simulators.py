@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 
-from machines_mcp.server.sandbox_process import Endpoint, SandboxProcess
+from machines_mcp.server.sandbox_process import Endpoint, SandboxProcess, start_process
 from machines_mcp.server.settings_reader import read_settings
+from machines_mcp.testing.own_task import in_own_task
+from machines_mcp.testing.simulator_thread import start_thread
 
 CONTROL_SECONDS = 10.0
 
@@ -158,20 +160,28 @@ def _why(answer: Mapping[str, Any]) -> str:
     return f"{field}: {answer.get('summary')}" if field else str(answer.get("summary"))
 
 
-@asynccontextmanager
-async def simulator(state_dir: Path | None = None) -> AsyncIterator[Simulator]:
+def joined(folder: Path, *, own_process: bool = False) -> SandboxProcess:
+    """Return the simulator of a state folder, for a server. If none runs, it starts in a thread of this process."""
+    return SandboxProcess(folder, start_process if own_process else start_thread)
+
+
+@in_own_task
+async def simulator(state_dir: Path | None = None, *, own_process: bool = False) -> AsyncIterator[Simulator]:
     """Yield the simulator that all servers with this state folder share, starting it if none runs.
 
-    It stops when its last user does. Without `state_dir`, a temporary folder is used and deleted after the block.
+    It stops when its last user does. Without `state_dir`, a temporary folder is used and deleted after the block. It
+    runs in a thread of this process, where other processes reach it, too. With `own_process` it is a process, which
+    may outlive this one.
 
     Raises:
         SandboxFailed: It did not start within 15 seconds.
         StoreUnavailable: The folder can't be used.
+        RuntimeError: No asyncio loop runs, for example under trio.
     """
     async with AsyncExitStack() as stack:
         folder = str(state_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="machines-testing-")))
         env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder}
-        embedded = SandboxProcess(read_settings(env).state_dir)
+        embedded = joined(read_settings(env).state_dir, own_process=own_process)
         stack.push_async_callback(embedded.close)
         endpoint = await embedded.endpoint()
         # Connect directly to loopback, even if the environment sets a proxy.

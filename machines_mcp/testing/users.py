@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mcp_types as types
 from mcp import Client
 
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.testing.clients import Answer, Era, client, decide
+from machines_mcp.testing.own_task import in_own_task
 from machines_mcp.testing.simulators import Simulator, simulator
 
 COIN, NETWORK, CENTS_A_COIN = "rusd", "base", 100
 LEAST_CENTS = 100
+
+
+class CallFailed(Exception):
+    """A tool returned an error. `code` and `message` are the error's; `payload` is the whole error object."""
+
+    def __init__(self, tool: str, payload: Mapping[str, Any]) -> None:
+        self.tool = tool
+        self.payload = dict(payload)
+        self.code = str(payload.get("code", ""))
+        self.message = str(payload.get("message", ""))
+        super().__init__(f"{tool}: {self.code}: {self.message}")
+
+    def __reduce__(self) -> tuple[type[CallFailed], tuple[str, dict[str, Any]]]:
+        return CallFailed, (self.tool, self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +48,31 @@ class ReadyUser:
         """The settings for running another server for this user over the same simulator."""
         return self.simulator.env | {"MACHINES_USER_ID": self.user_id}
 
-    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool and return its structured result, or the error object with `code` and `message`."""
+    async def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool and return its structured result.
+
+        Raises:
+            CallFailed: The tool returned an error, for example because the call needs an approval.
+        """
         answer = await self.client.call_tool(tool, arguments)
-        return answer.structured_content or dict(json.loads(getattr(answer.content[0], "text", "{}")))
+        if answer.is_error:
+            raise CallFailed(tool, _content(answer))
+        return _content(answer)
+
+    async def try_call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool and return its structured result, or the error object with `code` and `message`."""
+        return _content(await self.client.call_tool(tool, arguments))
 
     async def decide(self, approval_id: str, *, yes: bool = True) -> Decision:
         """Approve or refuse a waiting call like a person at a terminal; see `machines_mcp.testing.decide`."""
         return await decide(self.env, approval_id, yes=yes)
 
 
-@asynccontextmanager
+def _content(answer: types.CallToolResult) -> dict[str, Any]:
+    return answer.structured_content or dict(json.loads(getattr(answer.content[0], "text", "{}")))
+
+
+@in_own_task
 async def ready_user(
     user_id: str = "user-1",
     *,
@@ -50,20 +80,23 @@ async def ready_user(
     answer: Answer | None = "accept",
     mode: Era = "auto",
     state_dir: Path | None = None,
+    own_process: bool = False,
 ) -> AsyncIterator[ReadyUser]:
     """Yield a user past the identity check and the agreements who can spend `balance_cents` (0: not funded).
 
     `answer` is the person's answer to every dialog. If None, the client has no dialog, so calls that need approval wait
-    for `decide`. `mode` is the protocol era. `state_dir` is a folder to keep and share (see `simulator`).
+    for `decide`. `mode` is the protocol era. `state_dir` is a folder to keep and share, and `own_process` starts the
+    simulator as a process (see `simulator`).
 
     Raises:
         ValueError: The balance is below the smallest deposit, 100 cents.
         SandboxFailed: The simulator did not start within 15 seconds.
+        RuntimeError: No asyncio loop runs, for example under trio.
     """
     if balance_cents and balance_cents < LEAST_CENTS:
         raise ValueError(f"balance_cents must be 0, or {LEAST_CENTS} or more")
     async with AsyncExitStack() as stack:
-        found = await stack.enter_async_context(simulator(state_dir))
+        found = await stack.enter_async_context(simulator(state_dir, own_process=own_process))
         await _sign_up(found, user_id, balance_cents)
         opened = client(user_id=user_id, answer=answer, mode=mode, state_dir=found.state_dir)
         yield ReadyUser(user_id, await stack.enter_async_context(opened), found)

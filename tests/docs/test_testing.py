@@ -50,7 +50,7 @@ async def test_the_code_on_the_page_runs() -> None:
         await run(decided, ready_user=ready_user)
         async with ready_user() as user:
             await run(faults, user=user)
-            seen = [await user.call(tool) for tool in ("get_agreements", "get_balances")]
+            seen = [await user.try_call(tool) for tool in ("get_agreements", "get_balances")]
             assert [answer["code"] for answer in seen] == ["not_found", "partner.malformed"]
             assert all(answer["code"] in faults for answer in seen)
 

@@ -55,7 +55,6 @@ CHECK_FILES = (
     "tests/server/test_card_reveals.py",
     "tests/server/test_log_config.py",
     "tests/server/test_sandbox_process.py",
-    "tests/testing/test_users.py",
     "tests/vault/test_client.py",
     "tests/vault/test_hardening.py",
     "tests/vault/test_jwe_sink.py",

@@ -11,7 +11,7 @@ import pytest
 
 from machines_mcp.sandbox.faults import KINDS
 from machines_mcp.sandbox.kyc import DECISIONS
-from machines_mcp.testing import FaultKind, KycDecision, NotTaken, ReadyUser, client, ready_user
+from machines_mcp.testing import CallFailed, FaultKind, KycDecision, NotTaken, ReadyUser, client, ready_user
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ async def _in_time() -> AsyncIterator[None]:
 
 
 async def approved(user: ReadyUser, tool: str, **arguments: object) -> dict[str, object]:
-    asked = await user.call(tool, **arguments)
+    asked = await user.try_call(tool, **arguments)
     assert await user.decide(asked["approval_id"]) == "granted"
     return await user.call(tool, approval_id=asked["approval_id"], **arguments)
 
@@ -46,10 +46,12 @@ async def test_ready_user_is_onboarded_and_has_the_balance(user: ReadyUser) -> N
 async def test_approved_call_runs_once_and_rejected_call_does_not(user: ReadyUser) -> None:
     card = await approved(user, "create_card", **CARD)
     assert card["status"] == "active"
-    asked = await user.call("create_card", **CARD)
+    asked = await user.try_call("create_card", **CARD)
     assert await user.decide(asked["approval_id"], yes=False) == "refused"
-    again = await user.call("create_card", approval_id=asked["approval_id"], **CARD)
-    assert again["code"] == "approval.refused"
+    with pytest.raises(CallFailed, match=r"^create_card: approval\.refused: ") as failed:
+        await user.call("create_card", approval_id=asked["approval_id"], **CARD)
+    assert failed.value.code == failed.value.payload["code"] == "approval.refused"
+    assert failed.value.message == failed.value.payload["message"] != ""
     assert await user.decide(asked["approval_id"]) == "gone"
 
 
@@ -85,9 +87,10 @@ async def test_signed_withdrawal_leaves_when_executed(user: ReadyUser) -> None:
 @pytest.mark.parametrize("kind", ["status", "html", "wrong_types"])
 async def test_fault_affects_the_next_call_and_is_reset(user: ReadyUser, kind: FaultKind) -> None:
     await user.simulator.fault("/agreements", kind, calls=20, status=404 if kind == "status" else None)
-    assert "code" in await user.call("get_agreements")
+    with pytest.raises(CallFailed):
+        await user.call("get_agreements")
     await user.simulator.clear_faults()
-    assert "code" not in await user.call("get_agreements")
+    assert (await user.call("get_agreements"))["accepted"] is True
 
 
 async def test_late_response_is_waited_for(user: ReadyUser) -> None:
@@ -106,7 +109,7 @@ async def armed_faults(user: ReadyUser) -> list[dict[str, Any]]:
 
 async def test_rate_limit_applies(user: ReadyUser) -> None:
     await user.simulator.limit_rate(1, 3600)
-    codes = [(await user.call("get_agreements")).get("code") for _ in range(2)]
+    codes = [(await user.try_call("get_agreements")).get("code") for _ in range(2)]
     await user.simulator.limit_rate(0)
     assert codes[-1] == "rate.limited"
 
