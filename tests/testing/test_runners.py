@@ -1,4 +1,4 @@
-"""The helpers under pytest-asyncio, anyio's plugin with trio, unittest, and without any: each in a pytest of its own."""
+"""The helpers under pytest-asyncio, anyio's plugin with trio, unittest and no plugin, each in a pytest of its own."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ async def test_user(machines_user, machines_simulator):
     assert machines_simulator.state_dir == machines_user.simulator.state_dir
 
 async def test_client(machines_client, machines_user):
+    # A server without a user acts only for those that it has resolved.
+    await machines_client.call_tool("resolve_user", {"user_id": machines_user.user_id})
     answer = await machines_client.call_tool("get_balances", {"user_id": machines_user.user_id})
     assert answer.structured_content["spending_power_cents"] == 10000
 
@@ -80,7 +82,7 @@ def run(folder: Path, source: str, *options: str, **ini: str) -> tuple[dict[str,
     """Run a module of tests in a pytest of its own; return its counts and its output."""
     folder.joinpath("conftest.py").write_text('pytest_plugins = ["machines_mcp.testing.pytest"]\n', encoding="utf-8")
     folder.joinpath("test_it.py").write_text(HEAD + dedent(source), encoding="utf-8")
-    settings = "".join(f"{name} = {value}\n" for name, value in {"filterwarnings": "error"} | ini.items())
+    settings = "".join(f"{name} = {value}\n" for name, value in (ini | {"filterwarnings": "error"}).items())
     folder.joinpath("pytest.ini").write_text(f"[pytest]\n{settings}", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *options, str(folder)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MACHINES_", "PYTEST_"))}
