@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mcp_types as types
 from mcp import Client
 
 from machines_mcp.permissions.decision import Decision
@@ -55,21 +54,21 @@ class ReadyUser:
             CallFailed: The tool returned an error, for example because the call needs an approval.
         """
         answer = await self.client.call_tool(tool, arguments)
+        content = answer.structured_content or dict(json.loads(getattr(answer.content[0], "text", "{}")))
         if answer.is_error:
-            raise CallFailed(tool, _content(answer))
-        return _content(answer)
+            raise CallFailed(tool, content)
+        return content
 
     async def try_call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return its structured result, or the error object with `code` and `message`."""
-        return _content(await self.client.call_tool(tool, arguments))
+        try:
+            return await self.call(tool, **arguments)
+        except CallFailed as failed:
+            return failed.payload
 
     async def decide(self, approval_id: str, *, yes: bool = True) -> Decision:
         """Approve or refuse a waiting call like a person at a terminal; see `machines_mcp.testing.decide`."""
         return await decide(self.env, approval_id, yes=yes)
-
-
-def _content(answer: types.CallToolResult) -> dict[str, Any]:
-    return answer.structured_content or dict(json.loads(getattr(answer.content[0], "text", "{}")))
 
 
 @in_own_task
