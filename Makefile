@@ -32,7 +32,7 @@ IN_MEMORY := $(shell test -w /dev/shm && ! grep -q ' /dev/shm .*noexec' /proc/mo
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit check long docs pictures bundle bench bench-peers bench-filter bench-size lock clean
+.PHONY: help demo test lint types imports unit check long docs pictures wheel bundle bench bench-peers bench-filter bench-size lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -79,10 +79,15 @@ docs: $(VENV)/.dev $(VENV)/.project ## Update the generated parts of the pages
 	$(BIN)/python docs/sandbox_page.py
 	$(BIN)/python -m distribution
 
-pictures: $(VENV)/.dev $(VENV)/.project ## Retake the pictures of the demo, the desk and the vault's page
+pictures: $(VENV)/.dev $(VENV)/.project ## Retake the pictures of the demo, a conversation, the desk and the vault's page
+	@fc-list | grep -q 'Inter:' || apt-get install -y -qq fonts-inter >/dev/null || echo 'Install the font Inter.' >&2
 	$(BIN)/python -m tests.docs.pictures
+	$(BIN)/python -m tests.docs.conversation
 	$(BIN)/python -m tests.desk.pictures
 	$(BIN)/python -m tests.vault.pictures
+
+wheel: $(VENV)/.runtime ## Build dist/machines_mcp-*.whl
+	@$(BIN)/python -m hatchling build --target wheel --directory dist
 
 bundle: $(VENV)/.dev $(VENV)/.project $(VENV)/lock/.made ## Pack dist/machines-mcp-*.mcpb for desktop clients; needs node
 	@$(BIN)/python -m distribution.bundle --uv $(VENV)/lock/bin/uv $(ARGS)

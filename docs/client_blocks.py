@@ -1,15 +1,17 @@
-"""Generate the README's config blocks: the path of each client's config, and our entry as `install` writes it."""
+"""Generate the config blocks of docs/installing.md: each client's config path, and our entry as `install` writes it."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from machines_mcp.cli.client_configs.clients import CLIENTS, Client, System
 from machines_mcp.cli.client_configs.entry import config_block
 
+PAGE = Path(__file__).with_name("installing.md")
 COMMAND = "/path/to/machines-mcp/.venv/bin/machines-mcp"
 _MADE = re.compile(r"(<!-- clients: made by `make docs` -->\n).*?(<!-- /clients -->)", re.DOTALL)
-# Placeholders for home folders; `_SHOWN` is how the README writes them.
+# Placeholders for home folders; `_SHOWN` is how the page writes them.
 _SYSTEMS = {
     "macOS": System("darwin", {"HOME": "/HOME"}),
     "Linux": System("linux", {"HOME": "/HOME"}),
@@ -18,9 +20,9 @@ _SYSTEMS = {
 _SHOWN = {"/HOME": "~", r"C:\HOME": "%USERPROFILE%", r"C:\APPDATA": "%APPDATA%"}
 
 
-def with_blocks(text: str) -> str:
-    """Return the README with current blocks."""
-    return _MADE.sub(lambda found: f"{found[1]}{_blocks()}\n{found[2]}", text)
+def page() -> str:
+    """Return the page with current blocks."""
+    return _MADE.sub(lambda found: f"{found[1]}{_blocks()}\n{found[2]}", PAGE.read_text(encoding="utf-8"))
 
 
 def _blocks() -> str:

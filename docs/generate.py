@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +15,50 @@ import clients_page
 import policy_page
 import reliability_page
 
-from machines_mcp.cli.tools_table import tool_rows
+from machines_mcp.protocol.approval_arguments import NAMES
+from machines_mcp.server.app import App
 from machines_mcp.server.settings_reader import read_settings
 
 ROOT = Path(__file__).parents[1]
 _TOOLS = re.compile(r"(<!-- tools: made by `make docs` -->\n).*?(<!-- /tools -->)", re.DOTALL)
+_ASIDE = re.compile(r" ?\([^)]*\)")
+# The README explains these once.
+_COMMON = frozenset({"user_id", *NAMES})
+_MANY = 8
 
 
 def readme() -> str:
-    """Return the README with current tables of tools and client configs."""
+    """Return the README with the current table of tools."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return _TOOLS.sub(lambda found: f"{found[1]}{_tools_table()}\n{found[2]}", text)
+
+
+def _tools_table() -> str:
     with tempfile.TemporaryDirectory() as folder:
-        table = _markdown_table(tool_rows(read_settings({"MACHINES_STATE_DIR": folder})))
-    return client_blocks.with_blocks(_TOOLS.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text))
-
-
-def _markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Format the rows as the README's table."""
-    lines = ["| tool | step | does | class |", "| --- | --- | --- | --- |"]
-    for row in rows:
-        steps = ", ".join(map(str, row["steps"]))
-        lines.append(f"| `{row['tool']}` | {steps} | {row['title']} | {', '.join(row['rules'])} |")
+        registry = App(read_settings({"MACHINES_STATE_DIR": folder})).load().registry
+    lines = ["| tool | does | arguments | class |", "| --- | --- | --- | --- |"]
+    for listed in registry.listing:
+        classes = ", ".join(action_class.value for action_class in registry.tools[listed.name].action_classes)
+        given = _arguments(listed.input_schema)
+        lines.append(f"| `{listed.name}` | {purpose(listed.description or '')} | {given} | {classes} |")
     return "\n".join(lines)
+
+
+def purpose(description: str) -> str:
+    """Return the first sentence of a description that says what the tool does, without asides."""
+    sentences = [sentence.strip().rstrip(".") for sentence in re.split(r"(?<=\.)\s+", _ASIDE.sub("", description))]
+    return next(sentence for sentence in sentences if sentence.count(" ") > 1)
+
+
+def _arguments(schema: dict[str, Any]) -> str:
+    required: Collection[str] = schema.get("required", ())
+    given = (name for name in schema["properties"] if name not in _COMMON)
+    names = [name if name in required else f"{name}?" for name in sorted(given, key=lambda name: name not in required)]
+    shown = ", ".join(f"`{name}`" for name in names[: 3 if len(names) > _MANY else _MANY])
+    return f"{shown} and {len(names) - 3} more" if len(names) > _MANY else shown
 
 
 if __name__ == "__main__":
     (ROOT / "README.md").write_text(readme(), encoding="utf-8")
-    architecture_page.PAGE.write_text(architecture_page.page(), encoding="utf-8")
-    policy_page.PAGE.write_text(policy_page.page(), encoding="utf-8")
-    benchmarks_page.PAGE.write_text(benchmarks_page.page(), encoding="utf-8")
-    reliability_page.PAGE.write_text(reliability_page.page(), encoding="utf-8")
-    clients_page.PAGE.write_text(clients_page.page(), encoding="utf-8")
+    for page in (architecture_page, policy_page, benchmarks_page, reliability_page, clients_page, client_blocks):
+        page.PAGE.write_text(page.page(), encoding="utf-8")

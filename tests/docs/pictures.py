@@ -74,17 +74,22 @@ def drawing(shown: str) -> str:
 
 def take_picture(folder: Path) -> Path:
     """Save the picture in the folder and return its path."""
+    return save_picture(PAGE + drawing(terminal_output()), "svg", folder / "demo.png", width=1240, dark=True)
+
+
+def save_picture(page: str, whole: str, file: Path, *, width: int, dark: bool) -> Path:
+    """Save the picture of a page, down to the end of the element that the selector `whole` finds."""
     program = chromium()
     if program is None:
         raise SystemExit("Chromium is not installed.")
-    file = folder / "demo.png"
     with tempfile.TemporaryDirectory() as scratch:
-        page = Path(scratch) / "demo.html"
-        page.write_text(PAGE + drawing(terminal_output()), encoding="utf-8")
+        shown = Path(scratch) / "page.html"
+        shown.write_text(page, encoding="utf-8")
         with tab(program, Path(scratch) / "profile") as browser:
-            browser.open(page.as_uri(), width=1240, dark=True)
-            height = browser.evaluate("document.querySelector('svg').getBoundingClientRect().height")
-            clip = {"x": 0, "y": 0, "width": 1240, "height": height, "scale": 1}
+            browser.open(shown.as_uri(), width=width, dark=dark)
+            bottom = f"document.querySelector('{whole}').getBoundingClientRect().bottom"
+            margin = "parseFloat(getComputedStyle(document.body).paddingBottom)"
+            clip = {"x": 0, "y": 0, "width": width, "height": browser.evaluate(f"{bottom} + {margin}"), "scale": 1}
             image = browser.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
     file.write_bytes(base64.b64decode(image))
     return file

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import re
 import struct
 from pathlib import Path
 
 import pytest
 
+from tests.docs import conversation
 from tests.docs.pictures import END, ROOT, drawing, take_picture
 from tests.support.browser import chromium
 
@@ -21,9 +24,9 @@ def test_a_picture_in_a_document_exists(page: Path, name: str) -> None:
     assert size(page.parent / name) > (300, 300)
 
 
-def test_the_readme_shows_the_demo_the_desk_and_the_vault() -> None:
+def test_the_readme_shows_a_conversation_the_desk_and_the_vault() -> None:
     named = {Path(name).name.partition("-")[0].removesuffix(".png") for page, name in SHOWN if page.name == "README.md"}
-    assert named >= {"demo", "desk", "vault"}
+    assert named >= {"conversation", "desk", "vault"}
 
 
 def test_the_demo_picture_has_no_local_paths_and_downloads_nothing() -> None:
@@ -39,6 +42,24 @@ def test_the_demo_picture_is_taken_from_a_run(tmp_path: Path) -> None:
     width, height = size(take_picture(tmp_path))
     assert width == 1240
     assert height > 1000, "the picture is cut off"
+
+
+@pytest.mark.check
+@pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (as root, `make check` installs it)")
+def test_the_conversation_is_recorded_and_drawn(tmp_path: Path) -> None:
+    width, height = size(conversation.take_picture(tmp_path))
+    assert width == conversation.WIDTH
+    assert height > 700, "the picture is cut off"
+
+
+def test_the_conversation_shows_what_was_recorded_and_no_number() -> None:
+    found = asyncio.run(conversation.record())
+    assert found.waiting["code"] == "approval.required"
+    assert (found.decision, found.reveal["status"], found.reveal["shown"]) == ("granted", "verified", "nowhere")
+    text = html.unescape(conversation.page(found))
+    for shown in (found.question, found.card["last4"], "approval.required"):
+        assert shown in text
+    assert not re.search(r"[0-9]{5}", text.partition("<main>")[2])
 
 
 def size(file: Path) -> tuple[int, int]:

@@ -29,6 +29,11 @@ class VirtualEnvironment:
     def install_lock(self, lock: Path) -> None:
         self._pip("install", "--require-hashes", "--no-deps", "--requirement", str(lock))
 
+    def download_lock(self, lock: Path, into: Path) -> None:
+        """Download the wheels of a lock into a folder."""
+        hashes = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+        self._pip("download", *hashes, "--requirement", str(lock), "--dest", str(into))
+
     def install_project(self, *what: str) -> None:
         """Install a wheel, or `--editable` and a tree, offline, with the lock's packages as dependencies."""
         self._pip("install", "--no-deps", "--no-index", "--no-build-isolation", *what)
