@@ -22,9 +22,11 @@ STYLE = """
 body { margin: 0; padding: 40px 0 44px; background: #f3f4f6; color: #101828; font: 21px/1.45 Inter, sans-serif; }
 main { width: 960px; margin: auto; display: grid; gap: 18px; }
 p { margin: 0; }
-.user { justify-self: end; max-width: 640px; background: #1f4fd8; color: #fff; padding: 12px 20px; border-radius: 20px 20px 5px 20px; }
+.user { justify-self: end; max-width: 640px; background: #1f4fd8; color: #fff; padding: 12px 20px;
+  border-radius: 20px 20px 5px 20px; }
 .agent { max-width: 740px; }
-.call { background: #fff; border: 1px solid #dfe3ea; border-radius: 12px; font: 17px/1.55 "DejaVu Sans Mono", monospace; }
+.call { background: #fff; border: 1px solid #dfe3ea; border-radius: 12px;
+  font: 17px/1.55 "DejaVu Sans Mono", monospace; }
 .call p { padding: 10px 18px; }
 .call p + p { border-top: 1px solid #eceff3; color: #475467; }
 .call b { color: #1f4fd8; }
@@ -69,10 +71,10 @@ def page(found: Recording) -> str:
         _called("create_card", given, f"{found.waiting['code']}: {found.waiting['message'].split('.')[0]}."),
         _asked(found.question, "Approved" if found.decision == "granted" else "Refused"),
         _called("create_card", "the same, with approval_id", _object(card)),
-        _said("agent", f"Ana’s card ending {found.card['last4']} is active: 200 dollars per 30 days."),
+        _said("agent", f"Ana's card ending {found.card['last4']} is active: 200 dollars per 30 days."),
         _said("user", "What is its number?"),
         _called("reveal_card", f"card ending {found.card['last4']}", _object(seen)),
-        _said("agent", "I can’t see it. The vault decrypted and verified the number; only a person can have it shown."),
+        _said("agent", "I can't see it. The vault decrypted and verified the number; only a person can have it shown."),
     ]
     return f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><main>{''.join(parts)}</main>"
 

@@ -52,6 +52,7 @@ def test_the_conversation_is_recorded_and_drawn(tmp_path: Path) -> None:
     assert height > 700, "the picture is cut off"
 
 
+@pytest.mark.check
 def test_the_conversation_shows_what_was_recorded_and_no_number() -> None:
     found = asyncio.run(conversation.record())
     assert found.waiting["code"] == "approval.required"
