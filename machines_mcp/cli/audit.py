@@ -117,6 +117,7 @@ def verification_message(verification: Verification, checkpoint: Checkpoint | No
         return f"Tampered with: {first}{more} ({verification.rows} rows in total){key}."
     newest = f", the newest from {moment(verification.checkpoint.at)} UTC" if verification.rows else ""
     pruned = f", {verification.pruned} pruned" if verification.pruned else ""
+    pruned += f", {verification.forgotten} under pseudonyms of forgotten users" if verification.forgotten else ""
     against = (
         f"the checkpoint at row {checkpoint.seq} matches"
         if checkpoint

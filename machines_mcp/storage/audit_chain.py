@@ -52,12 +52,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of `verify`: the number of rows, the first ten faults, the checkpoint, and how many were pruned."""
+    """The result of `verify`: the number of rows, the first ten faults, and the checkpoint.
+
+    `pruned` rows are not counted in `rows`. `forgotten` ones are: they name pseudonyms of users who were forgotten.
+    """
 
     rows: int
     faults: tuple[Fault, ...]
     checkpoint: Checkpoint
     pruned: int = 0
+    forgotten: int = 0
 
     @property
     def ok(self) -> bool:
@@ -79,6 +83,11 @@ def chained(key: bytes, before: bytes, values: tuple[Any, ...]) -> bytes:
     return hmac.digest(key, before + canonical.encode("ascii"), "sha256")
 
 
+def forgotten_seal(key: bytes, before: bytes, mac: bytes, values: tuple[Any, ...]) -> bytes:
+    """Return the seal of a row that keeps its MAC although a forgotten user was replaced in its values."""
+    return chained(key, b"forgotten\0" + before + mac, values)
+
+
 def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = None) -> Verification:
     """Verify the whole chain, row by row. A `checkpoint` stored elsewhere also reveals truncation.
 
@@ -89,12 +98,13 @@ def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = N
     faults: list[Fault] = []
     rows, last, before, pruned = 0, 0, GENESIS, 0
     found, runs = EMPTY, pruned_runs(db)
+    seals: dict[int, object] = dict(map(tuple, db.execute("SELECT seq, seal FROM audit_forgotten")))
     for values, mac in _rows(db):
         rows += 1
         seq = values[0]
         while seq > last + 1 and (run := runs.get(last + 1)) and run.last < seq and run.continues(key, before):
             last, before, pruned = run.last, run.mac, pruned + run.last - run.first + 1
-        faults += _faults(key, before, last, values, mac)
+        faults += _faults(key, before, last, values, mac, seals.get(seq))
         if isinstance(mac, bytes) and seq > 0:
             before = mac  # check the next row against the stored MAC, so that each fault is reported once
         last = max(seq, 0)
@@ -104,10 +114,12 @@ def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = N
         faults.append(Fault(last + 1, "missing"))
     if checkpoint is not None and not holds(db, checkpoint):
         faults.append(Fault(checkpoint.seq, "truncated"))
-    return Verification(rows, tuple(faults[:MAX_FAULTS]), found, pruned)
+    return Verification(rows, tuple(faults[:MAX_FAULTS]), found, pruned, len(seals))
 
 
-def _faults(key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: object) -> Iterator[Fault]:
+def _faults(
+    key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: object, seal: object
+) -> Iterator[Fault]:
     seq = values[0]
     if seq <= 0:
         yield Fault(seq, "added")
@@ -116,12 +128,18 @@ def _faults(key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: 
         # The previous row is missing, so this row can't be checked.
         yield Fault(last + 1, "missing")
         return
-    try:
-        whole = isinstance(mac, bytes) and hmac.compare_digest(chained(key, before, values), mac)
-    except TypeError:
-        whole = False
-    if not whole:
+    if not whole(key, before, values, mac, seal):
         yield Fault(seq, "changed")
+
+
+def whole(key: bytes, before: bytes, values: tuple[Any, ...], mac: object, seal: object) -> bool:
+    """Return whether the key's holder wrote the row: with this MAC or, if it has one, with this seal."""
+    try:
+        if not isinstance(mac, bytes) or seal is None:
+            return isinstance(mac, bytes) and hmac.compare_digest(chained(key, before, values), mac)
+        return isinstance(seal, bytes) and hmac.compare_digest(forgotten_seal(key, before, mac, values), seal)
+    except TypeError:
+        return False
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from machines_mcp.storage.audit_chain import Verification, chained, tolerant, verify
 from machines_mcp.storage.audit_checkpoint import Checkpoint, newest, publish
+from machines_mcp.storage.audit_forgetting import replace_user
 from machines_mcp.storage.audit_pruning import prune_batch
 from machines_mcp.storage.audit_queue import AuditQueue
 from machines_mcp.storage.audit_record import COLUMNS, AuditEntry, AuditRow, Kind, fingerprinted, stored_kind
@@ -95,6 +96,20 @@ class AuditLog:
             StoreUnavailable: The row can't be written, so the change it records must not happen.
         """
         await self._written(lambda db: self.append_in(db, entry))
+
+    def forget_in(self, db: sqlite3.Connection, user_id: str, card_ids: Collection[str]) -> int:
+        """Replace the user, with the user's cards, by pseudonyms in every row. Return how many rows named them.
+
+        If there are any, a row of its own is written under the same pseudonym. The chain must be intact.
+
+        Raises:
+            StoreUnavailable: A row that names the user was tampered with, or the chain can't be continued.
+        """
+        cards = frozenset(map(self.recorded_id, card_ids))
+        pseudonym, count = replace_user(db, self._key, self.recorded_id(user_id), cards)
+        if count:
+            self.append_in(db, AuditEntry("setting", user_id=pseudonym, code="forgotten", by="terminal"))
+        return count
 
     def note(self, entry: AuditEntry) -> None:
         """Queue a row that records no change. It is written within 0.1 s, before any other row, or at `close`.

@@ -73,6 +73,7 @@ def prune_batch(db: sqlite3.Connection, key: bytes, before: float, after: int) -
     deleted = 0
     for run in _runs(db, key, after, [(row[0], row[1], bool(row[2])) for row in rows]):
         db.execute("DELETE FROM audit WHERE seq BETWEEN ? AND ?", (run.first, run.last))
+        db.execute("DELETE FROM audit_forgotten WHERE seq BETWEEN ? AND ?", (run.first, run.last))
         db.execute("INSERT INTO audit_pruned VALUES (?, ?, ?, ?, ?)", astuple(run))
         deleted += run.last - run.first + 1
     return PrunedBatch(deleted, rows[-1][0] if len(rows) == BATCH_ROWS else None)
@@ -80,7 +81,7 @@ def prune_batch(db: sqlite3.Connection, key: bytes, before: float, after: int) -
 
 def _runs(db: sqlite3.Connection, key: bytes, after: int, rows: list[tuple[int, bytes, bool]]) -> Iterator[PrunedRun]:
     """Yield a record for each run of prunable rows."""
-    known, last, before = pruned_runs(db), after, _mac(db, after)
+    known, last, before = pruned_runs(db), after, mac_of(db, after)
     chained_to, first, macs = before, 0, list[bytes]()
     for seq, mac, prunable in rows:
         gap = seq != last + 1
@@ -101,8 +102,12 @@ def _runs(db: sqlite3.Connection, key: bytes, after: int, rows: list[tuple[int, 
         yield PrunedRun.of(key, chained_to, first, macs)
 
 
-def _mac(db: sqlite3.Connection, seq: int) -> bytes:
-    """Return the MAC of this row, pruned or not."""
+def mac_of(db: sqlite3.Connection, seq: int) -> bytes:
+    """Return the MAC of this row, pruned or not; for row 0, what the first row is chained to.
+
+    Raises:
+        StoreUnavailable: The chain has a gap there.
+    """
     if seq == 0:
         return GENESIS
     found = "SELECT mac FROM audit WHERE seq = ? UNION ALL SELECT mac FROM audit_pruned WHERE last = ?"

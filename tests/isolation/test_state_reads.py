@@ -57,6 +57,7 @@ COMMANDS: dict[str, list[list[str]] | str] = {
     "audit show": [["--limit", "1000"], ["--json"], ["--user", BOB], ["--kind", "decision"]],
     "audit verify": [[]],
     "state prune": [["--days", "1"], ["--json"]],
+    "state forget": "answers about the user whom the operator typed",
     "state rebase-clock": [[]],
     "passphrase": [["--status"]],
     "call": [["status"], ["create_card", "{again}"]],

@@ -1,4 +1,4 @@
-"""Commands for the operator of a state folder: state prune, state rebase-clock."""
+"""Commands for the operator of a state folder: state prune, state forget, state rebase-clock."""
 
 from __future__ import annotations
 
@@ -29,6 +29,32 @@ def prune(days: int | None, as_json: bool) -> None:
         fail(str(error))
     content = {"deleted": pruned.deleted, "kept": pruned.kept}
     end(pruned.ok, json.dumps(content, indent=2) if as_json and pruned.ok else pruned.message)
+
+
+@state.command("forget")
+@click.argument("user_id", metavar="USER")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
+def forget(user_id: str, yes: bool) -> None:
+    """Erase this user from the state folder. The audit log keeps a pseudonym and stays verifiable.
+
+    Asks for the passphrase where approvals need one.
+    """
+    from machines_mcp.cli.audit import Unverifiable
+    from machines_mcp.cli.forget import forget_user
+    from machines_mcp.cli.prompt import NoInput, TerminalInput
+
+    settings, lines = load_settings(), TerminalInput()
+    if not user_id or not user_id.isprintable():
+        fail("USER must be the id of a user. Nothing was erased.")
+    if not yes and not lines.at_terminal:
+        fail("This can't be undone. Add --yes, or run it at a terminal. Nothing was erased.")
+    if not yes and lines.read_answer("This can't be undone. Type the user's id to erase the user") != user_id:
+        fail("The ids differ. Nothing was erased.")
+    try:
+        ok, sentence = run(lambda: forget_user(settings, user_id, lambda: lines.read_secret("Your passphrase")))
+    except (Unverifiable, NoInput) as error:
+        fail(str(error))
+    end(ok, sentence)
 
 
 @state.command("rebase-clock")
