@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import anyio
 
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.decision import MESSAGES
@@ -18,6 +20,7 @@ from machines_mcp.server.state_folder import open_guard
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
 
+WATCH_SECONDS = 1.0
 APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
 
 _DECIDED_ELSEWHERE = {
@@ -52,9 +55,29 @@ async def waiting_approvals(settings: Settings) -> tuple[list[Approval], str]:
         StoreUnavailable: The state folder can't be used.
     """
     async with open_guard(settings) as guard:
-        found = [_with_identity(guard, approval) for approval in await guard.channels.waiting()]
-        others = (await guard.pending.snapshot()).others_waiting
-        return found, not_decidable(others, await guard.channels.not_decidable())
+        return await _waiting(guard)
+
+
+async def watch_waiting(settings: Settings, show: Callable[[str], None]) -> NoReturn:
+    """Show the list of waiting approvals, and again whenever it changes, until the caller is cancelled.
+
+    Raises:
+        StoreUnavailable: The state folder can't be used.
+    """
+    shown = ""
+    async with open_guard(settings) as guard:
+        while True:
+            text = format_waiting(settings, *await _waiting(guard))
+            if text != shown:
+                show(text)
+                shown = text
+            await anyio.sleep(WATCH_SECONDS)
+
+
+async def _waiting(guard: Guard) -> tuple[list[Approval], str]:
+    found = [_with_identity(guard, approval) for approval in await guard.channels.waiting()]
+    others = (await guard.pending.snapshot()).others_waiting
+    return found, not_decidable(others, await guard.channels.not_decidable())
 
 
 def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
@@ -67,6 +90,7 @@ def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
             "user_id": approval.user_id,
             "question": approval.question,
             "facts": [asdict(detail) for detail in approval.details.items],
+            "context": [asdict(detail) for detail in approval.details.context],
             "amount_cents": approval.amount_cents,
             "card_id": approval.card_id,
             "only": approval.details.only,
@@ -114,7 +138,7 @@ async def decide(
 
 def format_approval(approval: Approval, *more: str) -> str:
     """Return an approval as text for a person, from the stored row only, with the lines of `more` below it."""
-    details = approval.details.items
+    details = approval.details.items + approval.details.context
     width = max((len(detail.label) for detail in details), default=0)
     who = f"“{approval.asked_by}” (self-reported name)" if approval.asked_by else "an unnamed program"
     lines = [

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from machines_mcp.desk.approval_view import CLASS_WORDS
 from machines_mcp.desk.approvals_page import ApprovalsPage
+from machines_mcp.desk.assets import ICONS, STYLE
 from machines_mcp.desk.audit_page import AuditPage
 from machines_mcp.desk.dependencies import DeskDependencies
+from machines_mcp.desk.events import Events
 from machines_mcp.desk.freeze_page import FreezePage
 from machines_mcp.desk.identity_page import IdentityPage
 from machines_mcp.desk.kyc_page import KycPage
@@ -16,7 +21,7 @@ from machines_mcp.desk.routing import PageRenderer, Router
 from machines_mcp.desk.secret_path import SecretPath
 from machines_mcp.desk.sessions import Sessions
 from machines_mcp.desk.sign_in import sign_in_page, sign_in_route, sign_out_route
-from machines_mcp.desk.templates import STYLE, Templates
+from machines_mcp.desk.templates import Templates
 
 _CHANNEL_LABELS = {
     "dialog": "in the client's dialog",
@@ -29,14 +34,15 @@ _CHANNEL_LABELS = {
 }
 
 
-def build_app(dependencies: DeskDependencies, port: int) -> SecretPath:
-    """Return the desk's ASGI application for `http://127.0.0.1:{port}`."""
+def build_app(dependencies: DeskDependencies, port: int, closing: asyncio.Event) -> SecretPath:
+    """Return the desk's ASGI application for `http://127.0.0.1:{port}`. Event streams end when `closing` is set."""
     templates = Templates(
         dependencies.clock,
         base=dependencies.base_path,
         environment=dependencies.environment,
         simulated=dependencies.simulated,
         by=_CHANNEL_LABELS,
+        class_words=CLASS_WORDS,
     )
     renderer = PageRenderer(
         dependencies, Sessions(port, dependencies.base_path, shared=dependencies.simulated), templates
@@ -45,9 +51,14 @@ def build_app(dependencies: DeskDependencies, port: int) -> SecretPath:
     async def style(request: Request) -> Response:
         return Response(STYLE, media_type="text/css")
 
-    public_routes = {("GET", "/desk.css"): style, **sign_in_route(renderer)}
+    async def icon(request: Request) -> Response:
+        return Response(ICONS[str(request.scope["path"])], media_type="image/svg+xml")
+
+    icons = {("GET", path): icon for path in ICONS}
+    public_routes = {("GET", "/desk.css"): style, **icons, **sign_in_route(renderer)}
     routes = [
         *ApprovalsPage(renderer).routes(),
+        *Events(renderer, closing).routes(),
         *KycPage(renderer).routes(),
         *IdentityPage(renderer).routes(),
         *AuditPage(renderer).routes(),

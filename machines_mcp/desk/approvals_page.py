@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from starlette.responses import Response
 
+from machines_mcp.desk.approval_view import ApprovalView, approval_view, grouped_by_user
 from machines_mcp.desk.identity_page import identity_path
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import decide_with_passphrase, passphrase_fault
-from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.decision import MESSAGES, Decision
-from machines_mcp.redaction.display import dollars, not_decidable
+from machines_mcp.redaction.display import not_decidable
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
@@ -38,18 +38,6 @@ _NOT_DECIDED: dict[str, tuple[int, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalView:
-    """An approval as the page shows it."""
-
-    approval: Approval
-    title: str
-    items: tuple[Detail, ...]
-    status: str
-    tone: str
-    note: str = ""
-
-
 class ApprovalsPage:
     """Shows approvals and takes decisions on them."""
 
@@ -61,29 +49,23 @@ class ApprovalsPage:
         """Return the routes of the home page and of a single approval."""
         return [
             Route(re.compile("/"), get=self.home),
+            Route(re.compile("/waiting"), get=self.waiting, passive=True),
             Route(re.compile("/decisions/([0-9a-f]{32})"), get=self.show, post=self.decide),
             Route(re.compile("/cards/([0-9a-f]{32})"), post=self.open_card),
         ]
 
     async def home(self, request: SessionRequest) -> Response:
         """Show waiting approvals, recent decisions and the server's status."""
-        waiting = await self._guard.channels.waiting()
-        ids = {approval.id for approval in waiting}
-        recent = [
-            approval
-            for approval in await self._guard.approvals.recent(MAX_DECIDED + len(ids))
-            if approval.id not in ids
-        ]
+        lists = await self._lists()
         verifier = await self._guard.passphrase.verifier()
         pending = await self._guard.pending.snapshot()
+        seen = [view.approval for _, views in lists["groups"] for view in views]
+        seen += [view.approval for view in lists["decided"]]
         return self._renderer.page(
             request,
             "home",
-            waiting=[self._view(approval) for approval in waiting[-MAX_WAITING:]],
-            older=max(0, len(waiting) - MAX_WAITING),
-            others=not_decidable(pending.others_waiting, await self._guard.channels.not_decidable()),
-            decided=[self._view(approval) for approval in recent[:MAX_DECIDED]],
-            checks=[(user, identity_path(user)) for user in await self._checked_users([*waiting, *recent])],
+            **lists,
+            checks=[(user, identity_path(user)) for user in await self._checked_users(seen)],
             policy=self._guard.policy,
             budgets=[
                 (_BUDGET_LABELS[one.limit], one)
@@ -93,6 +75,25 @@ class ApprovalsPage:
             passphrase_set_at=verifier.set_at if verifier else None,
             fault="",
         )
+
+    async def waiting(self, request: SessionRequest) -> Response:
+        """Return the lists of the home page, for its script."""
+        return self._renderer.part(request, "lists", **await self._lists())
+
+    async def _lists(self) -> dict[str, Any]:
+        """Return what waits, by user and the newest first, and what was decided."""
+        waiting = await self._guard.channels.waiting()
+        ids = {approval.id for approval in waiting}
+        recent = await self._guard.approvals.recent(MAX_DECIDED + len(ids))
+        decided = [approval for approval in recent if approval.id not in ids][:MAX_DECIDED]
+        others = (await self._guard.pending.snapshot()).others_waiting
+        return {
+            "groups": grouped_by_user([self._view(approval) for approval in waiting[-MAX_WAITING:]]),
+            "count": len(waiting),
+            "older": max(0, len(waiting) - MAX_WAITING),
+            "others": not_decidable(others, await self._guard.channels.not_decidable()),
+            "decided": [self._view(approval) for approval in decided],
+        }
 
     async def _checked_users(self, approvals: list[Approval]) -> list[str]:
         """Return the users whose identity check a person may look up: named by the operator, or in an approval."""
@@ -136,13 +137,10 @@ class ApprovalsPage:
         return self._renderer.page(request, "decision", status, view=self._view(approval), fault=fault)
 
     def _view(self, approval: Approval) -> ApprovalView:
-        details = approval.details
-        shown = details.items + self._guard.approvals.identity.details(approval)
-        # The page shows the amount above the table.
-        amount = None if details.amount_cents is None else dollars(details.amount_cents)
-        items = tuple(item for item in shown if amount is None or item.value != amount)
         title = self._renderer.dependencies.titles.get(approval.tool, approval.tool)
-        return ApprovalView(approval, title, items, *self._status(approval))
+        view = approval_view(approval, title, self._guard.approvals.identity.details(approval))
+        status, tone, note = self._status(approval)
+        return replace(view, status=status, tone=tone, note=note)
 
     def _status(self, approval: Approval) -> tuple[str, str, str]:
         """Return the state in a word, its colour, and an optional note."""
@@ -150,17 +148,18 @@ class ApprovalsPage:
             other = approval.policy != self._guard.policy.digest
             return "Expired", "soft", "It was requested under another policy." if other else ""
         outcome: dict[str, Any] = json.loads(approval.outcome) if approval.outcome else {}
+        led_to = self._renderer.dependencies.outcome_sentence(approval.tool, outcome)
         match approval.state:
             case "waiting":
                 return "Waiting", "wait", ""
             case "granted":
-                return "Approved", "good", "Not used yet."
+                return "Approved", "good", "The assistant has not used it yet."
             case "refused":
-                return "Refused", "bad", ""
+                return "Refused", "bad", "Nothing was changed."
             case "executing":
                 running = self._guard.approvals.running(approval)
                 return ("Running", "wait", "") if running else ("Unknown", "bad", "The outcome of the call is unknown.")
             case "done":
-                return "Done", "good", ""
+                return "Done", "good", led_to
             case _:
-                return "Failed", "bad", str(outcome.get("code", ""))
+                return "Failed", "bad", led_to

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from machines_mcp.desk.secret_path import secret_path
 from machines_mcp.permissions.decision import Decision
@@ -49,6 +49,8 @@ class DeskDependencies:
     """The state folder's desk key: it determines the secret path, and a desk proves with it whose it is."""
     titles: Mapping[str, str]
     """Tool titles for people, by tool name."""
+    outcome_sentence: Callable[[str, Mapping[str, Any]], str]
+    """Return what a call led to, in a sentence: (tool, stored outcome)."""
     kyc_values: Callable[[str], Awaitable[KycValues]]
     """Fetch the identity form for a user: `GET /kyc/values`. Raises `PartnerError`."""
     kyc_status: Callable[[str], Awaitable[KycStatus]]

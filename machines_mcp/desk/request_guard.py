@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from machines_mcp.desk.assets import SOURCES
 from machines_mcp.web.asgi import Application, Header, Message, Receive, Scope, Send, header_values, send_response
 from machines_mcp.web.browser_security import SameOrigin, is_navigation, security_headers
 from machines_mcp.web.form import FORM_TYPE, read_body, replay
@@ -15,7 +16,7 @@ from machines_mcp.web.form import FORM_TYPE, read_body, replay
 MAX_BODY_BYTES = 32 * 1024
 
 HEADERS = security_headers(
-    sources="style-src 'self'", referrer="same-origin", permissions="camera=(), geolocation=(), microphone=()"
+    sources=SOURCES, referrer="same-origin", permissions="camera=(), geolocation=(), microphone=()"
 )
 
 MessageRenderer = Callable[[int, str], tuple[bytes, list[Header]]]
@@ -46,7 +47,10 @@ class RequestGuard:
             await self._send_message(*rejection, send_with_headers)
             return
         try:
-            body = await read_body(receive, MAX_BODY_BYTES) if scope["method"] == "POST" else b""
+            if scope["method"] == "GET":
+                await self._app(scope, receive, send_with_headers)
+                return
+            body = await read_body(receive, MAX_BODY_BYTES)
             if body is None:
                 await self._send_message(413, "The request is too large.", send_with_headers)
                 return

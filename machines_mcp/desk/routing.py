@@ -41,11 +41,12 @@ class SessionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path and its handlers: `get` for GET, `post` for POST."""
+    """A path and its handlers: `get` for GET, `post` for POST. A `passive` one is requested by an open page itself."""
 
     pattern: re.Pattern[str]
     get: GetHandler | None = None
     post: PostHandler | None = None
+    passive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class PageRenderer:
             token=self._token_for_path(request.session),
             **context,
         )
+
+    def part(self, request: SessionRequest, name: str, **context: object) -> Response:
+        """Render a part of a page, for a script that updates the page."""
+        return self.templates.page(name, token=self._token_for_path(request.session), **context)
 
     def redirect(self, request: SessionRequest, notice: str, path: str = "/") -> Response:
         """Redirect to another page, which shows `notice` once."""
@@ -123,7 +128,7 @@ class Router:
         return self._renderer.templates.message_response(404, "There is no page at this address.")
 
     async def _dispatch(self, route: Route, request: Request, name: str) -> Response:
-        session = self._renderer.sessions.find(request.cookies)
+        session = self._renderer.sessions.find(request.cookies, use=not route.passive)
         if request.method == "GET":
             return await self._get(route, request, session, name)
         if route.post is None:

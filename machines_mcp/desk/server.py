@@ -39,6 +39,7 @@ class Desk:
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
         self._address = ""
+        self._closing = asyncio.Event()
 
     async def address(self) -> str | None:
         """Return the URL of the desk, shared or started now; None if it can't start."""
@@ -64,6 +65,7 @@ class Desk:
         if server is None or task is None:
             return
         self._remove_address()
+        self._closing.set()
         server.should_exit = True
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await asyncio.wait([task])
@@ -88,9 +90,9 @@ class Desk:
             return None
         port = listener.getsockname()[1]
         # Signals end the MCP server, which then stops the desk.
-        self._server = build_uvicorn(
-            build_app(self._dependencies, port), max_connections=MAX_CONNECTIONS, handle_signals=False
-        )
+        self._closing = asyncio.Event()
+        app = build_app(self._dependencies, port, self._closing)
+        self._server = build_uvicorn(app, max_connections=MAX_CONNECTIONS, handle_signals=False)
         # Not in a request's task group: the desk outlives the call that started it.
         self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]))
         self._task.add_done_callback(_log_failure)

@@ -49,17 +49,21 @@ class Sessions:
         self._by_hash: dict[str, Session] = {}
         self._shared = Session(secrets.token_urlsafe(32), clock()) if shared else None
 
-    def find(self, cookies: Mapping[str, str]) -> Session | None:
-        """Return the session of this cookie if it was used in the last 30 minutes."""
+    def find(self, cookies: Mapping[str, str], *, use: bool = True) -> Session | None:
+        """Return the session of this cookie if it was used in the last 30 minutes. `use`: a person uses it now."""
         token = cookies.get(self.cookie, "")
         if self._shared is not None:
             return self._shared if constant_time_equal(token, self._shared.token) else None
         self._drop_idle()
         # Look up the hash, so that the time taken reveals nothing about the token.
         session = self._by_hash.get(_hash(token))
-        if session is not None:
+        if session is not None and use:
             session.last_used = self._clock()
         return session
+
+    def has_cookie(self, cookies: Mapping[str, str]) -> bool:
+        """Return whether the browser has had a session at this desk."""
+        return self.cookie in cookies
 
     def shared_session(self) -> Session | None:
         """Return the session for a visitor without a cookie, or None if they must sign in."""

@@ -57,9 +57,12 @@ def sign_in_page(
     """Return the sign-in page, which leads to `path` afterwards. `result` is the fault of the last try."""
     status, fault = result or (401, "")
     token = renderer.sessions.form_token(None, SIGN_IN)
+    locked = result is None and renderer.sessions.has_cookie(request.cookies)
     # Browsers omit the SameSite=Strict cookie if another site's link leads here. The next request includes it.
     linked = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
-    response = renderer.templates.page("sign_in", status, path=path, token=token, fault=fault, linked=linked)
+    response = renderer.templates.page(
+        "sign_in", status, path=path, token=token, fault=fault, linked=linked, locked=locked
+    )
     if linked:
         response.headers["Refresh"] = f"0; url={renderer.dependencies.base_path}{path}"
     return response

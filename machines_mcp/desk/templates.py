@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from machines_mcp.desk.assets import SCRIPTS, WEB
 from machines_mcp.redaction.display import dollars, iso, moment
-
-_WEB = Path(__file__).with_name("web")
-STYLE = (_WEB / "desk.css").read_bytes()
 
 
 class Templates:
@@ -23,16 +20,15 @@ class Templates:
     def __init__(self, clock: Callable[[], float], **always: Any) -> None:
         self._clock = clock
         self._templates = Environment(
-            loader=FileSystemLoader(_WEB),
+            loader=FileSystemLoader(WEB),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(always)
-        self._templates.filters.update(
-            dollars=dollars, moment=self.moment, iso=iso, ago=self.ago, ends=ends, date=date, stamp=moment
-        )
+        self._templates.globals.update(always, scripts=SCRIPTS)
+        times = {"moment": self.moment, "ago": self.ago, "left": self.left, "iso": iso, "date": date, "stamp": moment}
+        self._templates.filters.update(times, dollars=dollars, ends=ends)
 
     def page(self, name: str, status: int = 200, **context: Any) -> Response:
         """Render the template `name`."""
@@ -54,6 +50,10 @@ class Templates:
         then, now = datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(self._clock(), UTC)
         day = "" if then.date() == now.date() else f"{then.day} {then:%b %Y}, "
         return f"{day}{then:%H:%M} UTC"
+
+    def left(self, at: float) -> int:
+        """Return the seconds until then; 0 if it is past."""
+        return max(0, int(at - self._clock()))
 
     def ago(self, at: float) -> str:
         """Format the time from now, or since then, in words."""

@@ -77,7 +77,7 @@ class Approval:
         `identity` is masked identity data that the client itself sent.
         """
         who = f"“{self.asked_by}” (self-reported name)" if self.asked_by else "an unnamed program"
-        rows = [_line(item) for item in (*self.details.items, *identity)]
+        rows = [_line(item) for item in (*self.details.items, *self.details.context, *identity)]
         return "\n".join([self.question, *rows, f"Asked by {who}."])
 
 

@@ -39,6 +39,7 @@ class Detail:
     """One row shown to the person. `note` points out something unusual about the value.
 
     `verbatim`: money follows the value, so it is never masked. `url` is the exact https address that the value names.
+    `before` is what it was, if the call changes it: the value is then `before → after`.
     """
 
     label: str
@@ -46,6 +47,12 @@ class Detail:
     note: str | None = None
     verbatim: bool = False
     url: str | None = None
+    before: str | None = None
+
+    @property
+    def after(self) -> str:
+        """What it is after the call."""
+        return self.value if self.before is None else self.value.removeprefix(f"{self.before} → ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,8 @@ class ApprovalDetails:
     """The names of the arguments that are not repeated to the model, for a process that did not get the call."""
     digests: Mapping[str, str] | None = field(default=None, compare=False)
     """A keyed digest of each argument that is not hidden; None if an earlier version wrote the row."""
+    context: tuple[Detail, ...] = field(default=(), compare=False)
+    """What helps to judge the call and can change while it waits, such as a balance. It is no part of the call."""
     identity: tuple[Detail, ...] = ()
     """Masked identity data for the person who approves. It is sealed, and not part of the stored details."""
 
@@ -97,6 +106,7 @@ class ApprovalDetails:
             self,
             question=masked_texts([self.question], followed)[0],
             items=tuple(_masked(item, followed) for item in self.items),
+            context=tuple(_masked(item, followed) for item in self.context),
             identity=tuple(_masked(item, ()) for item in self.identity),
         )
 
@@ -109,10 +119,10 @@ class ApprovalDetails:
     def from_json(cls, text: str) -> ApprovalDetails:
         """Parse the output of `as_json`."""
         values = json.loads(text)
-        items = tuple(Detail(**item) for item in values.pop("items", ()))
+        items, context = (tuple(Detail(**item) for item in values.pop(name, ())) for name in ("items", "context"))
         hidden, destination = tuple(values.pop("hidden", ())), values.pop("destination", None)
         to = None if destination is None else Destination(**destination)
-        return cls(items=items, destination=to, hidden=hidden, **values)
+        return cls(items=items, context=context, destination=to, hidden=hidden, **values)
 
 
 def seen_digest(*texts: str) -> str:
@@ -127,4 +137,4 @@ def _masked(item: Detail, followed: Collection[str]) -> Detail:
         # A link is exact or absent.
         return replace(item, value="not shown: the link contains digits like those of a card", url=None)
     value = masked_text(item.value)
-    return item if item.value == value else replace(item, value=value)
+    return item if item.value == value else replace(item, value=value, before=None)

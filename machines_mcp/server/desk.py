@@ -15,6 +15,7 @@ from machines_mcp.server.browser import open_page
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.kyc_status import meaning
+from machines_mcp.tools.outcome_sentence import outcome_sentence
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycStatus, KycValues, PartnerClient
@@ -54,6 +55,7 @@ class ServerDesk:
                 guard=guard,
                 key=state_key(settings.state_dir, "desk"),
                 titles={tool.name: tool.title for tool in TOOLS},
+                outcome_sentence=outcome_sentence,
                 kyc_values=self._kyc_values,
                 kyc_status=self._kyc_status,
                 kyc_meaning=meaning,

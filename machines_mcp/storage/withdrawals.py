@@ -74,6 +74,15 @@ class OpenWithdrawal(NamedTuple):
     approval_id: str | None
 
 
+class UsedDestination(NamedTuple):
+    """A destination of a user's withdrawals: how many, when the last one began, and the largest, in US cents."""
+
+    destination: Destination
+    count: int
+    last_at: float
+    largest_cents: int
+
+
 class Withdrawals:
     """The quotes and withdrawals of one state folder. Times are epoch seconds by `clock`."""
 
@@ -129,18 +138,19 @@ class Withdrawals:
 
         return await self._store.read(work)
 
-    async def destinations(self, user_id: str) -> list[Destination]:
-        """Return the destinations of this user's withdrawals that this state folder knows of."""
+    async def destinations(self, user_id: str) -> list[UsedDestination]:
+        """Return the destinations to which this state folder may have sent money of this user."""
 
-        def work(db: sqlite3.Connection) -> list[Destination]:
+        def work(db: sqlite3.Connection) -> list[UsedDestination]:
             rows = db.execute(
-                "SELECT DISTINCT json_extract(terms, '$.currency'), json_extract(terms, '$.network'),"
-                " json_extract(terms, '$.address'), json_extract(terms, '$.extra_id')"
+                "SELECT json_extract(terms, '$.currency'), json_extract(terms, '$.network'),"
+                " json_extract(terms, '$.address'), json_extract(terms, '$.extra_id'),"
+                " count(*), max(withdrawals.created_at), max(coalesce(json_extract(terms, '$.amount_cents'), 0))"
                 " FROM withdrawals JOIN quotes ON quotes.id = withdrawals.quote_id"
-                " WHERE withdrawals.user_id = ? AND status NOT IN ('rejected', 'not_begun')",
+                " WHERE withdrawals.user_id = ? AND status NOT IN ('rejected', 'not_begun') GROUP BY 1, 2, 3, 4",
                 (user_id,),
             )
-            return [Destination(*row) for row in rows]
+            return [UsedDestination(Destination(*row[:4]), *row[4:]) for row in rows]
 
         return await self._store.read(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import Field
@@ -17,7 +18,7 @@ from machines_mcp.protocol.tool import WORDS_REFUSED, ApprovedText, Cents, UserI
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import PERIOD_NAMES, CardId, card_name, decrypted_label, limit_text
 from machines_mcp.tools.services import ServiceContext, user_detail
-from machines_mcp.tools.text import clean, quote_text, status_label
+from machines_mcp.tools.text import clean, label_note, quote_text, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit
@@ -113,8 +114,8 @@ async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDeta
         items=(
             user_detail(call),
             Detail("Card", name),
-            Detail("Status", _change(_status_text(card), args.status)),
-            Detail("Limit", _change(_current_limit(card), _limit_text(args.limit()) if args.limit() else None)),
+            _change("Status", _status_text(card), args.status),
+            _change("Limit", _current_limit(card), _limit_text(args.limit()) if args.limit() else None),
             *_label_rows(call, await decrypted_label(client, call.user_id, card), args.label),
         ),
         limits_card=spends_more,
@@ -218,11 +219,11 @@ def _label_rows(call: ServiceContext, before: str | None, after: str | None) -> 
     # Nothing in an argument needs a mask, so it is shown as it is sent.
     after = clean(after, 60) if after else None
     shown = before or after
-    return (Detail("Label", _change(shown, after)),) if shown else ()
+    return (replace(_change("Label", shown, after), note=label_note(after or shown)),) if shown else ()
 
 
-def _change(before: str, after: str | None) -> str:
-    return before if after in (None, before) else f"{before} → {after}"
+def _change(name: str, before: str, after: str | None) -> Detail:
+    return Detail(name, before) if after in (None, before) else Detail(name, f"{before} → {after}", before=before)
 
 
 def _with(limit: CardLimit | CardLimitSet | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from machines_mcp.redaction.foreign_text import shortened
 from machines_mcp.redaction.verbatim import Verbatim
@@ -30,6 +31,14 @@ def quote_text(text: str, limit: int = 200) -> str:
     Each run of quotes inside becomes one apostrophe. Only names can contain quotes; payout addresses and memos can't.
     """
     return "“" + re.sub(_QUOTES, "'", clean(text, limit)) + "”"
+
+
+def label_note(text: str) -> str | None:
+    """Return a note if a label may not be read as it looks: a word mixes alphabets, or a letter imitates another."""
+    words = re.findall(r"[^\W\d_]+", text)
+    mixed = any(len({unicodedata.name(letter, "?").split()[0] for letter in word}) > 1 for word in words)
+    imitates = unicodedata.normalize("NFKC", text) != unicodedata.normalize("NFC", text)
+    return "unusual characters: read the label letter by letter" if mixed or imitates else None
 
 
 def status_label(text: str | None) -> str:

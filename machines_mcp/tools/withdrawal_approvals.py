@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from machines_mcp.partner.errors import PartnerError
@@ -11,9 +11,9 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.destinations import normal_destination
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import UserInput
-from machines_mcp.redaction.display import dollars, plain_amount
+from machines_mcp.redaction.display import dollars, plain_amount, utc_day
 from machines_mcp.redaction.verbatim import Verbatim
-from machines_mcp.storage.withdrawals import Destination
+from machines_mcp.storage.withdrawals import Destination, UsedDestination
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.services import ServiceContext, user_detail
 from machines_mcp.tools.text import quote_text
@@ -33,6 +33,8 @@ _TERM_NAMES = {
 }
 _FIRST_USE = "the first withdrawal to this destination"
 _NOT_CHECKED = "not checked: this server does not know the network"
+_LARGE_TIMES = 2
+_LARGE = "large for this user: more than twice the largest earlier withdrawal"
 _NO_BALANCE = "not compared with the balance, which could not be read"
 
 
@@ -47,7 +49,10 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
     about = None if terms["estimated_to_amount"] is None else plain_amount(round(terms["estimated_to_amount"], 8))
     estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
     to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
-    notes = {"amount_cents": await _balance_note(call, terms["amount_cents"]), "address": await _address_note(call, to)}
+    spendable = await _spendable(call, terms["amount_cents"])
+    used = await call.services.state.withdrawals.destinations(call.user_id)
+    here = [one for one in used if normal_destination(one.destination) == normal_destination(to)]
+    notes = {"amount_cents": _NO_BALANCE if spendable is None else None, "address": _address_note(to, here)}
     return ApprovalDetails(
         question=(
             f"Withdraw {amount} for the user {quote_text(call.user_id, 120)} as {to.currency}"
@@ -61,6 +66,7 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
         amount_cents=terms["amount_cents"],
         destination=to,
         valid_until=quote.expires_at,
+        context=tuple(_context(terms["amount_cents"], spendable, here, used)),
     )
 
 
@@ -74,17 +80,28 @@ def _terms(terms: Mapping[str, Any], notes: Mapping[str, str | None]) -> Iterato
         yield Detail(_TERM_NAMES[name], text, notes.get(name), verbatim=name in TO_THE_LETTER)
 
 
-async def _address_note(call: ServiceContext, to: Destination) -> str | None:
+def _address_note(to: Destination, here: Sequence[UsedDestination]) -> str | None:
     """Return what is unusual about the destination: its network is unknown, or it is new to the user."""
-    notes = [] if family_of(to.network) else [_NOT_CHECKED]
-    used = await call.services.state.withdrawals.destinations(call.user_id)
-    if normal_destination(to) not in {normal_destination(one) for one in used}:
-        notes.append(_FIRST_USE)
+    notes = [*([] if family_of(to.network) else [_NOT_CHECKED]), *([] if here else [_FIRST_USE])]
     return "; ".join(notes) or None
 
 
-async def _balance_note(call: ServiceContext, amount_cents: int) -> str | None:
-    """Compare the amount with the balance. Return a note if the balance can't be read.
+def _context(
+    amount_cents: int, spendable: int | None, here: Sequence[UsedDestination], used: Sequence[UsedDestination]
+) -> Iterator[Detail]:
+    """Yield the balance, the earlier withdrawals to the destination, and the largest one if this is much larger."""
+    if spendable is not None:
+        yield Detail("Balance", f"{dollars(spendable)}, {dollars(spendable - amount_cents)} afterwards")
+    count = sum(one.count for one in here)
+    last = f", the last on {utc_day(max(one.last_at for one in here))}" if here else ""
+    yield Detail("Earlier withdrawals here", f"{count:,}{last}" if count else "none")
+    largest = max((one.largest_cents for one in used), default=0)
+    if largest and amount_cents > _LARGE_TIMES * largest:
+        yield Detail("Largest earlier withdrawal", dollars(largest), _LARGE)
+
+
+async def _spendable(call: ServiceContext, amount_cents: int) -> int | None:
+    """Return what the user can spend, in US cents; None if it can't be read.
 
     Raises:
         ToolError: `input.invalid`: the user can't spend so much.
@@ -94,10 +111,8 @@ async def _balance_note(call: ServiceContext, amount_cents: int) -> str | None:
         spendable = (await client.balances.get(call.user_id)).spending_power
     except PartnerError:
         spendable = None
-    if spendable is None:
-        return _NO_BALANCE
-    if amount_cents <= spendable:
-        return None
+    if spendable is None or amount_cents <= spendable:
+        return spendable
     rule = f"is for more than the user can spend: get a quote for at most {max(spendable, 0)} US cents"
     step = NextStep("get_balances", "Check the balance, then ask the user for an amount within it.")
     raise ToolError(Code.INPUT_INVALID, fields=[FieldError("quote_id", rule)], next_steps=[step])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sqlite3
@@ -16,16 +17,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from machines_mcp import testing
+from machines_mcp.cli.approvals import format_waiting, waiting_approvals, watch_waiting
 from machines_mcp.cli.main import main
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
 from machines_mcp.redaction.characters import printable
+from machines_mcp.server.settings import Settings
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_log import AuditRow
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.withdrawals import Destination
+from tests.support.waiting import PATIENCE
 from tests.support.wrong_tries import end_delays, type_wrong
 
 PASSPHRASE = "correct horse battery"
@@ -297,3 +301,50 @@ def test_the_public_testing_helpers_decide_like_the_commands(env: dict[str, str]
 
     ids = [ask(env, digest=digest) for digest in ("d1", "d2")]
     assert anyio.run(story) == ["wrong", "delayed", "granted", "refused"]
+
+
+@pytest.mark.anyio
+async def test_the_list_at_a_terminal_shows_each_new_call_and_decision(env: dict[str, str]) -> None:
+    settings = read_settings(env)
+    send, lists = anyio.create_memory_object_stream[str](9)
+    async with open_guard(settings) as guard, anyio.create_task_group() as tasks:
+        with send, lists, anyio.fail_after(PATIENCE):
+            tasks.start_soon(watch_waiting, settings, send.send_nowait)
+            assert "No approvals are waiting" in await lists.receive()
+            call_request = CallRequest("create_withdrawal", ActionClass.MONEY, "user-1", "d1", "agent 1.0")
+            approval = await guard.approvals.open(call_request, DETAILS)
+            assert approval.id in await lists.receive()
+            await guard.approvals.refuse(approval.id, "desk")
+            assert "No approvals are waiting" in await lists.receive()
+            tasks.cancel_scope.cancel()
+
+
+def test_the_list_at_a_terminal_ends_by_control_c(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    approval_id = ask(env)
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def shown_once(show: Callable[[str], None], text: str) -> None:
+        show(text)
+        raise KeyboardInterrupt
+
+    async def watch(settings: Settings, show: Callable[[str], None]) -> None:
+        shown_once(show, format_waiting(settings, *await waiting_approvals(settings)))
+
+    monkeypatch.setattr("machines_mcp.cli.approvals.watch_waiting", watch)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("sys.stdout", screen := Terminal())
+    with pytest.raises(SystemExit) as ended:
+        main(["approve"])
+    assert ended.value.code == 0
+    assert approval_id in screen.getvalue() and "Press Ctrl-C to end." in screen.getvalue()
+
+
+def test_the_list_ends_at_once_outside_a_terminal(env: dict[str, str], run: Run) -> None:
+    approval_id = ask(env)
+    for options in ((), ("--once",)):
+        assert approval_id in run("approve", *options).output

@@ -18,7 +18,7 @@ from tests.support.browser import Tab, chromium, tab
 from tests.support.running_desk import PASSPHRASE, RunningDesk
 
 FOLDER = Path("docs/pictures")
-WIDE, PHONE = 1280, 360
+WIDE, PHONE = 1280, 390
 KEPT = (
     ("home", WIDE, False),
     ("home", PHONE, True),
@@ -40,6 +40,8 @@ ALL = tuple(
         "change",
         "person",
         "reveal",
+        "close",
+        "consent",
         "kyc",
         "kyc-faults",
         "audit",
@@ -92,6 +94,8 @@ class PageDriver:
 
     def shoot(self, file: Path, width: int, *, whole: bool) -> None:
         """Take a picture of the page, cut to a readable height unless `whole`."""
+        # The fonts of this machine are no part of the page. Inter is close to those of most desktops.
+        self._tab.evaluate("document.body.style.fontFamily = 'Inter, system-ui, sans-serif'")
         tall = self._tab.evaluate("document.documentElement.scrollHeight")
         height = tall if whole else min(tall, 1_400 if width == PHONE else 1_100)
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
@@ -100,7 +104,7 @@ class PageDriver:
 
     def path(self, name: str) -> str:
         places = {"decision": "/decisions/{money}", "kyc": "/kyc/{identity}", "kyc-faults": "/kyc/{identity}"}
-        places |= {name: f"/decisions/{{{name}}}" for name in ("change", "person", "reveal")}
+        places |= {name: f"/decisions/{{{name}}}" for name in ("change", "person", "reveal", "close", "consent")}
         places |= {"audit": "/audit", "freeze": "/freeze", "missing": "/nowhere", "decided": "/decisions/{refused}"}
         return places.get(name, "/").format_map(self._ids)
 

@@ -18,7 +18,7 @@ from machines_mcp.tools.kyc_arguments import SubmitKyc, masked_identity
 from tests.support.clock import Clock
 from tests.support.running_desk import RunningDesk, identity_form, running_desk, withdrawal
 
-USER = "user_7Qm2cT9"
+USER, OTHER_USER = "user_7Qm2cT9", "user_4Kd8wBz"
 CAP_CENTS = 50_000
 _PAID = (12_000, 0, 31_050, 8_400, 44_900, 0, 0, 20_000, 2_575, 39_900, 0, 17_250, 26_000, 9_900)
 _DAY = 24 * 60 * 60
@@ -51,8 +51,8 @@ def change() -> ApprovalDetails:
         question=f"Card ending 7730 of the user “{USER}”: {change}?",
         items=items(
             Detail("Card", "ending 7730"),
-            Detail("Status", "locked → active"),
-            Detail("Limit", "$50.00 per 30 days → $100.00 per week"),
+            Detail("Status", "locked → active", before="locked"),
+            Detail("Limit", "$50.00 per 30 days → $100.00 per week", before="$50.00 per 30 days"),
             Detail("Label", "Travel"),
             Detail("Card id", "2b9e4d17-60aa-4f0e-9c35-d81c7e0b4a66"),
         ),
@@ -67,6 +67,40 @@ def identity_data() -> ApprovalDetails:
         question=f"Send the identity data of the user “{USER}” ({len(IDENTITY)} fields) to Machines for the check?",
         items=items(Detail("Data sent", names)),
         identity=masked_identity(applicant),
+    )
+
+
+def closing() -> ApprovalDetails:
+    """Return the details of a card that is closed for good."""
+    return ApprovalDetails(
+        question=f"Permanently close the card ending 8422 of the user “{OTHER_USER}”?",
+        items=(
+            Detail("User", OTHER_USER),
+            Detail("Card", "ending 8422", "can't be undone"),
+            Detail("Status", "active"),
+            Detail("Limit", "$20.00 per month"),
+            Detail("Label", "Tr\u0430vel", "unusual characters: read the label letter by letter"),
+            Detail("Card id", "90d1c2f4-1f6e-4c35-8f54-2a7b9be0a1c7"),
+        ),
+    )
+
+
+def agreements() -> ApprovalDetails:
+    """Return the details of agreements with a document each."""
+    texts = ("I accept the terms of the card.", "I agree to receive notices electronically.")
+    names = ("Cardholder terms", "Electronic consent")
+    return ApprovalDetails(
+        question=f"Accept 2 agreements for the user “{USER}”? The whole text of each is below.",
+        items=items(
+            *(
+                row
+                for text, name in zip(texts, names, strict=True)
+                for row in (
+                    Detail("Agreement", text),
+                    Detail("Document", name, url=f"https://machines.example/legal/{name.lower().replace(' ', '-')}"),
+                )
+            )
+        ),
     )
 
 
@@ -112,7 +146,19 @@ async def waiting(desk: RunningDesk) -> dict[str, Approval]:
         f"Withdraw $120.50 for the user “{USER}” as usdc on base to “0x52908400098527886E0F7030069857D2E4169EE7”?"
         " About 119.84 usdc will arrive (an estimate)."
     )
-    money = await desk.ask(details=withdrawal(items=items_of, question=question), **agent)
+    context = (
+        Detail("Balance", "$402.75, $282.25 afterwards"),
+        Detail("Earlier withdrawals here", "none"),
+        Detail(
+            "Largest earlier withdrawal",
+            "$44.90",
+            "large for this user: more than twice the largest earlier withdrawal",
+        ),
+    )
+    closed = await desk.ask(
+        ActionClass.DESTROY, closing(), tool="close_card", digest="x", **agent | {"user_id": OTHER_USER}
+    )
+    consent = await desk.ask(ActionClass.CONSENT, agreements(), tool="accept_agreements", digest="a", **agent)
     desk.clock.advance(35)
     form = replace(
         identity_form(),
@@ -125,9 +171,14 @@ async def waiting(desk: RunningDesk) -> dict[str, Approval]:
     shown = await desk.ask(ActionClass.REVEAL, reveal(), tool="reveal_card", digest="r", **agent)
     changed = await desk.ask(ActionClass.MONEY, change(), tool="update_card", digest="u", **agent)
     person = await desk.ask(ActionClass.IDENTITY, identity_data(), tool="submit_kyc", digest="p", **agent)
-    desk.clock.advance(80)
+    desk.clock.advance(20)
+    details = withdrawal(items=items_of, question=question, context=context)
+    money = await desk.ask(details=details, **agent)
+    desk.clock.advance(60)
     return {
         "money": money,
+        "close": closed,
+        "consent": consent,
         "identity": identity,
         "card": issued,
         "reveal": shown,

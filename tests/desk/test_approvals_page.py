@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +11,14 @@ from pathlib import Path
 import anyio
 import pytest
 
+from machines_mcp.desk.approval_view import CLASS_WORDS, TOOL_WORDS
 from machines_mcp.desk.dependencies import CardPage
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Limits, default_policy
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
+from machines_mcp.tools.catalog import TOOLS
 from tests.support.running_desk import (
     ADDRESS,
     PASSPHRASE,
@@ -29,22 +34,145 @@ from tests.support.running_desk import (
 pytestmark = pytest.mark.anyio
 
 
+def order_of(page: str, *texts: str) -> list[int]:
+    """Return where each text is first, without the page's head and menu."""
+    main = page[page.index("<main") :]
+    return [main.index(text) for text in texts]
+
+
 async def test_the_page_shows_all_approval_details(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     page = (await person.get()).text
     for text in (
-        "create_withdrawal",
-        "Create a withdrawal",
+        "<code>create_withdrawal</code>",
+        "Withdrawal",
         "$120.50",
         "Test Client 1.0",
         "usdc on base",
-        "the first withdrawal to this destination",
+        "The first withdrawal to this destination",
         "expires in 15 minutes",
-        "money",
+        "money or spending",
         f"<mark>{ADDRESS[:6]}</mark>{ADDRESS[6:-6]}<mark>{ADDRESS[-6:]}</mark>",
     ):
         assert text in page, text
     assert f"/decisions/{approval.id}" in forms(page)
+
+
+async def test_a_request_says_who_how_much_where_to_and_what_is_new_before_the_rest(
+    desk: RunningDesk, person: FakeBrowser
+) -> None:
+    context = (Detail("Balance", "$402.75, $282.25 afterwards"), Detail("Largest", "$9.00", "large for this user"))
+    items = (*withdrawal().items, Detail("Arrives", "about 119.84 usdc", "an estimate"))
+    approval = await desk.ask(details=withdrawal(items=items, context=context))
+    for path in ("/", f"/decisions/{approval.id}"):
+        page = (await person.get(path)).text
+        article = page[page.index("<article") : page.index("</article>")]
+        marked = ("The first withdrawal", "Large for this user")
+        rest = ("about 119.84 usdc", "$402.75", "Asked by", "Technical details", "create_withdrawal", 'value="approve"')
+        places = order_of(article := f"<main{article}", ">user-1<", "$120.50", f"<mark>{ADDRESS[:6]}", *marked, *rest)
+        assert places == sorted(places), path
+        # One statement of the amount and of the address: not in the question or the button, too.
+        assert article.count("120.50") == 1 + article.count("for: Withdrawal: $120.50")
+        assert article.count(ADDRESS[6:-6]) == 1
+        assert approval.question not in article
+
+
+@pytest.mark.parametrize(
+    ("tool", "items", "hero", "action"),
+    [
+        ("create_card", [Detail("Limit", "$150.00 per 30 days")], "$150.00 per 30 days", "Issue the card"),
+        ("create_card", [Detail("Limit", "no limit")], "no limit", "Issue the card"),
+        (
+            "close_card",
+            [Detail("Card", "ending 8422", "final")],
+            "Card ending 8422",
+            "Close card ending 8422",
+        ),
+        ("accept_agreements", [Detail("Agreement", "I accept.")], "1 agreement", "Accept the agreements"),
+        (
+            "update_card",
+            [Detail("Card", "ending 1"), Detail("Status", "locked → active", before="locked"), Detail("Limit", "$1")],
+            "active",
+            "Unlock card ending 1",
+        ),
+        (
+            "update_card",
+            [Detail("Card", "ending 1"), Detail("Status", "active → locked", before="active"), Detail("Limit", "$1")],
+            "locked",
+            "Lock card ending 1",
+        ),
+        (
+            "update_card",
+            [Detail("Card", "ending 1"), Detail("Status", "active"), Detail("Limit", "$1 → $2", before="$1")],
+            "$2",
+            "Change the limit of card ending 1",
+        ),
+        (
+            "update_card",
+            [
+                Detail("Card", "ending 1"),
+                Detail("Status", "locked → active", before="locked"),
+                Detail("Limit", "$1 → $2", before="$1"),
+            ],
+            "$2",
+            "Unlock and change the limit of card ending 1",
+        ),
+    ],
+)
+async def test_a_request_has_its_hero_and_a_button_that_says_what_it_does(
+    desk: RunningDesk, person: FakeBrowser, tool: str, items: list[Detail], hero: str, action: str
+) -> None:
+    await desk.ask(details=ApprovalDetails("Do it?", items=(Detail("User", "user-1"), *items)), tool=tool)
+    page = (await person.get()).text
+    found = re.search(r'<span class="amount[^>]*>(.*?)</h3>', page, re.DOTALL)
+    assert found and hero in found.group(1)
+    button = re.search(r'<button class="(\w+)" name="decision" value="approve">([^<]*)</button>', page)
+    assert button and button.groups() == ("danger" if tool == "close_card" else "primary", action)
+    before = items[-1].before
+    assert before is None or f'<bdi class="before">{before}</bdi>' in page
+
+
+async def test_a_tool_without_words_of_its_own_shows_its_question(desk: RunningDesk, person: FakeBrowser) -> None:
+    details = ApprovalDetails("Allow this call: Create a deposit?", items=(Detail("Network", "base"),))
+    await desk.ask(ActionClass.WRITE, details, tool="create_deposit")
+    assert "Allow this call: Create a deposit?" in (await person.get()).text
+
+
+def test_each_tool_that_a_person_decides_has_words() -> None:
+    assert {tool.name for tool in TOOLS if tool.approval_details} == set(TOOL_WORDS)
+    assert set(CLASS_WORDS) == {one.value for one in ActionClass}
+
+
+async def test_each_agreement_is_shown_once_with_its_document(desk: RunningDesk, person: FakeBrowser) -> None:
+    rows = [
+        row
+        for name in ("Terms", "Consent")
+        for row in (
+            Detail("Agreement", f"I accept the {name} text."),
+            Detail("Document", f"{name} paper", url=f"https://machines.example/{name}"),
+        )
+    ]
+    details = ApprovalDetails("Accept 2 agreements? The text is below.", items=(Detail("User", "user-1"), *rows))
+    await desk.ask(ActionClass.CONSENT, details, tool="accept_agreements")
+    page = (await person.get()).text
+    for name in ("Terms", "Consent"):
+        assert page.count(f"I accept the {name} text.") == 1
+        assert page.count(f'href="https://machines.example/{name}" target="_blank" rel="noopener noreferrer"') == 1
+    assert "2 agreements</span>" in page and page.count("<ol class") == 1 and "The text is below" not in page
+
+
+async def test_requests_are_grouped_by_user_newest_first(desk: RunningDesk, person: FakeBrowser) -> None:
+    asked = []
+    for number, user in enumerate(("a", "b", "a", "c", "b")):
+        desk.clock.advance(1)
+        asked.append(await desk.ask(digest=str(number), user_id=user))
+    page = (await person.get()).text
+    assert re.findall('<h2 class="group"[^>]*><bdi>(.)</bdi> <small>(.) waiting', page) == [
+        ("b", "2"),
+        ("c", "1"),
+        ("a", "2"),
+    ]
+    assert re.findall('data-id="([0-9a-f]{32})"', page) == [asked[n].id for n in (4, 1, 3, 2, 0)]
 
 
 @pytest.mark.parametrize(("decision", "state"), [("approve", "granted"), ("refuse", "refused")])
@@ -204,20 +332,29 @@ async def test_external_text_is_escaped(desk: RunningDesk, person: FakeBrowser) 
     evil = "<script>alert(1)</script>\"'><img src=x>"
     await desk.ask(details=withdrawal(question=evil, items=(Detail(evil, evil, evil),)), asked_by=evil)
     page = (await person.get()).text
-    assert "<script" not in page and "<img" not in page
-    assert page.count("&lt;script&gt;") == 5
+    assert page.count("<script") == 1 and "<script>alert" not in page and "<img" not in page
+    assert page.count("&lt;script&gt;") == 4
     assert page.count("self-reported name") == 1
 
 
 async def test_the_page_names_every_approval_state(desk: RunningDesk, person: FakeBrowser) -> None:
-    done, failed, running = [await desk.ask(digest=str(n)) for n in range(3)]
+    failed, running = [await desk.ask(digest=str(n)) for n in range(2)]
+    done = await desk.ask(ActionClass.CONSENT, tool="accept_agreements")
     for approval in (done, failed, running):
         await desk.guard.approvals.grant(approval.id, "desk")
         await desk.guard.approvals.consume(approval)
-    await desk.guard.approvals.finish(done.id, '{"next_steps": []}', ok=True, code="ok")
-    await desk.guard.approvals.finish(failed.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
-    assert "Done" in (await person.get(f"/decisions/{done.id}")).text
-    assert "partner.rejected" in (await person.get(f"/decisions/{failed.id}")).text
+    found = {"accepted": True, "agreements": [], "next_steps": []}
+    await desk.guard.approvals.finish(done.id, json.dumps(found), ok=True, code="ok")
+    error = ToolError(Code.PARTNER_REJECTED)
+    await desk.guard.approvals.finish(failed.id, json.dumps(error.payload()), ok=False, code=error.code.value)
+    # What it led to is told in the tool's sentence, not by a code.
+    for approval, state, sentence in (
+        (done, "Done", "The agreements are accepted."),
+        (failed, "Failed", error.message),
+    ):
+        for path in ("/", f"/decisions/{approval.id}"):
+            page = html.unescape((await person.get(path)).text)
+            assert state in page and sentence in page and error.code.value not in page
     assert "Running" in (await person.get(f"/decisions/{running.id}")).text
     await desk.guard.approvals.executions.release(running.id)
     assert "The outcome of the call is unknown" in (await person.get(f"/decisions/{running.id}")).text

@@ -138,5 +138,6 @@ async def test_destination_counts_as_used_if_money_may_have_gone_there(
     begun = await withdrawals.begin(await withdrawals.quote("user-1", terms), None)
     assert begun is not None
     await withdrawals.record(begun, status)
-    assert await withdrawals.destinations("user-1") == [Destination("usdc", "base", "0xabc")] * times
+    found = await withdrawals.destinations("user-1")
+    assert [one.destination for one in found] == [Destination("usdc", "base", "0xabc")] * times
     assert await withdrawals.destinations("user-2") == []

@@ -28,6 +28,7 @@ from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.withdrawals import Destination
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.kyc_status import meaning
+from machines_mcp.tools.outcome_sentence import outcome_sentence
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -174,6 +175,7 @@ async def running_desk(
         guard=guard,
         key=key,
         titles={tool.name: tool.title for tool in TOOLS},
+        outcome_sentence=outcome_sentence,
         kyc_values=partner.kyc_values,
         kyc_status=partner.kyc_status,
         kyc_meaning=meaning,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.redaction.characters import character_fault
-from machines_mcp.tools.text import clean, quote_text
+from machines_mcp.tools.text import clean, label_note, quote_text
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,15 @@ def test_value_never_contains_the_surrounding_quotes(text: str) -> None:
 @pytest.mark.parametrize("name", ["José", "Jose\u0301", "Ŋ", "ŉ", "東京", "5,50 €"])
 def test_letters_are_not_treated_as_quotes(name: str) -> None:
     assert quote_text(name) == f"“{name}”"
+
+
+@pytest.mark.parametrize("label", ["Groceries", "Café ☕ 東京", "Αθήνα", "Москва trip", "x1 v2", "Zürich ½", "n\u0303"])
+def test_an_ordinary_label_has_no_note(label: str) -> None:
+    assert label_note(label.replace("½", "")) is None
+
+
+@pytest.mark.parametrize(
+    "label", ["Tr\u0430vel", "\u0391mazon", "\uff27roceries", "\U0001d40fay", "o\ufb03ce", "½ off"]
+)
+def test_a_label_that_may_not_read_as_it_looks_has_a_note(label: str) -> None:
+    assert "unusual characters" in (label_note(label) or "")

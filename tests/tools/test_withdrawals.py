@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from machines_mcp.partner import Withdrawal
 from machines_mcp.partner.errors import RateLimited
 from machines_mcp.partner.formats import networks
 from machines_mcp.partner.resources.withdrawals import Withdrawals
+from machines_mcp.redaction.display import dollars
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.testing import decide
@@ -231,6 +232,56 @@ async def test_nobody_is_asked_for_more_than_the_balance(tmp_path: Path) -> None
             assert (await c.call("status"))["waiting"] == []
             most = await c.call("quote_withdrawal", amount_cents=225_00, **terms)
             assert (await c.call("create_withdrawal", quote_id=most["quote_id"]))["code"] == "approval.required"
+
+
+async def test_a_person_sees_the_balance_and_the_history_of_the_destination(tmp_path: Path) -> None:
+    async def asked(c: ToolCaller, cents: int, address: str) -> dict[str, tuple[str, str | None]]:
+        terms = {"currency": "rusd", "network": "base", "address": address}
+        quote = await c.call("quote_withdrawal", amount_cents=cents, **terms)
+        refused = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+        env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path)}
+        async with open_guard(read_settings(env)) as guard:
+            (waiting,) = [one for one in await guard.channels.waiting() if one.id == refused["approval_id"]]
+        return {item.label: (item.value, item.note) for item in waiting.details.context}
+
+    async with in_process_sandbox() as sandbox:
+        async with caller(tmp_path, sandbox=sandbox) as c:
+            await funded(c, 400)
+        async with caller(tmp_path, sandbox=sandbox, answer=None) as c:
+            first = await asked(c, 25_00, ADDRESS)
+        async with caller(tmp_path, sandbox=sandbox) as c:
+            for _ in range(2):
+                quote = await c.call(
+                    "quote_withdrawal", amount_cents=25_00, currency="rusd", network="base", address=ADDRESS
+                )
+                sent = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+                assert sent.get("code") in (None, "outcome.unknown"), sent
+            left = (await c.call("get_balances"))["spending_power_cents"]
+        async with caller(tmp_path, sandbox=sandbox, answer=None) as c:
+            again = await asked(c, 50_00, ADDRESS.upper().replace("0X", "0x"))
+            large = await asked(c, 50_01, CHECKSUMMED)
+    assert first == {"Balance": ("$400.00, $375.00 afterwards", None), "Earlier withdrawals here": ("none", None)}
+    assert again == {
+        "Balance": (f"{dollars(left)}, {dollars(left - 5000)} afterwards", None),
+        "Earlier withdrawals here": (f"2, the last on {datetime.now(UTC):%Y-%m-%d}", None),
+    }
+    assert large["Earlier withdrawals here"] == ("none", None)
+    value, note = large["Largest earlier withdrawal"]
+    assert value == "$25.00" and note is not None and note.startswith("large for this user")
+
+
+async def test_a_repeated_call_finds_its_approval_though_the_balance_has_changed(tmp_path: Path) -> None:
+    async with in_process_sandbox() as sandbox:
+        async with caller(tmp_path, sandbox=sandbox) as c:
+            await funded(c, 200)
+        async with caller(tmp_path, sandbox=sandbox, answer=None) as c:
+            terms = {"currency": "rusd", "network": "base", "address": ADDRESS}
+            quote = await c.call("quote_withdrawal", amount_cents=2500, **terms)
+            first = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+            deposit = await c.call("create_deposit", currency="rusd", network="base", amount=50)
+            await c.control("/deposits", depositId=deposit["deposit_id"])
+            again = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+    assert again["approval_id"] == first["approval_id"]
 
 
 async def _notes(folder: Path) -> dict[str, str | None]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from machines_mcp.cli.common import end, fail, load_settings, run, user_option
 from machines_mcp.cli.completion import waiting_ids
 
+if TYPE_CHECKING:
+    from machines_mcp.server.settings import Settings
+
 
 @click.command()
 @click.argument("approval_id", required=False, metavar="[ID]", shell_complete=waiting_ids)
 @click.option("--json", "as_json", is_flag=True, help="Print the waiting calls as JSON (only without an ID).")
-def approve(approval_id: str | None, as_json: bool) -> None:
-    """Approve the waiting call with this ID. Without an ID, show all waiting calls."""
+@click.option("--once", is_flag=True, help="Show the waiting calls once and end, also at a terminal.")
+def approve(approval_id: str | None, as_json: bool, once: bool) -> None:
+    """Approve the waiting call with this ID. Without an ID, show all waiting calls; at a terminal, until Ctrl-C."""
     if approval_id is not None:
         if as_json:
             fail("--json lists the waiting calls. Use it without an ID.")
@@ -24,6 +29,8 @@ def approve(approval_id: str | None, as_json: bool) -> None:
     from machines_mcp.cli.approvals import approvals_as_json, format_waiting, waiting_approvals
 
     settings = load_settings()
+    if not (as_json or once) and sys.stdin.isatty() and sys.stdout.isatty():
+        _watch(settings)
     found, elsewhere = run(lambda: waiting_approvals(settings))
     if not as_json:
         click.echo(format_waiting(settings, found, elsewhere))
@@ -106,6 +113,18 @@ def passphrase(status: bool, as_json: bool) -> None:
     except (UnusablePassphrase, NoInput) as error:
         fail(str(error))
     end(ok, sentence)
+
+
+def _watch(settings: Settings) -> NoReturn:
+    from machines_mcp.cli.approvals import watch_waiting
+
+    def show(text: str) -> None:
+        click.clear()
+        click.echo(f"{text}\n\nThis list updates by itself. Press Ctrl-C to end.")
+
+    with suppress(KeyboardInterrupt):
+        run(lambda: watch_waiting(settings, show))
+    sys.exit(0)
 
 
 def _decide(approval_id: str, *, yes: bool) -> NoReturn:
