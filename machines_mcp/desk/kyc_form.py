@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from machines_mcp.desk.kyc_options import FieldKind, Option, options_of
 from machines_mcp.partner.formats import identity
 from machines_mcp.redaction.characters import text_fault
 from machines_mcp.redaction.display import utc_day
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 MAX_CHARACTERS = 254
 MAX_FIELDS = 40
-
-FieldKind = Literal["text", "date", "email", "tel", "choice", "occupation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +38,14 @@ class Field:
     min_length: int = 1
     max_length: int = MAX_CHARACTERS
     pattern: str = ""
-    choices: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
     value: str = ""
     fault: str = ""
+
+    @property
+    def searchable(self) -> bool:
+        """Whether there are too many options to look through."""
+        return self.kind in ("country", "occupation")
 
     @property
     def label_in_sentence(self) -> str:
@@ -58,9 +62,6 @@ _YOU, _DOCUMENT, _CONTACT, _ADDRESS, _WORK, _MORE = (
     "More",
 )
 _PHONE = ("phone_country_code", "phone_number")
-_COUNTRIES = ("country_of_issue", "address_country_code")
-_COUNTRY_RULE = "^[A-Za-z]{2}$"
-_TWO_LETTERS = "Two letters, such as US or DE."
 
 _KNOWN_FIELDS = {
     field.name: field
@@ -69,9 +70,7 @@ _KNOWN_FIELDS = {
         Field("last_name", "Last name", _YOU, autocomplete="family-name", hint="As on the identity document."),
         Field("birth_date", "Date of birth", _YOU, "date", autocomplete="bday"),
         Field("national_id", "National ID number", _DOCUMENT, hint="Letters, digits and hyphens."),
-        Field(
-            "country_of_issue", "Country of issue", _DOCUMENT, pattern=_COUNTRY_RULE, hint=_TWO_LETTERS, max_length=2
-        ),
+        Field("country_of_issue", "Country of issue", _DOCUMENT, "country"),
         Field("email", "Email address", _CONTACT, "email", autocomplete="email"),
         Field(
             "phone_country_code",
@@ -97,15 +96,7 @@ _KNOWN_FIELDS = {
         Field("address_city", "City", _ADDRESS, autocomplete="address-level2"),
         Field("address_region", "State or region", _ADDRESS, autocomplete="address-level1"),
         Field("address_postal_code", "Postal code", _ADDRESS, autocomplete="postal-code"),
-        Field(
-            "address_country_code",
-            "Country",
-            _ADDRESS,
-            autocomplete="country",
-            pattern=_COUNTRY_RULE,
-            hint=_TWO_LETTERS,
-            max_length=2,
-        ),
+        Field("address_country_code", "Country", _ADDRESS, "country", autocomplete="country"),
         Field("occupation", "Occupation", _WORK, "occupation"),
         Field("annual_salary", "Annual income", _WORK, "choice"),
         Field("account_purpose", "Purpose of the account", _WORK, "choice"),
@@ -122,7 +113,8 @@ def build_fields(values: KycValues) -> tuple[Field, ...]:
     for api_field in values.flat_fields()[:MAX_FIELDS]:
         name = api_field.name
         if re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-            found[name] = _apply_api_rules(_KNOWN_FIELDS.get(name) or _unknown_field(name, api_field), api_field)
+            field = _apply_api_rules(_KNOWN_FIELDS.get(name) or _unknown_field(name, api_field), api_field)
+            found[name] = replace(field, options=options_of(field.kind, api_field, values))
     groups = list(dict.fromkeys(field.group for field in found.values()))
     return tuple(sorted(found.values(), key=lambda field: groups.index(field.group)))
 
@@ -146,21 +138,22 @@ def _apply_api_rules(field: Field, api_field: KycField) -> Field:
         min_length=max(field.min_length, api_field.min_length or 0),
         max_length=min(field.max_length, api_field.max_length or field.max_length),
         pattern=rule,
-        choices=api_field.enum or (),
     )
 
 
 def with_values(fields: tuple[Field, ...], form: Mapping[str, str]) -> tuple[Field, ...]:
     """Return the fields with the typed values."""
-    return tuple(replace(field, value=form.get(field.name, "").strip()) for field in fields)
+    typed = {field.name: form.get(field.name, "").strip() for field in fields}
+    return tuple(
+        replace(one, value=typed[one.name].upper() if one.kind == "country" else typed[one.name]) for one in fields
+    )
 
 
-def validated(fields: tuple[Field, ...], values: KycValues, now: float) -> tuple[Field, ...]:
+def validated(fields: tuple[Field, ...], now: float) -> tuple[Field, ...]:
     """Return the fields, each invalid one with a sentence that says how to fix it."""
-    codes = {occupation.code for occupation in values.occupations if occupation.code}
     today = date.fromisoformat(utc_day(now))
     typed = {field.name: field.value for field in fields}
-    return tuple(replace(field, fault=_fault(field, codes, today, typed)) for field in fields)
+    return tuple(replace(field, fault=_fault(field, today, typed)) for field in fields)
 
 
 def with_reported_faults(fields: tuple[Field, ...], faults: tuple[tuple[str, str], ...]) -> tuple[Field, ...]:
@@ -174,7 +167,7 @@ def group_fields(fields: tuple[Field, ...]) -> list[tuple[str, list[Field]]]:
     return [(name, list(some)) for name, some in groupby(fields, key=lambda field: field.group)]
 
 
-def _fault(field: Field, codes: set[str], today: date, typed: Mapping[str, str]) -> str:
+def _fault(field: Field, today: date, typed: Mapping[str, str]) -> str:
     value = field.value
     if field.kind == "tel" and any(typed.get(name) for name in _PHONE):
         return _phone_fault(field, typed)
@@ -182,12 +175,9 @@ def _fault(field: Field, codes: set[str], today: date, typed: Mapping[str, str])
         return _missing_fault(field) if field.required else ""
     if field.name == "birth_date":
         return _sentence(field, identity.birth_date_fault(value, today))
-    if field.name in _COUNTRIES:
-        return _sentence(field, identity.country_fault(value))
-    if field.kind == "occupation":
-        return "" if value in codes else "Choose an occupation from the list."
-    if field.kind == "choice":
-        return "" if value in field.choices else _missing_fault(field)
+    if field.kind in ("choice", "country", "occupation"):
+        known = any(option.value == value for option in field.options)
+        return "" if known else f"{_missing_fault(field)[:-1]} from the list."
     return _text_fault(field)
 
 
@@ -205,7 +195,7 @@ def _text_fault(field: Field) -> str:
 
 
 def _missing_fault(field: Field) -> str:
-    verb = {"choice": "Choose", "occupation": "Search for and choose"}.get(field.kind, "Enter")
+    verb = "Choose" if field.kind in ("choice", "country", "occupation") else "Enter"
     return f"{verb} the {field.label_in_sentence}."
 
 

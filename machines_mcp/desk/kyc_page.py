@@ -17,33 +17,27 @@ from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.display import utc_day
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import KycValues
-    from machines_mcp.partner.models.kyc import Occupation
     from machines_mcp.permissions.approval import Approval
 
-MAX_OCCUPATIONS = 12
-MAX_SEARCH_CHARACTERS = 60
-
-_NOTICES = {
-    "granted": "Sent to Machines. The assistant sees the status of the check, but nothing that you typed.",
-    "limit_exceeded": MESSAGES["limit_exceeded"],
-    "frozen": MESSAGES["frozen"],
+_CLOSED = "This form is no longer open: it was already sent or refused. Nothing was sent now."
+_SENT = (
+    "Sent to Machines",
+    "The assistant sees the status of the check, but nothing that you typed. You can close this page.",
+)
+_ENDS = {
+    "granted": _SENT,
+    "executing": _SENT,
+    "done": _SENT,
+    "failed": ("The call failed", "The form was sent, but the call failed. Ask the assistant what to do next."),
+    "refused": ("This request was refused", "Nothing was sent. You can close this page."),
+    "waiting": ("This form has expired", "Nothing was sent. Ask the assistant to ask for your data again."),
 }
-_CLOSED = "This form is no longer open: it was already sent or refused, or has expired. Nothing was sent now."
-
-
-@dataclass(frozen=True, slots=True)
-class OccupationSearch:
-    """The chosen occupation and the ones that match `words`.
-
-    `match_count` counts all matches, `hidden_count` the ones not listed. `requested`: the person asked for a search.
-    """
-
-    words: str
-    results: tuple[Occupation, ...]
-    match_count: int
-    hidden_count: int
-    requested: bool = False
+"""What a person reads in place of a form that is closed, by the state of its approval: a title and a sentence."""
+_EXPIRED = (
+    "This form has expired, so nothing was sent. What you typed is still here: ask the assistant to ask for your data"
+    " again, then press Send to Machines."
+)
+_NEW_REQUEST = "The first request had expired. There is a new one, so check what you typed and send it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +46,9 @@ class FormState:
 
     approval: Approval
     fields: tuple[Field, ...]
-    search: OccupationSearch
     passphrase_fault: str = ""
     message: str = ""
+    expired: bool = False
 
 
 class KycPage:
@@ -62,49 +56,58 @@ class KycPage:
 
     def __init__(self, renderer: PageRenderer) -> None:
         self._renderer = renderer
-        self._channels = renderer.dependencies.guard.channels
+        self._guard = renderer.dependencies.guard
+        self._channels = self._guard.channels
 
     def routes(self) -> list[Route]:
         """Return the route of the form."""
         return [Route(re.compile("/kyc/([0-9a-f]{32})"), get=self.show, post=self.submit)]
 
     async def show(self, request: SessionRequest) -> Response:
-        """Show the empty form."""
-        return await self._with_form(request, {}, self._show_form)
+        """Show the empty form, or how it ended."""
+        approval = await self._channels.get(request.path_parameter)
+        if approval is not None and approval.details.only == "form":
+            return await self._with_form(request, approval, {}, self._show_form)
+        found = await self._guard.approvals.get(request.path_parameter)
+        if found is None or found.details.only != "form":
+            return self._renderer.lead_to(f"/decisions/{request.path_parameter}")
+        title, sentence = _ENDS[found.state]
+        # A call that failed has its own sentence, which only the next page can tell.
+        return self._renderer.page(request, "kyc_end", title=title, sentence=request.session.take_notice() or sentence)
 
     async def submit(self, request: SessionRequest, form: Form) -> Response:
-        """Handle a submitted form: search occupations, report faults, or send it."""
-        return await self._with_form(request, form, self._handle_submission)
-
-    async def _with_form(self, request: SessionRequest, form: Form, handle: _FormHandler) -> Response:
+        """Handle a submitted form: report faults, or send it. One that has expired keeps what was typed."""
         approval = await self._channels.get(request.path_parameter)
-        if approval is None or approval.details.only != "form":
-            return self._renderer.redirect(request, _CLOSED, f"/decisions/{request.path_parameter}")
+        if approval is not None and approval.details.only == "form":
+            return await self._with_form(request, approval, form, self._handle_submission)
+        found = await self._guard.approvals.get(request.path_parameter)
+        if found is None or found.details.only != "form" or not self._guard.approvals.is_expired(found):
+            return self._end(request, _CLOSED)
+        renewed = [one for one in await self._channels.waiting() if _same_form(one, found)]
+        return await self._with_form(request, renewed[-1] if renewed else found, form, self._show_expired)
+
+    async def _with_form(
+        self, request: SessionRequest, approval: Approval, form: Form, handle: _FormHandler
+    ) -> Response:
         try:
             values = await self._renderer.dependencies.kyc_values(approval.user_id)
         except PartnerError:
             return self._renderer.templates.message_response(
                 502, "The form could not be loaded from Machines. Try again in a moment."
             )
-        search = _search(
-            values, form.get("occupation_search", "").strip()[:MAX_SEARCH_CHARACTERS], form.get("occupation", "")
-        )
-        return await handle(request, form, values, FormState(approval, with_values(build_fields(values), form), search))
+        return await handle(request, form, FormState(approval, with_values(build_fields(values), form)))
 
-    async def _show_form(self, request: SessionRequest, form: Form, values: KycValues, state: FormState) -> Response:
+    async def _show_form(self, request: SessionRequest, form: Form, state: FormState) -> Response:
         return self._page(request, 200, state)
 
-    async def _handle_submission(
-        self, request: SessionRequest, form: Form, values: KycValues, state: FormState
-    ) -> Response:
-        # Enter presses the first button, which has no action. With new search words, it means search.
-        submitted = form.get("action") == "send" or (
-            not form.get("action") and state.search.words == form.get("searched")
-        )
-        if not submitted:
-            return self._page(request, 200, replace(state, search=replace(state.search, requested=True)))
+    async def _show_expired(self, request: SessionRequest, form: Form, state: FormState) -> Response:
+        expired = self._guard.approvals.is_expired(state.approval)
+        message = _EXPIRED if expired else _NEW_REQUEST
+        return self._page(request, 409, replace(state, message=message, expired=expired))
+
+    async def _handle_submission(self, request: SessionRequest, form: Form, state: FormState) -> Response:
         typed = form.get("passphrase", "")
-        judged_fields = validated(state.fields, values, self._renderer.dependencies.clock())
+        judged_fields = validated(state.fields, self._renderer.dependencies.clock())
         missing = await passphrase_missing(self._renderer, typed)
         state = replace(state, fields=judged_fields, passphrase_fault=EMPTY if missing else "")
         if missing or any(field.fault for field in judged_fields):
@@ -125,12 +128,16 @@ class KycPage:
                 replace(state, fields=with_reported_faults(state.fields, result.faults), message=result.message),
             )
         if result.decision == "failed":
-            notice = f"The form was sent, but the call failed. {result.message}"
-            return self._renderer.redirect(request, notice, f"/decisions/{approval_id}")
+            return self._end(request, f"The form was sent, but the call failed. {result.message}")
         fault = await passphrase_fault(self._renderer, result.decision)
         if fault is not None:
             return self._page(request, fault[0], replace(state, passphrase_fault=fault[1]))
-        return self._renderer.redirect(request, _NOTICES.get(result.decision, _CLOSED), f"/decisions/{approval_id}")
+        if result.decision in ("limit_exceeded", "frozen"):
+            return self._page(request, 409, replace(state, message=MESSAGES[result.decision]))
+        return self._end(request, "" if result.decision == "granted" else _CLOSED)
+
+    def _end(self, request: SessionRequest, notice: str) -> Response:
+        return self._renderer.redirect(request, notice, f"/kyc/{request.path_parameter}")
 
     def _page(self, request: SessionRequest, status: int, state: FormState) -> Response:
         return self._renderer.page(
@@ -140,21 +147,15 @@ class KycPage:
             approval=state.approval,
             groups=group_fields(state.fields),
             faulty=[field for field in state.fields if field.fault],
-            search=state.search,
             fault=state.passphrase_fault,
             message=state.message,
+            expired=state.expired,
             today=utc_day(self._renderer.dependencies.clock()),
         )
 
 
-_FormHandler: TypeAlias = Callable[[SessionRequest, Form, "KycValues", FormState], Awaitable[Response]]
+def _same_form(waiting: Approval, expired: Approval) -> bool:
+    return waiting.user_id == expired.user_id and waiting.details.only == "form" and waiting.tool == expired.tool
 
 
-def _search(values: KycValues, words: str, chosen: str) -> OccupationSearch:
-    """Return the chosen occupation, then the ones that match."""
-    hits = values.matching_occupations(words)
-    if not words.strip() and len(hits) > MAX_OCCUPATIONS:
-        hits = []
-    kept = [one for one in values.occupations if one.code == chosen]
-    found = kept + [one for one in hits if one.code != chosen]
-    return OccupationSearch(words, tuple(found[:MAX_OCCUPATIONS]), len(hits), max(0, len(found) - MAX_OCCUPATIONS))
+_FormHandler: TypeAlias = Callable[[SessionRequest, Form, FormState], Awaitable[Response]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -76,7 +76,7 @@ class PageRenderer:
             **context,
         )
 
-    def part(self, request: SessionRequest, name: str, **context: object) -> Response:
+    def part(self, request: SessionRequest, name: str, **context: Any) -> Response:
         """Render a part of a page, for a script that updates the page."""
         return self.templates.page(name, token=self._token_for_path(request.session), **context)
 

@@ -78,7 +78,7 @@ class UsedDestination(NamedTuple):
     """A destination of a user's withdrawals: how many, when the last one began, and the largest, in US cents."""
 
     destination: Destination
-    count: int
+    times: int
     last_at: float
     largest_cents: int
 

@@ -92,7 +92,7 @@ def _context(
     """Yield the balance, the earlier withdrawals to the destination, and the largest one if this is much larger."""
     if spendable is not None:
         yield Detail("Balance", f"{dollars(spendable)}, {dollars(spendable - amount_cents)} afterwards")
-    count = sum(one.count for one in here)
+    count = sum(one.times for one in here)
     last = f", the last on {utc_day(max(one.last_at for one in here))}" if here else ""
     yield Detail("Earlier withdrawals here", f"{count:,}{last}" if count else "none")
     largest = max((one.largest_cents for one in used), default=0)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import logging
+import re
 from pathlib import Path
 
 import pytest
+from iso3166 import countries
 
 from machines_mcp.desk.dependencies import FormResult
 from machines_mcp.partner.errors import TimedOut
+from machines_mcp.partner.formats.occupations import SYNONYMS
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
+from machines_mcp.sandbox.kyc_form import OCCUPATIONS
 from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, kyc_values
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +26,7 @@ TYPED = {
     "last_name": "Zyxhopper",
     "birth_date": "1906-12-09",
     "national_id": "ZYX-1906-77",
-    "country_of_issue": "us",
+    "country_of_issue": "US",
     "email": "zyx.grace@example.com",
     "address_line1": "77 Zyx Harbor Road",
     "address_city": "Zyxlington",
@@ -61,35 +66,100 @@ async def test_submitted_values_reach_the_tool_once_without_extras(desk: Running
     await person.get(path)
     form = forms(person.page)[path] | TYPED | {"passphrase": PASSPHRASE, "action": "send", "address_line2": " "}
     sent = await person.post(path, form)
-    assert (sent.status_code, person.led_to(sent)) == (303, f"/decisions/{approval.id}")
+    assert (sent.status_code, person.led_to(sent)) == (303, path)
+    assert "Sent to Machines" in (await person.get(path)).text
     assert desk.partner.sent == [TYPED]
     assert await desk.state(approval) == "executing"
     again = await person.post(path, form)
     assert again.status_code == 303
     assert desk.partner.sent == [TYPED]
-    assert "no longer open" in (await person.get(f"/decisions/{approval.id}")).text
+    assert "no longer open" in (await person.get(path)).text
 
 
-async def test_occupation_search_works_without_scripts_and_keeps_input(desk: RunningDesk, person: FakeBrowser) -> None:
+async def test_countries_and_occupations_are_lists_with_other_words(desk: RunningDesk, person: FakeBrowser) -> None:
+    jobs = [{"code": code, "label": label} for code, label in OCCUPATIONS.items()]
+    desk.partner.values = kyc_values(occupations=jobs)
+    approval = await open_form_approval(desk)
+    page = html.unescape((await person.get(f"/kyc/{approval.id}")).text)
+    lists = dict(re.findall(r'<select id="(\w+)" name="\w+" data-search(.*?)</select>', page, re.DOTALL))
+    assert lists.keys() == {"country_of_issue", "address_country_code", "occupation"}
+    assert lists["occupation"].count("<option") == 1 + len(OCCUPATIONS) == 49
+    for code, label in OCCUPATIONS.items():
+        assert re.search(f'<option value="{code}"[^>]*>{re.escape(label)}</option>', lists["occupation"]), code
+    assert re.search('<option value="29-1062" data-words="[^"]*doctor', lists["occupation"])
+    for name in ("country_of_issue", "address_country_code"):
+        assert lists[name].count("<option") == 1 + len(countries) and re.search(
+            '<option value="GB" data-words="[^"]*UK', lists[name]
+        )
+
+
+def test_each_occupation_has_other_words() -> None:
+    assert set(SYNONYMS) == set(OCCUPATIONS)
+
+
+async def test_the_form_shows_nothing_of_the_operators_desk(desk: RunningDesk, person: FakeBrowser) -> None:
+    await desk.ask(digest="other")
+    approval = await open_form_approval(desk)
+    path = f"/kyc/{approval.id}"
+    shown = [(await person.get(path)).text]
+    shown.append((await person.post(path, TYPED | {"passphrase": PASSPHRASE, "email": "no"})).text)
+    await person.post(path, TYPED | {"passphrase": PASSPHRASE})
+    shown.append((await person.get(path)).text)
+    for page in shown:
+        assert "<nav" not in page and "Freeze" not in page and "Sign out" not in page and "/decisions/" not in page
+        assert "user-1" not in page and "$120.50" not in page
+    assert ["data-left" in page for page in shown] == [True, True, False]
+
+
+async def test_an_expired_form_keeps_what_was_typed_for_the_next_request(
+    desk: RunningDesk, person: FakeBrowser
+) -> None:
+    first = await open_form_approval(desk)
+    path = f"/kyc/{first.id}"
+    await person.get(path)
+    desk.clock.advance(15 * 60 + 1)
+    typed = TYPED | {"passphrase": PASSPHRASE}
+    for _ in range(2):
+        answer = await person.post(path, typed)
+        assert (answer.status_code, "has expired, so nothing was sent" in answer.text) == (409, True)
+        kept = forms(answer.text)[path]
+        assert {name: kept[name] for name in TYPED} == TYPED and kept["passphrase"] == ""
+    await desk.ask(ActionClass.IDENTITY, identity_form(), tool="submit_kyc", user_id="user-2", digest="2")
+    second = await desk.ask(ActionClass.IDENTITY, identity_form(), tool="submit_kyc", digest="3")
+    answer = await person.post(path, typed)
+    assert (answer.status_code, "There is a new one" in answer.text) == (409, True)
+    assert desk.partner.sent == []
+    renewed = f"/kyc/{second.id}"
+    kept = forms(answer.text)[renewed]
+    assert {name: kept[name] for name in TYPED} == TYPED
+    assert (await person.post(renewed, kept | {"passphrase": PASSPHRASE})).status_code == 303
+    assert desk.partner.sent == [TYPED]
+    assert "This form has expired" in (await person.get(path)).text
+
+
+async def test_a_form_during_a_freeze_says_why_it_is_not_sent_and_keeps_the_input(
+    desk: RunningDesk, person: FakeBrowser
+) -> None:
+    approval = await open_form_approval(desk)
+    path = f"/kyc/{approval.id}"
+    await person.get()
+    assert (await person.post("/freeze")).status_code == 303
+    await person.get(path)
+    answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE})
+    assert (answer.status_code, "Changes are frozen" in answer.text) == (409, True)
+    assert forms(answer.text)[path]["last_name"] == "Zyxhopper"
+    assert desk.partner.sent == [] and await desk.state(approval) == "waiting"
+
+
+async def test_a_refused_form_says_so(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
-    typed = {k: v for k, v in TYPED.items() if k != "occupation"}
-    # By the search button, and by Enter, which presses the form's first button.
-    for action in ({"action": "search"}, {}):
-        found_page = await person.post(path, typed | {"occupation_search": "software dev"} | action)
-        assert found_page.status_code == 200
-        assert 'value="15-1132"' in found_page.text and 'value="29-1141"' not in found_page.text
-        kept = forms(found_page.text)[path]
-        assert {name: kept[name] for name in typed} == typed
-        person.page = person.page.replace('name="searched" value="software dev"', 'name="searched" value=""')
-    chosen = await person.post(
-        path, typed | {"occupation": "15-1132", "occupation_search": "worker", "action": "search"}
-    )
-    assert forms(chosen.text)[path]["occupation"] == "15-1132"
-    assert "19 more match" in chosen.text
-    assert "No occupation matches" in (await person.post(path, typed | {"occupation_search": "qqqq"})).text
-    assert desk.partner.sent == [] and await desk.state(approval) == "waiting"
+    await desk.guard.approvals.refuse(approval.id, "desk")
+    assert (await person.post(path, TYPED | {"passphrase": PASSPHRASE})).status_code == 303
+    assert "no longer open" in (await person.get(path)).text
+    assert "This request was refused" in (await person.get(path)).text
+    assert desk.partner.sent == []
 
 
 @pytest.mark.parametrize(
@@ -101,9 +171,9 @@ async def test_occupation_search_works_without_scripts_and_keeps_input(desk: Run
         ("birth_date", "2990-01-01", "must not be in the future"),
         ("birth_date", "19900101", "must be an ISO date"),
         ("national_id", "12 34/5", "Letters, digits and hyphens"),
-        ("country_of_issue", "USA", "alpha-2 code"),
-        ("country_of_issue", "UK", "such as US or GB"),
-        ("address_country_code", "ZZ", "such as US or GB"),
+        ("country_of_issue", "USA", "Choose the country of issue from the list."),
+        ("country_of_issue", "UK", "from the list."),
+        ("address_country_code", "", "Choose the country."),
         ("email", "grace@", "name@example.com"),
         ("phone_number", "+44 20 7946 0958", "must not start with a code other than"),
         ("phone_number", "123", "as many digits"),
@@ -111,8 +181,8 @@ async def test_occupation_search_works_without_scripts_and_keeps_input(desk: Run
         ("phone_number", "555-0100", "as many digits"),
         ("phone_number", "", "Enter the phone number"),
         ("occupation", "00-0000", "from the list"),
-        ("occupation", "", "Search for and choose the occupation"),
-        ("annual_salary", "1k", "Choose the annual income."),
+        ("occupation", "", "Choose the occupation."),
+        ("annual_salary", "1k", "Choose the annual income from the list."),
         ("address_city", "a\u202eb", "not in the right format"),
     ],
 )

@@ -56,6 +56,7 @@ class Tab:
     def __init__(self, write: int, read: int) -> None:
         self._write, self._read, self._rest = write, read, b""
         self._ids = itertools.count(1)
+        self.console: list[str] = []
         self._session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -70,9 +71,26 @@ class Tab:
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
             answer = json.loads(self._message(deadline))
+            self._note(answer)
             if answer.get("id") == number:
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
+
+    def watch_console(self) -> None:
+        """Keep each message of the console and each uncaught error in `console` from now on."""
+        self.console.clear()
+        for domain in ("Log", "Runtime"):
+            self.call(f"{domain}.enable")
+
+    def _note(self, event: Any) -> None:
+        params = event.get("params", {})
+        match event.get("method"):
+            case "Log.entryAdded":
+                self.console.append(f"{params['entry']['source']}: {params['entry']['text']}")
+            case "Runtime.consoleAPICalled":
+                self.console.append(f"{params['type']}: {params['args']}")
+            case "Runtime.exceptionThrown":
+                self.console.append(f"uncaught: {params['exceptionDetails']}")
 
     def _message(self, deadline: float) -> bytes:
         while b"\0" not in self._rest:

@@ -15,6 +15,7 @@ from machines_mcp.partner.formats.identity import (
     email_fault,
     national_number,
 )
+from machines_mcp.partner.formats.occupations import SYNONYMS
 from machines_mcp.partner.models.base import RequestModel, ResponseModel, documented
 from machines_mcp.partner.models.types import Flag, OccupationCode, Rows, Text, Texts, Whole
 from machines_mcp.redaction.links import is_openable
@@ -96,6 +97,11 @@ class Occupation(ResponseModel):
     code: OccupationCode = documented("")
     label: str = documented("")
 
+    @property
+    def other_words(self) -> str:
+        """Words that people use for the occupation and that are not in its label."""
+        return SYNONYMS.get(self.code or "", "")
+
 
 class KycValues(ResponseModel):
     """The fields of the form, and the allowed values of those with a list."""
@@ -125,10 +131,14 @@ class KycValues(ResponseModel):
         return found
 
     def matching_occupations(self, query: str) -> list[Occupation]:
-        """Return the occupations that match all words in label or code, or else those with any word in the label."""
+        """Return the occupations that match all words, or else those that match any.
+
+        Label, code and other words for the occupation are searched.
+        """
         words = query.lower().split()
-        hits = [one for one in self.occupations if all(word in f"{one.label} {one.code}".lower() for word in words)]
-        return hits or [one for one in self.occupations if any(word in one.label.lower() for word in words)]
+        texts = [(one, f"{one.label} {one.code} {one.other_words}".lower()) for one in self.occupations]
+        hits = [one for one, text in texts if all(word in text for word in words)]
+        return hits or [one for one, text in texts if any(word in text for word in words)]
 
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
