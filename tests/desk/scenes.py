@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Limits, default_policy
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.tools.example_identity import IDENTITY
 from machines_mcp.tools.kyc_arguments import SubmitKyc, masked_identity
@@ -206,7 +208,8 @@ async def _alarms(desk: RunningDesk) -> None:
     )
     await approvals.grant(broken.id, "dialog")
     await approvals.consume(broken)
-    await approvals.finish(broken.id, '{"code": "agreements.not_accepted"}', ok=False, code="agreements.not_accepted")
+    error = ToolError(Code.AGREEMENTS_NOT_ACCEPTED)
+    await approvals.finish(broken.id, json.dumps(error.payload()), ok=False, code=error.code.value)
     for tool, code in (("get_balances", "ok"), ("list_cards", "ok"), ("close_card", "policy.denied")):
         action_class = "destroy" if tool == "close_card" else "read"
         await audit.append(AuditEntry(kind="call", tool=tool, action_class=action_class, user_id=USER, code=code))

@@ -27,7 +27,7 @@
     const list = document.createElement("ul");
     let active = -1, found = [];
     box.className = "combo";
-    Object.assign(input, { id: name, type: "text", autocomplete: "off", spellcheck: false });
+    Object.assign(input, { id: name, type: "text", autocomplete: "off", spellcheck: false, placeholder: "Type to search" });
     const described = ["aria-describedby", "aria-invalid"].filter((one) => select.hasAttribute(one));
     for (const one of described) input.setAttribute(one, select.getAttribute(one));
     const roles = { role: "combobox", "aria-autocomplete": "list", "aria-controls": `${name}-list`, "aria-expanded": "false" };
