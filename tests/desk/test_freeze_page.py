@@ -8,7 +8,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.storage.freeze import Frozen
 from machines_mcp.storage.principal import ANY_USER
-from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form
+from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms
 
 pytestmark = pytest.mark.anyio
 
@@ -25,8 +25,7 @@ async def frozen(desk: RunningDesk) -> bool:
 
 async def test_every_page_has_the_button_and_shows_a_freeze(desk: RunningDesk, person: FakeBrowser) -> None:
     waiting = await desk.ask()
-    form = await desk.ask(ActionClass.IDENTITY, identity_form(), tool="submit_kyc")
-    pages = ("/", "/audit", f"/decisions/{waiting.id}", f"/kyc/{form.id}", "/freeze")
+    pages = ("/", "/audit", f"/decisions/{waiting.id}", "/freeze")
     for path in pages:
         assert "/freeze" in forms((await person.get(path)).text), path
     assert not await frozen(desk)

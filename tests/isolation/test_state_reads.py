@@ -32,6 +32,7 @@ from tests.protocol.test_every_action_class import CALLS
 from tests.support.in_process import in_process_sandbox, used_by_all
 from tests.support.running_desk import FakeBrowser
 from tests.support.stdio_client import ERAS, Era, agent
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -39,6 +40,8 @@ IDS = {"card_id": "card", "deposit_id": "deposit", "quote_id": "quote"}
 """The arguments that name something, and what of Bob's they name here."""
 PAGES = {
     r"/": ["/"],
+    r"/waiting": ["/waiting"],
+    r"/events": [],
     r"/decisions/([0-9a-f]{32})": [f"/decisions/{{{kind}}}" for kind in ("withdrawal", "executing", "refused", "form")],
     r"/cards/([0-9a-f]{32})": ["/cards/{label}"],
     r"/kyc/([0-9a-f]{32})": ["/kyc/{form}"],
@@ -177,6 +180,7 @@ async def test_no_page_of_the_desk_says_anything_about_another_user(
                 # The filter of the audit page repeats what was typed.
                 assert home.found_in(page.text.replace(f'value="{BOB}"', "")) == [], address
         assert "3 calls of other users wait." in (await person.get("/")).text
+        assert home.found_in(await _first_event(person)) == []
         for kind in ("withdrawal", "label"):
             for decision in ("approve", "refuse"):
                 await person.get(f"/decisions/{home.ids[kind]}")
@@ -188,6 +192,21 @@ async def test_no_page_of_the_desk_says_anything_about_another_user(
         assert "2,345.67" in (await person.get(f"/decisions/{home.ids['withdrawal']}")).text
         waiting = {approval.id for approval in await made.guard.channels.waiting()}
         assert {home.ids["withdrawal"], home.ids["label"]} <= waiting
+
+
+async def _first_event(person: FakeBrowser) -> str:
+    with anyio.fail_after(PATIENCE):
+        async with person.http.stream("GET", f"{person.home}/events", headers={"Sec-Fetch-Site": "same-origin"}) as got:
+            event = [line async for line in _until_data(got.aiter_lines())][-1]
+    assert event.startswith("data: {")
+    return event
+
+
+async def _until_data(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    async for line in lines:
+        yield line
+        if line.startswith("data:"):
+            return
 
 
 @asynccontextmanager
