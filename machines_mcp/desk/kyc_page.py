@@ -17,7 +17,11 @@ from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.display import utc_day
 
 if TYPE_CHECKING:
+    from machines_mcp.partner import KycValues
     from machines_mcp.permissions.approval import Approval
+
+MAX_FORMS = 32
+"""The most users whose form is remembered as Machines described it."""
 
 _CLOSED = "This form is no longer open: it was already sent or refused. Nothing was sent now."
 _SENT = (
@@ -58,6 +62,7 @@ class KycPage:
         self._renderer = renderer
         self._guard = renderer.dependencies.guard
         self._channels = self._guard.channels
+        self._last_values: dict[str, KycValues] = {}
 
     def routes(self) -> list[Route]:
         """Return the route of the form."""
@@ -73,7 +78,8 @@ class KycPage:
             return self._renderer.lead_to(f"/decisions/{request.path_parameter}")
         title, sentence = _ENDS[found.state]
         # A call that failed has its own sentence, which only the next page can tell.
-        return self._renderer.page(request, "kyc_end", title=title, sentence=request.session.take_notice() or sentence)
+        notice = request.session.take_notice()
+        return self._renderer.page(request, "kyc_end", title=title, sentence=notice or sentence, again=False)
 
     async def submit(self, request: SessionRequest, form: Form) -> Response:
         """Handle a submitted form: report faults, or send it. One that has expired keeps what was typed."""
@@ -89,13 +95,21 @@ class KycPage:
     async def _with_form(
         self, request: SessionRequest, approval: Approval, form: Form, handle: _FormHandler
     ) -> Response:
-        try:
-            values = await self._renderer.dependencies.kyc_values(approval.user_id)
-        except PartnerError:
-            return self._renderer.templates.message_response(
-                502, "The form could not be loaded from Machines. Try again in a moment."
-            )
+        values = await self._values(approval.user_id)
+        if values is None:
+            title, sentence = "The form could not be loaded", "Machines did not send it. Try again in a moment."
+            return self._renderer.page(request, "kyc_end", 502, title=title, sentence=sentence, again=True)
         return await handle(request, form, FormState(approval, with_values(build_fields(values), form)))
+
+    async def _values(self, user_id: str) -> KycValues | None:
+        """Return what the form asks for. If Machines fails, it is as it was, so that what was typed can be kept."""
+        try:
+            self._last_values[user_id] = await self._renderer.dependencies.kyc_values(user_id)
+        except PartnerError:
+            return self._last_values.get(user_id)
+        while len(self._last_values) > MAX_FORMS:
+            del self._last_values[next(iter(self._last_values))]
+        return self._last_values[user_id]
 
     async def _show_form(self, request: SessionRequest, form: Form, state: FormState) -> Response:
         return self._page(request, 200, state)

@@ -247,6 +247,15 @@ async def test_an_unavailable_form_definition_is_reported(desk: RunningDesk, per
     assert answer.status_code == 502 and "Try again" in answer.text
 
 
+async def test_a_form_whose_definition_fails_later_keeps_what_was_typed(desk: RunningDesk, person: FakeBrowser) -> None:
+    approval = await open_form_approval(desk)
+    path = f"/kyc/{approval.id}"
+    await person.get(path)
+    desk.partner.error = TimedOut()
+    answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "email": "no"})
+    assert answer.status_code == 422 and forms(answer.text)[path]["last_name"] == "Zyxhopper"
+
+
 async def test_the_simulator_form_needs_no_passphrase(simulated: RunningDesk) -> None:
     approval = await open_form_approval(simulated)
     async with browser(simulated) as person:

@@ -89,8 +89,12 @@
 
   // A button that moved under the pointer was not meant.
   document.addEventListener("submit", (event) => {
-    if (event.target.closest("#waiting") && performance.now() - changedAt < SETTLE_MS) event.preventDefault();
+    if (event.target.closest("#waiting") && performance.now() - changedAt < SETTLE_MS) return event.preventDefault();
+    // Only now is the pressed button's value part of the form.
+    const pressed = event.submitter;
+    if (pressed) setTimeout(() => { pressed.disabled = true; pressed.setAttribute("aria-busy", "true"); });
   });
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
   const ask = byId("notify");
   if (ask && "Notification" in window && Notification.permission === "default") {

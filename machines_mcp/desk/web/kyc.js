@@ -20,6 +20,14 @@
   };
   countDown();
 
+  document.querySelector("main form").addEventListener("submit", (event) => {
+    const pressed = event.submitter;
+    if (!pressed) return;
+    pressed.disabled = true;
+    pressed.setAttribute("aria-busy", "true");
+    say("Sending. This can take a few seconds.");
+  });
+
   const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
   const searchable = (select) => {
     const name = select.id, label = select.labels[0], options = [...select.options].filter((one) => one.value);
