@@ -7,14 +7,13 @@ from a run against the simulator.
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from machines_mcp.testing import ready_user
-from tests.docs.pictures import FOLDER, save_picture
+from tests.docs.pictures import run, save_picture
 
 WIDTH = 1200
 LIMIT = {"limit_amount_cents": 200_00, "limit_frequency": "per30DayPeriod", "label": "Travel"}
@@ -105,12 +104,5 @@ def take_picture(folder: Path) -> Path:
     return save_picture(page(asyncio.run(record())), "main", folder / "conversation.png", width=WIDTH, dark=False)
 
 
-def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    file = take_picture(folder)
-    print(f"{file}  {file.stat().st_size:,} bytes")
-
-
 if __name__ == "__main__":
-    main()
+    run(take_picture)

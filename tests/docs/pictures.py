@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+from collections.abc import Callable
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
@@ -95,12 +96,13 @@ def save_picture(page: str, whole: str, file: Path, *, width: int, dark: bool) -
     return file
 
 
-def main() -> None:
+def run(take: Callable[[Path], Path]) -> None:
+    """Take a picture in the folder that the command names, or in docs/pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    file = take_picture(folder)
+    file = take(folder)
     print(f"{file}  {file.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
-    main()
+    run(take_picture)
