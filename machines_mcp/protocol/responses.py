@@ -53,7 +53,8 @@ def tool_run(output: Output, output_filter: OutputFilter, user_id: str) -> ToolR
         repeated |= payees
         kept["next_steps"] = _steps_without_payees(kept["next_steps"])
     kept = _without(kept, repeated) if repeated else kept
-    return ToolRun(kept, output.summary(), output.ephemeral(), frozenset({str(one) for one in exact} - repeated))
+    said = output.model_copy(update={name: None for name, value in output if _is_one(value, repeated)}).summary()
+    return ToolRun(kept, said, output.ephemeral(), frozenset({str(one) for one in exact} - repeated))
 
 
 def _steps_without_payees(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -138,7 +139,9 @@ class ResponseBuilder:
         body = self._stamped(ran.outcome | ran.ephemeral)
         content = [_object(body), _text(ran.summary)]
         if ran.verbatim or ran.ephemeral:
-            self.allow(call.request_id, ran.verbatim.union(ran.ephemeral.values()))
+            # A sentence of ours with an address in it is shown whole, too.
+            exact = {ran.summary} if any(one in ran.summary for one in ran.verbatim) else set()
+            self.allow(call.request_id, ran.verbatim.union(ran.ephemeral.values(), exact))
         self._note_withheld(call)
         return {"resultType": "complete", "content": content, "structuredContent": body}
 

@@ -11,7 +11,7 @@ from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import pluralize, status_label
+from machines_mcp.tools.text import estimate, pluralize, range_text, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit, ListedDeposit
@@ -31,8 +31,10 @@ class DepositQuote(Output):
     to_currency: ForeignText | None = None
 
     def summary(self) -> str:
-        fits = "can be deposited" if self.within_range else "is outside the allowed range"
-        return f"The amount {fits}."
+        if not self.within_range:
+            return f"The amount is outside the allowed range{range_text(self.min_amount, self.max_amount)}."
+        about = self.estimated_to_amount
+        return "The amount can be deposited" + ("." if about is None else f"; about {estimate(about)} would arrive.")
 
 
 class DepositOutput(OutputPart):
@@ -53,7 +55,11 @@ class DepositResult(Output, DepositOutput):
     poll_after_seconds: float | None = None
 
     def summary(self) -> str:
-        return f"The deposit's status is {status_label(self.status)}."
+        # A finished deposit has no time of the next poll, and its address must not be paid again.
+        address = self.deposit_address if self.poll_after_seconds is not None else None
+        memo = f" with the memo {self.memo}" if self.memo else ""
+        where = f" Its address is {address}{memo}." if address else ""
+        return f"The deposit's status is {status_label(self.status)}.{where}"
 
 
 class DepositListOutput(Output):

@@ -44,11 +44,13 @@ class GetKycRequirements(UserInput):
 
 
 class KycRequirements(Output):
-    fields: list[KycField]
+    fields: list[KycField] | None = None
     occupations: list[Occupation]
     occupations_total: int
 
     def summary(self) -> str:
+        if self.fields is None:
+            return f"{pluralize(len(self.occupations), 'occupation matches', 'occupations match')} the search."
         required = sum(field.required for field in self.fields)
         return f"{pluralize(len(self.fields), 'field')}, {required} of them required."
 
@@ -84,12 +86,12 @@ def _hidden_arguments(policy: Policy) -> dict[str, dict[str, str]]:
 
 @tool(title="Get KYC requirements", toolset="onboarding", steps=(3,), action_class=ActionClass.READ, idempotent=True)
 async def get_kyc_requirements(call: ServiceContext, args: GetKycRequirements) -> KycRequirements:
-    """List the identity data that submit_kyc needs and its rules, and search for occupation codes. Shows requirements
-    only, never stored values. Next: submit_kyc."""
+    """List the identity data that submit_kyc needs and its rules or, with occupation_query, only the occupation codes
+    that match. Never shows stored values. Next: submit_kyc."""
     client = await call.services.partner.client(call.logged_as)
     values = await client.kyc.values(call.user_id)
     return KycRequirements(
-        fields=kyc_fields(values),
+        fields=kyc_fields(values) if args.occupation_query is None else None,
         occupations=occupations_of(values, args.occupation_query),
         occupations_total=len(values.occupations),
         next_steps=[next_step(call, "submit_kyc", _HOW[call.services.state.policy.identity_through_model])],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from machines_mcp.redaction.display import plain_amount
 from machines_mcp.redaction.foreign_text import shortened
 from machines_mcp.redaction.verbatim import Verbatim
 
@@ -49,3 +50,15 @@ def status_label(text: str | None) -> str:
 def pluralize(number: int, noun: str, plural: str | None = None) -> str:
     """Format a number with its noun: `1 card`, `2 cards`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def range_text(least: float | None, most: float | None) -> str:
+    """Format the bounds of an amount after its noun: `: at least 5, at most 1,000`; empty without bounds."""
+    bounds = [f"at least {plain_amount(least)}"] if least is not None else []
+    bounds += [f"at most {plain_amount(most)}"] if most is not None else []
+    return f": {', '.join(bounds)}" if bounds else ""
+
+
+def estimate(amount: float) -> str:
+    """Format an estimated amount. More digits could pass for a card number, and say no more."""
+    return plain_amount(round(amount, 8))

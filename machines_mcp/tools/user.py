@@ -56,7 +56,8 @@ class UserResolved(Output):
     created_at: datetime | None = None
 
     def summary(self) -> str:
-        return f"The user exists at Machines. Their KYC status is {status_label(self.kyc_status)}."
+        wallet = f" Their wallet is {self.wallet_address}." if self.wallet_address else ""
+        return f"The user exists at Machines. Their KYC status is {status_label(self.kyc_status)}.{wallet}"
 
 
 def _action_class(args: ResolveUser) -> ActionClass:

@@ -11,12 +11,12 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.destinations import normal_destination
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import UserInput
-from machines_mcp.redaction.display import dollars, plain_amount, utc_day
+from machines_mcp.redaction.display import dollars, utc_day
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawals import Destination, UsedDestination
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.services import ServiceContext, user_detail
-from machines_mcp.tools.text import quote_text
+from machines_mcp.tools.text import estimate, quote_text
 from machines_mcp.tools.withdrawal_arguments import TO_THE_LETTER, CreateWithdrawal, QuoteWithdrawal
 from machines_mcp.tools.withdrawal_quotes import live_quote
 
@@ -45,9 +45,8 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
     terms = quote.terms
     amount = dollars(terms["amount_cents"])
     memo = f" with memo {quote_text(Verbatim(terms['extra_id']))}" if terms["extra_id"] else ""
-    # An estimate with more digits could pass for a card number, and says no more.
-    about = None if terms["estimated_to_amount"] is None else plain_amount(round(terms["estimated_to_amount"], 8))
-    estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
+    about = None if terms["estimated_to_amount"] is None else estimate(terms["estimated_to_amount"])
+    arrives = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
     to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
     spendable = await _spendable(call, terms["amount_cents"])
     used = await call.services.state.withdrawals.destinations(call.user_id)
@@ -56,7 +55,7 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
     return ApprovalDetails(
         question=(
             f"Withdraw {amount} for the user {quote_text(call.user_id, 120)} as {to.currency}"
-            f" on {to.network} to {quote_text(Verbatim(to.address))}{memo}?{estimate}"
+            f" on {to.network} to {quote_text(Verbatim(to.address))}{memo}?{arrives}"
         ),
         items=(
             user_detail(call),

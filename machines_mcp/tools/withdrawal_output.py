@@ -12,7 +12,7 @@ from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim
 from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import status_label
+from machines_mcp.tools.text import estimate, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal
@@ -37,10 +37,15 @@ class WithdrawalQuote(Output):
     extra_id: Verbatim | None = None
     estimated_to_amount: float | None = None
     is_estimate: bool
+    min_amount_cents: int | None = None
+    max_amount_cents: int | None = None
 
     def summary(self) -> str:
-        until = f"{self.expires_at.astimezone(UTC):%H:%M:%S} UTC"
-        return f"Quote for {dollars(self.amount_cents)}, valid until {until}."
+        memo = f" with the memo {self.extra_id}" if self.extra_id else ""
+        about = self.estimated_to_amount
+        arrives = "" if about is None else f"; about {estimate(about)} would arrive"
+        until = f"valid until {_clock_time(self.expires_at)}"
+        return f"Quote for {dollars(self.amount_cents)} to {self.address}{memo}{arrives}; {until}."
 
 
 class WithdrawalCreated(Output):
@@ -54,7 +59,13 @@ class WithdrawalCreated(Output):
     note: str
 
     def summary(self) -> str:
-        return f"The withdrawal of {dollars(self.amount_cents)} has the status {status_label(self.status)}."
+        expiry = self.signature_expires_at
+        until = "" if expiry is None else f"; its signature expires at {_clock_time(expiry)}"
+        return f"The withdrawal of {dollars(self.amount_cents)} has the status {status_label(self.status)}{until}."
+
+
+def _clock_time(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%H:%M:%S} UTC"
 
 
 def withdrawal_result(

@@ -36,7 +36,7 @@ async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> Asse
 @tool(title="Quote a withdrawal", toolset="withdrawals", action_class=ActionClass.READ, idempotent=False)
 async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> WithdrawalQuote:
     """Quote a withdrawal to a destination the user gave. Valid for 10 minutes and these exact terms; the amount that
-    arrives is an estimate. Moves no money. Next: create_withdrawal with quote_id."""
+    arrives is an estimate, and Machines names no fee. Moves no money. Next: create_withdrawal with quote_id."""
     real = call.services.state.policy.environment == "production"
     fault = address_fault(args.network, args.address, test=not real)
     if fault is not None:
@@ -64,6 +64,8 @@ async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> Withd
         extra_id=args.extra_id,
         estimated_to_amount=estimate.estimated_to_amount,
         is_estimate=True,
+        min_amount_cents=limits.min_amount_cents,
+        max_amount_cents=limits.max_amount_cents,
         next_steps=[next_step(call, "create_withdrawal", "Continue if the user wants these terms.", quote_id=quote.id)],
     )
 

@@ -6,8 +6,10 @@ import re
 
 import mcp_types as types
 
-# A summary names no ids: those have dashes and underscores, or more letters and digits than a word.
-_SENTENCE = re.compile(r"(?!.*[\w-]{20})[A-Z0-9$-][A-Za-z0-9 $.,;:'()-]{3,120}\.")
+# A summary names no ids: those have dashes and underscores, or more letters and digits than a word. What money follows
+# may stand in it as the result has it.
+_PAYEES = ("deposit_address", "memo", "address", "extra_id", "wallet_address")
+_SENTENCE = re.compile(r"(?!.*[\w-]{20})[A-Z0-9$-][A-Za-z0-9 $.,;:'()-]{3,160}\.")
 
 
 def object_text(answer: types.CallToolResult) -> str:
@@ -19,6 +21,13 @@ def object_text(answer: types.CallToolResult) -> str:
         return first.text
     said, *links = rest
     assert isinstance(said, types.TextContent)
-    assert _SENTENCE.fullmatch(said.text), said.text
+    exact = [str(value) for name, value in (answer.structured_content or {}).items() if name in _PAYEES]
+    sentence = re.sub("|".join(map(re.escape, exact)) or "(?!)", "it", said.text)
+    assert _SENTENCE.fullmatch(sentence), said.text
     assert all(isinstance(link, types.ResourceLink) for link in links)
     return first.text
+
+
+def text_parts(answer: types.CallToolResult) -> list[str]:
+    """Return the texts of a result: the object's, and of a success the summary's."""
+    return [part.text for part in answer.content if isinstance(part, types.TextContent)]

@@ -22,6 +22,9 @@ async def test_words_find_an_occupation_code(tmp_path: Path) -> None:
             assert code in [o["code"] for o in found["occupations"]], words
         assert (await c.call("get_kyc_requirements", occupation_query="zzzz"))["occupations"] == []
         assert found["occupations_total"] > 30
+        # A query is answered alone: the rules of the fields would cost the model a thousand tokens each time.
+        assert "fields" not in found
+        assert (await c.call("get_kyc_requirements"))["fields"]
 
 
 async def test_the_rules_of_countries_and_the_occupation_say_what_to_send(tmp_path: Path) -> None:

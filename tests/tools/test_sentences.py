@@ -27,6 +27,7 @@ from machines_mcp.tools.user import UserResolved
 from machines_mcp.tools.withdrawal_output import WithdrawalCreated, WithdrawalQuote
 
 ID = Verbatim("id-of-it-12345678")
+ADDRESS = "0x4111111111111111000000000000000000000001"
 NOON = datetime(2026, 11, 23, 14, 0, 5, tzinfo=timezone(timedelta(hours=2)))
 CARD: dict[str, Any] = {
     "card_id": ID, "status": "active", "last4": "4242", "expiration_month": 1, "expiration_year": 2030,
@@ -74,10 +75,28 @@ SENTENCES = [
     (_made(CardClosed, card_id=ID, status="canceled"), "The card is closed."),
     (_made(DepositQuote, **QUOTE), "The amount can be deposited."),
     (
+        _made(DepositQuote, **QUOTE, estimated_to_amount=4.123456789012),
+        "The amount can be deposited; about 4.12345679 would arrive.",
+    ),
+    (
         _made(DepositQuote, **QUOTE | {"within_range": False}),
         "The amount is outside the allowed range.",
     ),
+    (
+        _made(DepositQuote, **QUOTE | {"within_range": False, "min_amount": 0.00001, "max_amount": 1000}),
+        "The amount is outside the allowed range: at least 0.00001, at most 1,000.",
+    ),
     (_made(DepositResult, **DEPOSIT), "The deposit's status is waiting."),
+    (
+        _made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, poll_after_seconds=5),
+        f"The deposit's status is waiting. Its address is {ADDRESS}.",
+    ),
+    (
+        _made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, memo="4111111111111111", poll_after_seconds=5),
+        f"The deposit's status is waiting. Its address is {ADDRESS} with the memo 4111111111111111.",
+    ),
+    # It has ended, so nothing more is to be sent to its address.
+    (_made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, memo="7"), "The deposit's status is waiting."),
     (_made(DepositListOutput, deposits=[DEPOSIT]), "1 deposit."),
     (_made(KycRequirements, fields=[], occupations=[], occupations_total=3), "0 fields, 0 of them required."),
     (
@@ -89,6 +108,11 @@ SENTENCES = [
         ),
         "2 fields, 1 of them required.",
     ),
+    (
+        _made(KycRequirements, occupations=[{"code": "a", "label": "b"}], occupations_total=3),
+        "1 occupation matches the search.",
+    ),
+    (_made(KycRequirements, occupations=[], occupations_total=3), "0 occupations match the search."),
     (_made(KycSubmitted, status="in_review", meaning="m"), "The identity check's status is in review."),
     (_made(KycStatusOutput, status="approved", meaning="m"), "The identity check's status is approved."),
     (
@@ -116,6 +140,10 @@ SENTENCES = [
         "The user exists at Machines. Their KYC status is not submitted.",
     ),
     (
+        _made(UserResolved, user_id=ID, kyc_status="approved", wallet_address=ADDRESS),
+        f"The user exists at Machines. Their KYC status is approved. Their wallet is {ADDRESS}.",
+    ),
+    (
         _made(
             Status,
             policy="p",
@@ -126,10 +154,18 @@ SENTENCES = [
         ),
         "0 calls waiting for approval, 1 unresolved.",
     ),
-    (_made(WithdrawalQuote, **PAYOUT), "Quote for $1,234.50, valid until 12:00:05 UTC."),
+    (_made(WithdrawalQuote, **PAYOUT), f"Quote for $1,234.50 to {ID}; valid until 12:00:05 UTC."),
+    (
+        _made(WithdrawalQuote, **PAYOUT, extra_id="42", estimated_to_amount=1230.5),
+        f"Quote for $1,234.50 to {ID} with the memo 42; about 1,230.5 would arrive; valid until 12:00:05 UTC.",
+    ),
     (
         _made(WithdrawalCreated, withdrawal_id=ID, status="ready", amount_cents=50, note="n"),
         "The withdrawal of $0.50 has the status ready.",
+    ),
+    (
+        _made(WithdrawalCreated, withdrawal_id=ID, status="ready", amount_cents=5, note="n", signature_expires_at=NOON),
+        "The withdrawal of $0.05 has the status ready; its signature expires at 12:00:05 UTC.",
     ),
 ]
 

@@ -25,7 +25,7 @@ class Scene:
 SCENES: tuple[Scene, ...] = (
     Scene((1,), "create_session", "a session for the identity check only", lambda r: {"purpose": "kyc"}),
     Scene((2,), "resolve_user", "register the user at Machines"),
-    Scene((3,), "get_kyc_requirements", "the identity data it requires", lambda r: {"occupation_query": "developer"}),
+    Scene((3,), "get_kyc_requirements", "the identity data it requires", lambda r: {}),
     Scene((4,), "submit_kyc", "sent after approval", lambda r: dict(IDENTITY)),
     Scene((5, 6), "get_kyc_status", "status of the identity check", lambda r: {"wait_seconds": 10}),
     Scene((7,), "get_agreements", "the terms to accept"),
