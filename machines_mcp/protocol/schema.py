@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from machines_mcp.protocol.approval_arguments import ApprovalArguments
 from machines_mcp.protocol.tool import Tool
 
-# The server's instructions describe a step once; here the model would read it two dozen times.
-NEXT_STEPS: dict[str, Any] = {"type": "array"}
+# The server's instructions describe these once; here the model would read them with every tool.
+STAMP: dict[str, dict[str, Any]] = {"environment": {"type": "string"}, "next_steps": {"type": "array"}}
 
 
 def input_schema(
@@ -49,8 +49,7 @@ def output_schema(tool: Tool) -> dict[str, Any]:
     schema = flat_schema(tool.output_model, "serialization")
     properties = schema["properties"]
     del properties["next_steps"]
-    properties["environment"] = {"type": "string"}
-    properties["next_steps"] = NEXT_STEPS
+    properties |= STAMP
     if not schema.get("required"):
         schema.pop("required", None)
     return schema

@@ -45,8 +45,9 @@ _SIMULATED = f" This server is embedded: it uses a simulator on this machine. {S
 _INSTRUCTIONS = (
     "Takes a Machines Cash partner's users from sign-up to a working card: session, user, identity check (KYC),"
     " agreements, deposit, balances, withdrawal, card, card details. Start with status. Every result and error has"
-    " next_steps: the tool to call next, why, and the arguments already known. Follow the first unless the user wants"
-    " otherwise. Money is in US cents (*_cents), except deposit amounts, which are in currency units. Calls with money,"
+    " environment, simulated: true if nothing in it is real, and next_steps: the tool to call next, why, and the"
+    " arguments already known. Follow the first unless the user wants otherwise."
+    " Money is in US cents (*_cents), except deposit amounts, which are in currency units. Calls with money,"
     " identity data or consent need a person's approval. On approval.required, tell the user where to decide, then make"
     " the call in next_steps, which waits for the decision. You never see card numbers or CVCs. On outcome.unknown,"
     " repeat the call only with the approval_id in the error, which never does anything twice; otherwise check the"

@@ -83,8 +83,6 @@ def test_the_page_has_ten_steps_and_names_the_file_of_each_block() -> None:
         "tests/tools/test_catalog.py",
         "tests/protocol/test_every_action_class.py",
         "tests/tools/test_sentences.py",
-        "tests/tools/test_catalog.py",
-        "tests/tools/test_variants.py",
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from machines_mcp.protocol.schema import NEXT_STEPS, flat_schema, input_schema, output_schema
+from machines_mcp.protocol.schema import STAMP, flat_schema, input_schema, output_schema
 from machines_mcp.protocol.tool import Input, OutputPart
 from tests.support.fake_tools import change, look, pay
 
@@ -100,6 +100,5 @@ def test_building_one_schema_does_not_change_another() -> None:
 
 def test_a_result_always_has_an_environment_and_next_steps() -> None:
     properties = output_schema(look)["properties"]
-    assert properties["environment"] == {"type": "string"}
-    assert properties["next_steps"] == NEXT_STEPS
+    assert {name: properties[name] for name in STAMP} == STAMP
     assert list(properties) == ["lines", "first", "environment", "next_steps"]

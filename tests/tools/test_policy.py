@@ -211,4 +211,4 @@ async def test_strictest_policy_keeps_the_list_within_its_token_budget(tmp_path:
     text = f'[classes]\nwrite = "ask"\n[reveal]\nmodel = true\nsealed_key = "{key}"\n'
     async with caller(tmp_path / "state", user_id=None, policy=_policy(tmp_path, text)) as c:
         tools = (await c.client.list_tools()).model_dump(mode="json", by_alias=True, exclude_none=True)["tools"]
-    assert len(json.dumps({"tools": tools}, ensure_ascii=False, separators=(",", ":")).encode()) / 4 <= 8_000
+    assert len(json.dumps({"tools": tools}, ensure_ascii=False, separators=(",", ":")).encode()) / 4 <= 330 * len(tools)

@@ -23,7 +23,7 @@ from machines_mcp.tools.resources import RESOURCES
 
 SETS = ("onboarding", "funding", "withdrawals", "cards", "observe")
 SUBSETS = list(chain.from_iterable(combinations(SETS, n) for n in range(1, len(SETS) + 1)))
-ALL_TOKENS = 8_000
+TOKENS_A_TOOL = 330
 # Self-explanatory names. Describing each would exceed the size budget of `tools/list`.
 SELF_EVIDENT = {
     *("user_id", "limit", "scope", "types", "wallet_label", "first_name", "last_name", "national_id", "email"),
@@ -70,7 +70,7 @@ def faults(tools: list[dict[str, Any]]) -> list[str]:
             found += [] if described else [f"{tool['name']}.{name}: says nothing"]
             found += [] if isinstance(field.get("type"), str) else [f"{tool['name']}.{name}: not one type"]
     cost = len(json.dumps({"tools": tools}, ensure_ascii=False, separators=(",", ":")).encode()) / 4
-    return found + ([f"{cost} tokens"] if cost > ALL_TOKENS else [])
+    return found + ([f"{cost} tokens"] if cost > TOKENS_A_TOOL * len(tools) else [])
 
 
 def _traps(schema: dict[str, Any]) -> Iterator[str]:
