@@ -84,7 +84,6 @@ class Registry:
                 read_only_hint=tool.read_only,
                 destructive_hint=not PLAIN.issuperset(tool.action_classes),
                 idempotent_hint=tool.idempotent,
-                # Only `status` calls nothing outside.
-                open_world_hint=tool.toolset != "always",
+                open_world_hint=tool.open_world,
             ),
         )

@@ -146,6 +146,8 @@ class Tool:
     """Whether the tool acts for one user."""
     makes_user: bool
     """Whether the tool may make its user at Machines. Others need one who exists."""
+    open_world: bool
+    """Whether a call may send something to Machines."""
 
     def classify(self, arguments: Input) -> ActionClass:
         """Return the action class of this call.
@@ -174,6 +176,7 @@ def tool(
     reconcile: Reconcile | None = None,
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
     makes_user: bool = False,
+    open_world: bool = True,
     withheld: Collection[str] = (),
 ) -> Callable[[Callable[[ToolContext[S], In], Awaitable[Out]]], Tool]:
     """Make a `Tool` from `async def name(call, args) -> Output`. Its docstring is the description the model reads.
@@ -223,6 +226,7 @@ def tool(
             read_only=action_classes == (ActionClass.READ,),
             per_user=issubclass(hints[parameters[1]], UserInput),
             makes_user=makes_user,
+            open_world=open_world,
         )
 
     return register

@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from machines_mcp.redaction.user_id import user_id_fault
 from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.principal import OF_PRINCIPAL
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,6 +24,13 @@ logger = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 1024
 MAX_RECENT = 50
+
+
+class KnownUser(NamedTuple):
+    """A user, and since when a state folder knows them, in epoch seconds."""
+
+    user_id: str
+    since: float
 
 
 class KnownUsers:
@@ -46,6 +55,17 @@ class KnownUsers:
             self._remember(user_id)
         return user_id in self._remembered
 
+    async def newest(self, start: str, limit: int) -> tuple[list[KnownUser], int]:
+        """Return the principal's stored users whose ids begin with `start`, newest first, and how many there are.
+
+        At most `limit` are returned.
+
+        Raises:
+            StoreUnavailable: The database can't be read.
+        """
+        found = await self._store.read(lambda db: _newest(db, self._principal, start))
+        return found[:limit], len(found)
+
     async def succeeded(self, user_id: str, *, changed: bool) -> None:
         """Note that a call succeeded for the user, who is known if it `changed` something.
 
@@ -67,6 +87,16 @@ class KnownUsers:
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
         self._remembered.add(user_id)
+
+
+def _newest(db: sqlite3.Connection, principal: Principal, start: str) -> list[KnownUser]:
+    query = (
+        f"SELECT user_id, since FROM known_users WHERE substr(user_id, 1, length(:start)) = :start AND {OF_PRINCIPAL}"  # noqa: S608
+        " ORDER BY since DESC, user_id"
+    )
+    rows = (KnownUser(row[0], row[1]) for row in db.execute(query, principal.bound | {"start": start}))
+    # An older version took ids that are refused now, so no call could name them.
+    return [user for user in rows if user_id_fault(user.user_id) is None]
 
 
 def _is_known(db: sqlite3.Connection, user_id: str) -> bool:

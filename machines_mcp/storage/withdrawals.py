@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
+from machines_mcp.storage.withdrawal_rows import WithdrawalRow, withdrawal_rows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -153,6 +154,10 @@ class Withdrawals:
             return [UsedDestination(Destination(*row[:4]), *row[4:]) for row in rows]
 
         return await self._store.read(work)
+
+    async def newest(self, user_id: str, limit: int) -> tuple[list[WithdrawalRow], int]:
+        """Return the user's newest withdrawals, newest first and at most `limit`, and how many there are."""
+        return await self._store.read(lambda db: withdrawal_rows(db, user_id, limit))
 
     async def begin(self, quote: Quote, approval_id: str | None) -> Verbatim | None:
         """Use up the quote for a new withdrawal and return its id; None if the quote was used or has expired.

@@ -13,10 +13,13 @@ from machines_mcp.tools.reveal import reveal_card
 from machines_mcp.tools.session import create_session
 from machines_mcp.tools.status import status
 from machines_mcp.tools.user import resolve_user
+from machines_mcp.tools.users import list_users
+from machines_mcp.tools.withdrawal_list import list_withdrawals
 from machines_mcp.tools.withdrawals import create_withdrawal, list_withdrawal_assets, quote_withdrawal
 
 TOOLS: tuple[Tool, ...] = (
     status,
+    list_users,
     create_session,
     resolve_user,
     get_kyc_requirements,
@@ -34,6 +37,7 @@ TOOLS: tuple[Tool, ...] = (
     list_withdrawal_assets,
     quote_withdrawal,
     create_withdrawal,
+    list_withdrawals,
     create_card,
     list_cards,
     get_card,

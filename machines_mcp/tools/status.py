@@ -92,7 +92,7 @@ class Status(Output):
         return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}{alarms}"
 
 
-@tool(title="Status", toolset="always", action_class=ActionClass.READ, idempotent=True)
+@tool(title="Status", toolset="always", action_class=ActionClass.READ, idempotent=True, open_world=False)
 async def status(call: ToolContext[Services], args: GetStatus) -> Status:
     """Start here. Shows the environment, the user this server acts for (if none, pass user_id in each call), what is
     allowed, needs approval or is denied and why, limits left, and waiting or unresolved calls."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.packaging.test_layout import modules
 from tests.support.running_sandbox import ROOT
 
-_TABLES = r"(approvals|mutations|withdrawals|quotes|audit|freezes)"
+_TABLES = r"(approvals|mutations|withdrawals|quotes|audit|freezes|known_users)"
 _READS = re.compile(rf"\bSELECT\b.*\bFROM {_TABLES}\b", re.DOTALL)
 _FOR = {"principal", "audit_principal", "call_request", "user_id"}
 """The parameters (or attributes) that name the users a read is for."""

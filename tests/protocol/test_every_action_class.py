@@ -27,6 +27,7 @@ WALLET = "0x" + "ab" * 20
 
 CALLS: dict[str, dict[ActionClass, dict[str, Any]]] = {
     "status": {ActionClass.READ: {}},
+    "list_users": {ActionClass.READ: {}},
     "create_session": {ActionClass.WRITE: USER | {"purpose": "kyc"}},
     "resolve_user": {ActionClass.WRITE: USER, ActionClass.IDENTITY: USER | {"wallet_address": WALLET}},
     "get_kyc_requirements": {ActionClass.READ: USER},
@@ -44,6 +45,7 @@ CALLS: dict[str, dict[ActionClass, dict[str, Any]]] = {
     "list_withdrawal_assets": {ActionClass.READ: USER},
     "quote_withdrawal": {ActionClass.READ: ASSET | {"amount_cents": 2500, "address": WALLET}},
     "create_withdrawal": {ActionClass.MONEY: USER | {"quote_id": "quote_" + "0" * 32}},
+    "list_withdrawals": {ActionClass.READ: USER},
     "create_card": {ActionClass.MONEY: USER},
     "list_cards": {ActionClass.READ: USER},
     "get_card": {ActionClass.READ: CARD},

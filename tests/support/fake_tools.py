@@ -146,7 +146,7 @@ class Looked(Output):
     first: LookedLine | None = None
 
 
-@tool(title="Look", toolset="always", action_class=ActionClass.READ, idempotent=True)
+@tool(title="Look", toolset="always", action_class=ActionClass.READ, idempotent=True, open_world=False)
 async def look(call: FakeUpstreamCall, args: Nested) -> Looked:
     """Look around."""
     await call.services.before()

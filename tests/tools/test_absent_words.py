@@ -30,12 +30,15 @@ OPTIONAL = [
     (tool, name)
     for tool in TOOLS
     for name, schema in schema_of(tool.input_model)["properties"].items()
-    if schema.get("type") == "string" and "enum" not in schema and name not in schema_of(tool.input_model)["required"]
+    if schema.get("type") == "string"
+    and "enum" not in schema
+    and name not in schema_of(tool.input_model).get("required", ())
 ]
 
 
 def read(tool: Tool, **arguments: Any) -> dict[str, Any]:
-    return validate(tool, {"user_id": "user-1"} | REST.get(tool.name, {}) | arguments, None).model_dump()
+    user = {"user_id": "user-1"} if tool.per_user else {}
+    return validate(tool, user | REST.get(tool.name, {}) | arguments, None).model_dump()
 
 
 def refused(tool: Tool, **arguments: Any) -> dict[str, str]:

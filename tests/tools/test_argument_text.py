@@ -39,6 +39,7 @@ FREE_TEXT = {
     ("get_kyc_requirements", "occupation_query"),
     ("list_deposit_assets", "query"),
     ("list_withdrawal_assets", "query"),
+    ("list_users", "query"),
     *(("submit_kyc", name) for name in ("first_name", "last_name", "address_line1", "address_line2", "address_city")),
     *(("submit_kyc", name) for name in ("address_region", "address_postal_code")),
     *((tool.name, "user_id") for tool in TOOLS if tool.per_user),

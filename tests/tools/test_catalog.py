@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 # In the order of the journey, as clients list them.
 NAMES = [
     "status",
+    "list_users",
     "create_session",
     "resolve_user",
     "get_kyc_requirements",
@@ -40,6 +41,7 @@ NAMES = [
     "list_withdrawal_assets",
     "quote_withdrawal",
     "create_withdrawal",
+    "list_withdrawals",
     "create_card",
     "list_cards",
     "get_card",
@@ -197,7 +199,7 @@ async def test_pinned_server_takes_no_user_id(tools: list[dict[str, Any]]) -> No
     pinned = {tool["name"]: tool for tool in await golden.listed(MACHINES_USER_ID="user-1")}
     for tool in tools:
         given = dict(tool["inputSchema"]["properties"])
-        assert ("user_id" in given) is (tool["name"] != "status")
+        assert ("user_id" in given) is (tool["name"] not in ("status", "list_users"))
         given.pop("user_id", None)
         assert pinned[tool["name"]]["inputSchema"]["properties"] == given
         assert "user_id" not in pinned[tool["name"]]["inputSchema"].get("required", [])
@@ -211,10 +213,10 @@ async def test_read_only_server_lists_only_reads() -> None:
 @pytest.mark.parametrize(
     ("toolsets", "names"),
     [
-        ("onboarding", NAMES[:8]),
-        ("funding,observe", ["status", *NAMES[8:15]]),
-        ("withdrawals", ["status", *NAMES[15:18]]),
-        ("cards", ["status", *NAMES[18:]]),
+        ("onboarding", NAMES[:9]),
+        ("funding,observe", ["status", *NAMES[9:16]]),
+        ("withdrawals", ["status", *NAMES[16:20]]),
+        ("cards", ["status", *NAMES[20:]]),
     ],
 )
 async def test_toolset_selects_its_part_of_the_journey(toolsets: str, names: list[str]) -> None:

@@ -16,11 +16,12 @@ FOLLOWED = {
     "DepositOutput.deposit_address, DepositResult.deposit_address": "money is sent there",
     "DepositOutput.memo, DepositResult.memo": "money without it is lost",
     "WithdrawalQuote.address, WithdrawalQuote.extra_id": "the caller's own destination",
+    "WithdrawalOutput.address, WithdrawalOutput.extra_id": "the caller's own destination",
     "UserResolved.wallet_address": "money is sent from there",
     "WithdrawalCreated.call_target": "the contract to call",
-    "Status.user_id, UserResolved.user_id": "the caller's own id, which a response must repeat",
+    "Status.user_id, UserResolved.user_id, UserOutput.user_id": "the caller's own id, which a response must repeat",
     "WithdrawalQuote.quote_id, WithdrawalCreated.withdrawal_id, WaitingApproval.approval_id": "made by this server",
-    "UnresolvedItem.approval_id, UnresolvedItem.withdrawal_id": "made by this server",
+    "WithdrawalOutput.withdrawal_id, UnresolvedItem.approval_id, UnresolvedItem.withdrawal_id": "made by this server",
 }
 """Fields that may look like a card number, each with the reason."""
 OURS = {
@@ -30,6 +31,8 @@ OURS = {
     "Permission.action, Permission.rule, Permission.reason, LimitBudget.limit, Status.policy": "from the policy",
     "Status.alarms, Status.audit_trouble, Status.frozen, Status.not_listed, Status.other_users": "constant",
     "UnresolvedItem.status, UnresolvedItem.tool, UnresolvedItem.what_to_do, WithdrawalCreated.note": "constant",
+    "WithdrawalOutput.status": "constant",
+    "WithdrawalOutput.currency, WithdrawalOutput.network": "arguments of the quote",
     "WaitingApproval.tool, WaitingApproval.question": "stored approval details, masked as a whole",
     "DepositQuote.currency, DepositQuote.network, WithdrawalQuote.currency, WithdrawalQuote.network": "arguments",
 }

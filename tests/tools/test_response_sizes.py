@@ -28,6 +28,7 @@ ENVELOPE = 600
 TERMS = {"currency": "rusd", "network": "base"}
 READS: dict[str, dict[str, Any]] = {
     "status": {},
+    "list_users": {"limit": 100},
     "get_kyc_requirements": {},
     "get_kyc_status": {},
     "get_agreements": {},
@@ -39,6 +40,7 @@ READS: dict[str, dict[str, Any]] = {
     "list_transactions": {"limit": 100},
     "list_withdrawal_assets": {"limit": 100},
     "quote_withdrawal": {**TERMS, "amount_cents": 500, "address": ADDRESS},
+    "list_withdrawals": {"limit": 100},
     "list_cards": {"limit": 100},
     "get_card": {},
 }
