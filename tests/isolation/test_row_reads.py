@@ -18,7 +18,6 @@ _FOR = {"principal", "audit_principal", "call_request", "user_id"}
 WITHOUT = {
     "cli.prune._kept": "returns only numbers",
     "permissions.approval_rows.prune_unused": "deletes, and returns only a number",
-    "storage.audit_pruning._mac": "returns a row's MAC",
     "storage.audit_pruning.prune_batch": "deletes, and returns only a number",
     "storage.withdrawals.prune_quotes": "deletes, and returns only a number",
     "permissions.approval_rows.is_sealed": "returns only whether a row has sealed data, which its decision erases",
