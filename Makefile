@@ -5,6 +5,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+PIP_SHOWN := $(BIN)/python -m pip --disable-pip-version-check --no-input
 TOO_OLD := machines-mcp needs Python 3.11 or newer with its venv and ensurepip modules (Debian: python3-venv). \
 	Name one with make PYTHON=/path/to/python.
 
@@ -128,12 +129,12 @@ $(VENV)/.made:
 
 $(VENV)/.runtime: $(VENV)/.made locks/runtime.txt
 	@echo 'Installing locks/runtime.txt ...'
-	@$(PIP) install --require-hashes --no-deps -r locks/runtime.txt
+	@$(PIP_SHOWN) install --require-hashes --no-deps -r locks/runtime.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made locks/dev.txt
 	@echo 'Installing locks/dev.txt ...'
-	@$(PIP) install --require-hashes --no-deps -r locks/dev.txt
+	@$(PIP_SHOWN) install --require-hashes --no-deps -r locks/dev.txt
 	@touch $@ $(VENV)/.runtime
 
 # Both locks include the build backend.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
+from machines_mcp.cli.screen import wrapped
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.characters import printable
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
 
 WATCH_SECONDS = 1.0
-APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
+ID_LENGTH = 32
+MAX_NAMED = 5
+ID_BEGINNING = re.compile(rf"[0-9a-f]{{1,{ID_LENGTH}}}")
+
+
+class NoSuchApproval(Exception):
+    """No waiting approval is meant, or more than one. The message says what to do."""
+
 
 _DECIDED_ELSEWHERE = {
     "page": "Approve this on its own page, which the desk starts. Run machines-mcp desk.",
@@ -105,11 +113,29 @@ def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
 def format_waiting(settings: Settings, approvals: list[Approval], elsewhere: str) -> str:
     """Return the approvals as text for a person, with the sentence on those that wait elsewhere."""
     how = "To approve one, run machines-mcp approve ID. To refuse it, run machines-mcp deny ID."
-    parts = [*(format_approval(approval) for approval in approvals), how]
     if not approvals:
         what = "No approvals that you can decide here" if elsewhere else "No approvals"
-        parts = [f"{what} are waiting (in {settings.state_dir})."]
-    return "\n\n".join([*parts, *([elsewhere] if elsewhere else [])])
+        how = f"{what} are waiting (in {settings.state_dir})."
+    parts = [format_approval(approval) for approval in approvals]
+    ends = [wrapped(line, 0) for line in (how, elsewhere) if line]
+    return "\n\n".join([*parts, *ends])
+
+
+async def matching_id(settings: Settings, beginning: str) -> str:
+    """Return the id of the one waiting approval whose id begins like this.
+
+    Raises:
+        NoSuchApproval: None does, or several do.
+        StoreUnavailable: The state folder can't be used.
+    """
+    async with open_guard(settings) as guard:
+        found = [approval for approval in await guard.channels.waiting() if approval.id.startswith(beginning)]
+    if not found:
+        raise NoSuchApproval("No waiting approval has an id that begins like this. Run machines-mcp approve.")
+    if len(found) > 1:
+        which = ", ".join(approval.id[:12] for approval in found[:MAX_NAMED])
+        raise NoSuchApproval(f"{len(found)} waiting approvals have ids that begin like this: {which}. Type more of it.")
+    return found[0].id
 
 
 async def decide(
@@ -152,7 +178,7 @@ def format_approval(approval: Approval, *more: str) -> str:
         url = f" {detail.url}" if detail.url and detail.url != detail.value else ""
         lines.append(f"    {detail.label.ljust(width)}  {detail.value}{url}{note}")
     # Stored text was cleaned already. This protects the terminal from rows edited outside this program.
-    return "\n".join(printable(line) for line in [*lines, *(f"  {line}" for line in more)])
+    return "\n".join(wrapped(printable(line), 6) for line in [*lines, *(f"  {line}" for line in more)])
 
 
 def _with_identity(guard: Guard, approval: Approval) -> Approval:

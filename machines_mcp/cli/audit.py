@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from machines_mcp.cli.screen import table
 from machines_mcp.redaction.characters import printable
 from machines_mcp.redaction.display import dollars, moment
 from machines_mcp.redaction.foreign_text import shortened
@@ -18,6 +19,7 @@ from machines_mcp.storage.database import StoreUnavailable
 MAX_CELL_CHARACTERS = 40
 
 _RIGHT_ALIGNED = {"row", "amount"}
+_WHOLE = ("row", "time (UTC)", "amount", "approval")
 
 
 class Unverifiable(Exception):
@@ -55,18 +57,11 @@ async def matching_rows(settings: Settings, query: AuditQuery) -> list[AuditRow]
 
 
 def format_table(found: list[AuditRow]) -> str:
-    """Return the rows as aligned text, without empty columns."""
+    """Return the rows as aligned text that fits the terminal, without empty columns."""
     if not found:
         return "No rows."
     columns = {title: cells for title, cells in _columns(found).items() if any(cells)}
-    lines = []
-    for line in zip(*([title, *cells] for title, cells in columns.items()), strict=True):
-        padded = (
-            cell.rjust(_width(columns, title)) if title in _RIGHT_ALIGNED else cell.ljust(_width(columns, title))
-            for title, cell in zip(columns, line, strict=True)
-        )
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines)
+    return "\n".join(table(columns, _RIGHT_ALIGNED, _WHOLE))
 
 
 def since_time(text: str, now: float) -> float:
@@ -177,7 +172,3 @@ def _columns(found: list[AuditRow]) -> dict[str, list[str]]:
 def _cell(value: object) -> str:
     # A row edited outside this program can hold anything, and this goes to a terminal.
     return "" if value is None else shortened(printable(str(value)), MAX_CELL_CHARACTERS)
-
-
-def _width(columns: dict[str, list[str]], title: str) -> int:
-    return max(len(title), *map(len, columns[title]))

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from machines_mcp.cli.screen import wrapped
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Limits, Policy
 from machines_mcp.permissions.policy_explanation import explain_rule, format_channels
@@ -108,7 +109,7 @@ def format_report(policy: Policy) -> str:
     link = "the model and the desk" if policy.identity_link_to_model else "the desk only"
     lines += ["", f"Identity data goes {through}. The link of the identity check goes to {link}."]
     lines += [f"Allowed reveal sinks: {', '.join(sorted(policy.sinks))}."]
-    return "\n".join(lines)
+    return "\n".join(wrapped(line, 41 if line.startswith(tuple(ACTION_CLASSES)) else 4) for line in lines)
 
 
 def _tool_rule(policy: Policy, tool: str, action_class: ActionClass) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from machines_mcp.cli.screen import wrapped
 from machines_mcp.permissions.budgets import Budget
 from machines_mcp.permissions.passphrase import APPROVALS_DISABLED
 from machines_mcp.permissions.policy_explanation import explain_rule
@@ -89,4 +90,4 @@ def _format_reasons(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         for action_class, rule in row["rules"].items():
             found.setdefault((rule, row["why"][action_class]), []).append(row["tool"])
-    return [f"{rule:<6}{reason}: {', '.join(tools)}" for (rule, reason), tools in sorted(found.items())]
+    return [wrapped(f"{rule:<6}{reason}: {', '.join(tools)}", 6) for (rule, reason), tools in sorted(found.items())]

@@ -348,3 +348,29 @@ def test_the_list_ends_at_once_outside_a_terminal(env: dict[str, str], run: Run)
     approval_id = ask(env)
     for options in ((), ("--once",)):
         assert approval_id in run("approve", *options).output
+
+
+def test_the_beginning_of_an_id_decides_if_only_one_approval_has_it(run: Run, env: dict[str, str]) -> None:
+    set_passphrase(env)
+    ids = [ask(env, digest=f"d{number}") for number in range(17)]
+    first = next(one for one in ids if sum(other[0] == one[0] for other in ids) > 1)
+    shared = [one for one in ids if one[0] == first[0]]
+    ambiguous = run("approve", first[0], typed=PASSPHRASE + "\n")
+    assert (ambiguous.exit_code, ambiguous.stdout) == (2, "")
+    assert f"{len(shared)} waiting approvals" in ambiguous.stderr and shared[0][:12] in ambiguous.stderr
+    assert {stored_approval(env, one).state for one in ids} == {"waiting"}
+    assert run("approve", first[:12], typed=PASSPHRASE + "\n").exit_code == 0
+    assert run("deny", shared[1][:12], typed=PASSPHRASE + "\n").exit_code == 0
+    assert [stored_approval(env, one).state for one in shared[:2]] == ["granted", "refused"]
+    # It waits no more, so its beginning means nothing.
+    assert run("approve", first[:12], typed=PASSPHRASE + "\n").exit_code == 2
+
+
+def test_long_lines_of_an_approval_are_wrapped_and_the_address_stays_whole(
+    run: Run, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machines_mcp.cli.screen.screen_width", lambda: 80)
+    approval_id = ask(env)
+    shown = run("approve").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert approval_id in shown and ADDRESS in shown

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the waiting calls as JSON (only without an ID).")
 @click.option("--once", is_flag=True, help="Show the waiting calls once and end, also at a terminal.")
 def approve(approval_id: str | None, as_json: bool, once: bool) -> None:
-    """Approve the waiting call with this ID. Without an ID, show all waiting calls; at a terminal, until Ctrl-C."""
+    """Approve the waiting call with this ID, or whose ID begins like this.
+
+    Without an ID, show all waiting calls; at a terminal, until Ctrl-C.
+    """
     if approval_id is not None:
         if as_json:
             fail("--json lists the waiting calls. Use it without an ID.")
@@ -43,7 +46,7 @@ def approve(approval_id: str | None, as_json: bool, once: bool) -> None:
 @click.command()
 @click.argument("approval_id", metavar="ID", shell_complete=waiting_ids)
 def deny(approval_id: str) -> None:
-    """Refuse the waiting call with this ID."""
+    """Refuse the waiting call with this ID, or whose ID begins like this."""
     _decide(approval_id, yes=False)
 
 
@@ -128,17 +131,19 @@ def _watch(settings: Settings) -> NoReturn:
 
 
 def _decide(approval_id: str, *, yes: bool) -> NoReturn:
-    from machines_mcp.cli.approvals import APPROVAL_ID, decide
+    from machines_mcp.cli.approvals import ID_BEGINNING, ID_LENGTH, NoSuchApproval, decide, matching_id
     from machines_mcp.cli.prompt import NoInput, TerminalInput
 
     settings = load_settings()
-    if not APPROVAL_ID.fullmatch(approval_id):
-        fail("ID must be the 32 characters (0-9, a-f) of an approval_id. Run machines-mcp approve to list them.")
+    if not ID_BEGINNING.fullmatch(approval_id):
+        fail("ID must be the 32 characters (0-9, a-f) of an approval_id, or their beginning. Run machines-mcp approve.")
     ask = TerminalInput().read_secret
     try:
+        if len(approval_id) < ID_LENGTH:
+            approval_id = run(lambda: matching_id(settings, approval_id))
         decided = run(
             lambda: decide(settings, approval_id, yes=yes, show=click.echo, ask=lambda: ask("Your passphrase"))
         )
-    except NoInput as error:
+    except (NoInput, NoSuchApproval) as error:
         fail(str(error))
     end(decided.ok, decided.message)

@@ -12,8 +12,11 @@ import click
 
 from machines_mcp.cli.common import end, fail, load_settings, run, usable_state, user_option
 from machines_mcp.cli.completion import tool_names
+from machines_mcp.cli.screen import wrapped
 from machines_mcp.server.settings import SettingsError
 from machines_mcp.storage.audit_record import Kind
+
+MAX_LINE = 100
 
 
 @click.command()
@@ -24,6 +27,7 @@ def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
     """Check settings, state and reachability, and suggest fixes."""
     if resolves:
         _resolve()
+    from machines_mcp.cli.doctor.finding import verdict
     from machines_mcp.cli.doctor.run import run_checks
 
     findings = run(lambda: run_checks(probe=probe))
@@ -31,7 +35,9 @@ def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         for finding in findings:
-            click.echo(_on_screen(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.message}"))
+            line = f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.message}"
+            click.echo(wrapped(line, 6, most=MAX_LINE))
+        click.echo(f"\n{wrapped(verdict(findings), 0, most=MAX_LINE)}")
     sys.exit(0 if all(f.ok for f in findings) else 1)
 
 
@@ -99,12 +105,6 @@ def audit_verify(head: Path | None, write_head: Path | None) -> None:
         fail(str(error))
     click.echo(sentence)
     sys.exit(0 if verification.ok else 1)
-
-
-def _on_screen(line: str) -> str:
-    import textwrap
-
-    return textwrap.fill(line, 100, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False)
 
 
 def _resolve() -> NoReturn:

@@ -11,11 +11,18 @@ import click
 from machines_mcp.cli.common import fail, load_settings, run, usable_state
 from machines_mcp.cli.completion import tool_names
 
+AT_TERMINAL = (
+    "This program speaks MCP with a client on stdin. To see it work, run machines-mcp demo; to add it to a client,"
+    " machines-mcp install CLIENT. Ctrl-C ends it."
+)
+
 
 @click.command()
 def serve() -> None:
     """Serve MCP on stdin and stdout. Client configs start this command."""
     settings = load_settings()
+    if sys.stdin is not None and sys.stdin.isatty():
+        click.echo(AT_TERMINAL, err=True)
     from machines_mcp.server.stdio import serve as run_server
 
     run(lambda: run_server(settings))
@@ -68,7 +75,19 @@ def call(tool: str, arguments: str, approve: bool) -> None:
             lambda: call_once(settings, tool, given, approves_all=approve, on_page=wait_at, on_progress=on_progress)
         )
     click.echo(json.dumps(body, ensure_ascii=False, indent=2))
+    if body.get("code") == "tool.unknown" and (hint := _similar_tool(tool)):
+        click.echo(hint, err=True)
     sys.exit(0 if ok else 1)
+
+
+def _similar_tool(name: str) -> str:
+    """Return a sentence with the tool whose name is most like this one; empty if none is."""
+    from difflib import get_close_matches
+
+    from machines_mcp.tools.catalog import TOOLS
+
+    found = get_close_matches(name.lower().replace("-", "_")[:100], [tool.name for tool in TOOLS], n=1)
+    return f"Did you mean {found[0]}?" if found else ""
 
 
 @click.command()

@@ -112,7 +112,9 @@ def test_the_findings_fit_on_a_screen(system: System, tmp_path: Path, settings: 
     result = Context().run(CliRunner().invoke, main, ["doctor"], env=env)
     lines = result.stdout.splitlines()
     assert "clients: Claude Desktop starts this server; Claude Code starts this" in result.stdout
-    assert 12 < len(lines) <= 24
+    assert 12 < len(lines) <= 26
+    *lines, empty, verdict = lines
+    assert (empty, verdict.split(":")[0]) == ("", "Ready" if result.exit_code == 0 else "Not ready")
     assert not [line for line in lines if len(line) > 100 and str(tmp_path) not in line]
     assert {line[:6] for line in lines} <= {"ok    ", "FAIL  ", "      "}
     assert KEY not in result.stdout

@@ -1,0 +1,116 @@
+"""Text fits the terminal at any width, and output to a pipe or file is never cut."""
+
+from __future__ import annotations
+
+from contextvars import Context
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from machines_mcp.cli import screen
+from machines_mcp.cli.commands import run
+from machines_mcp.cli.doctor.finding import Finding, verdict
+from machines_mcp.cli.main import main
+from machines_mcp.cli.screen import table, wrapped
+
+CELLS = st.lists(st.text("ab c", max_size=60), min_size=2, max_size=2)
+
+
+@given(cells=st.lists(CELLS, min_size=1, max_size=9), width=st.integers(40, 120))
+def test_a_table_fits_and_names_what_it_left_out(cells: list[list[str]], width: int) -> None:
+    columns = {"row": ["1", "2"]} | {f"column-{number}": column for number, column in enumerate(cells)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screen, "screen_width", lambda: width)
+        lines = "\n".join(table(columns, {"row"}, ("row",))).splitlines()
+        assert max(map(len, lines)) <= width
+        for title in columns:
+            assert title in " ".join(lines)
+        patch.setattr(screen, "screen_width", lambda: None)
+        whole = "\n".join(table(columns, {"row"}, ("row",)))
+    assert all(cell.rstrip() in whole for column in columns.values() for cell in column)
+
+
+@given(line=st.text("ab c", max_size=300), width=st.integers(40, 120))
+def test_a_wrapped_line_keeps_its_words(line: str, width: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screen, "screen_width", lambda: width)
+        text = wrapped(line, 4)
+        patch.setattr(screen, "screen_width", lambda: None)
+        assert wrapped(line, 4) == line
+    assert text.split() == line.split()
+    assert all(len(shown) <= width or " " not in shown.strip() for shown in text.splitlines())
+
+
+def test_the_width_is_the_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stdout:
+        def __init__(self, is_terminal: bool) -> None:
+            self.isatty = lambda: is_terminal
+
+    monkeypatch.setenv("COLUMNS", "97")
+    monkeypatch.setattr("machines_mcp.cli.screen.sys.stdout", Stdout(True))
+    assert screen.screen_width() == 97
+    monkeypatch.setattr("machines_mcp.cli.screen.sys.stdout", Stdout(False))
+    assert screen.screen_width() is None
+
+
+def invoke(tmp_path: Path, *arguments: str) -> Result:
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")}
+    return Context().run(CliRunner().invoke, main, list(arguments), env=env)
+
+
+@pytest.mark.parametrize("width", [110, 80])
+def test_the_tables_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(screen, "screen_width", lambda: width)
+    policy = tmp_path / "policy.toml"
+    policy.write_text('version = 1\nenvironment = "embedded"\n', encoding="ascii")
+    policy.chmod(0o600)
+    for arguments in (("tools",), ("policy", "check", str(policy)), ("audit", "show"), ("approve",)):
+        shown = invoke(tmp_path, *arguments)
+        assert shown.exit_code == 0
+        assert not [line for line in shown.stdout.splitlines() if len(line) > width and str(tmp_path) not in line]
+
+
+def test_the_doctors_verdict_names_the_checks_that_failed() -> None:
+    good, bad = Finding(True, "version", "1"), Finding(False, "policy", "invalid")
+    assert verdict([good, good]) == "Ready: all 2 checks passed."
+    assert verdict([good, bad, bad]) == "Not ready: 2 of 3 checks failed (policy)."
+
+
+@pytest.mark.parametrize(("typed", "meant"), [
+    ("get_cards", "get_card"), ("create-card", "create_card"), ("GET_BALANCE", "get_balances"),
+    ("revealcard", "reveal_card"), ("zzz", None), ("status", None),
+])  # fmt: skip
+def test_a_mistyped_tool_is_told_the_nearest(tmp_path: Path, typed: str, meant: str | None) -> None:
+    result = invoke(tmp_path, "call", typed)
+    assert result.exit_code == (0 if typed == "status" else 1)
+    hints = [line for line in result.stderr.splitlines() if "mean" in line]
+    assert hints == ([f"Did you mean {meant}?"] if meant else [])
+
+
+@pytest.mark.parametrize("at_terminal", [True, False])
+def test_a_server_at_a_terminal_says_what_it_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_terminal: bool
+) -> None:
+    class Stdin:
+        def isatty(self) -> bool:
+            return at_terminal
+
+    async def end(settings: object) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr("machines_mcp.server.stdio.serve", end)
+    monkeypatch.setattr("machines_mcp.cli.commands.run.sys.stdin", Stdin())
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    said: list[str] = []
+    monkeypatch.setattr(
+        "machines_mcp.cli.commands.run.click.echo", lambda text, err=False: said.append(f"{err}: {text}")
+    )
+    with pytest.raises(SystemExit):
+        Context().run(main.main, ["serve"], standalone_mode=False)
+    assert said == ([f"True: {run.AT_TERMINAL}"] if at_terminal else [])
+    assert "\n" not in run.AT_TERMINAL and "demo" in run.AT_TERMINAL and "install" in run.AT_TERMINAL
