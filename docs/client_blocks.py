@@ -40,4 +40,5 @@ def _places(client: Client) -> list[str]:
 
 def _block(client: Client) -> str:
     text = config_block(client.name, {}, [COMMAND])
-    return f"<details><summary>{client.title}</summary>\n\n```{client.format}\n{text}\n```\n\n</details>"
+    language = "jsonc" if client.dialect.trailing_commas else client.format
+    return f"<details><summary>{client.title}</summary>\n\n```{language}\n{text}\n```\n\n</details>"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.cli.client_configs import toml_edit
-from machines_mcp.cli.client_configs.clients import CLIENTS, Client
+from machines_mcp.cli.client_configs.clients import CLIENTS, NAME, Client
+from machines_mcp.cli.client_configs.editors import editor
 from machines_mcp.cli.client_configs.errors import ConfigError
 from machines_mcp.server.settings_reader import VARIABLES
 
-NAME = "machines"
 _KEY = "MACHINES_PARTNER_KEY"
+_VARIABLE = re.compile(r"\$[{\w]")
 _PATH_SETTINGS = ("MACHINES_PARTNER_KEY_FILE", "MACHINES_CA_FILE")
 
 
@@ -33,20 +33,21 @@ def entry(client: Client, env: Mapping[str, str], start: list[str] | None = None
         ConfigError: One of the settings must not be in a config.
     """
     program, *arguments = command() if start is None else start
-    entry = {"command": program, "args": [*arguments, "serve"], **client.extra_fields}
-    if "type" in entry:
-        entry = {"type": entry.pop("type")} | entry
-    return entry | {"env": {"MACHINES_ENV": "embedded"} | _forwarded_settings(env)}
+    settings = {"MACHINES_ENV": "embedded"} | _forwarded_settings(env)
+    return {
+        **client.leading_fields,
+        client.command_key: program,
+        "args": [*arguments, "serve"],
+        **client.extra_fields,
+        client.env_key: settings,
+    }
 
 
 def config_block(name: str, env: Mapping[str, str] | None = None, start: list[str] | None = None) -> str:
     """Return our entry as text, as it appears in the config of the client with this name."""
     client = CLIENTS[name]
-    path = (client.servers_key, NAME)
     new_entry = entry(client, os.environ if env is None else env, start)
-    if client.format == "toml":
-        return toml_edit.set_entry("", path, new_entry).rstrip("\n")
-    return json.dumps({path[0]: {path[1]: new_entry}}, indent=2, ensure_ascii=False)
+    return editor(client).set_entry("", (client.servers_key, NAME), new_entry).rstrip("\n")
 
 
 def _forwarded_settings(env: Mapping[str, str]) -> dict[str, str]:
@@ -61,6 +62,6 @@ def _forwarded_settings(env: Mapping[str, str]) -> dict[str, str]:
             "MACHINES_PROXY contains a password, which is not written to a config. Set a proxy URL without one."
         )
     for name, value in settings.items():
-        if "${" in value:
-            raise ConfigError(f"{name} contains ${{, which clients treat as a variable. Choose another value.")
+        if _VARIABLE.search(value):
+            raise ConfigError(f"{name} contains $, which clients treat as a variable. Choose another value.")
     return settings | {name: str(Path(settings[name]).absolute()) for name in _PATH_SETTINGS if name in settings}

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from machines_mcp.cli.client_configs.clients import CLIENTS
 from machines_mcp.cli.client_configs.entry import command, config_block
 from machines_mcp.cli.demo.scenes import Scene
 
@@ -68,6 +69,6 @@ class TerminalNarrator:
         )
         self._console.print("[bold]Use it in Claude Desktop:[/] add this to claude_desktop_config.json and restart.")
         install = f"{' '.join(command())} install claude-desktop"
-        self._console.print(f"[dim]Or: {install} (claude-code, cursor, vscode, codex)[/]\n", soft_wrap=True)
+        self._console.print(f"[dim]Or: {install} ({', '.join(list(CLIENTS)[1:])})[/]\n", soft_wrap=True)
         # Without rich, which would wrap long paths.
         print(config_block("claude-desktop", {}))

@@ -18,7 +18,7 @@ _MESSAGES = {
     "ours": "{title} starts this server",
     "other": "{title} starts a different copy: {command}",
     "missing": "{title} runs a command that does not exist: {command}; run machines-mcp install {name}",
-    "unreadable": "{title}'s config can't be read: {path}",
+    "unreadable": "{title} can't read its config: {path}{fault}",
 }
 
 
@@ -35,7 +35,7 @@ def clients(system: System) -> Finding:
     found = entry_statuses(system)
     if not found:
         return Finding(True, "clients", "no client is configured yet; run machines-mcp install CLIENT")
-    broken = [status for status in found if status.state == "missing"]
+    broken = [one for one in found if one.state == "missing" or (one.state == "unreadable" and one.mentions_us)]
     message = "; ".join(_describe(status) for status in broken or found)
     return Finding(not broken, "clients", message, {"clients": {one.client.name: one.state for one in found}})
 
@@ -43,4 +43,7 @@ def clients(system: System) -> Finding:
 def _describe(status: EntryStatus) -> str:
     client = status.client
     command = status.command or "no absolute path"
-    return _MESSAGES[status.state].format(title=client.title, name=client.name, command=command, path=status.path)
+    fault = f", {status.fault}" if status.fault else ""
+    return _MESSAGES[status.state].format(
+        title=client.title, name=client.name, command=command, path=status.path, fault=fault
+    )

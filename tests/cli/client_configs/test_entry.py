@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from machines_mcp.cli.client_configs.clients import CLIENTS
 from machines_mcp.cli.client_configs.entry import command, config_block, entry
 from machines_mcp.cli.client_configs.errors import ConfigError
+from tests.cli.client_configs import readers
 
 KEY = "mk-canary-0123456789"
+STDIO = {"type": "stdio"}
+FIELDS: dict[str, dict[str, Any]] = {
+    "claude-code": STDIO,
+    "cursor": STDIO,
+    "vscode": STDIO,
+    "codex": {"startup_timeout_sec": 60, "tool_timeout_sec": 180},
+    "gemini-cli": {"timeout": 180_000},
+    "goose": STDIO
+    | {"enabled": True, "name": "machines", "description": "Machines Cash accounts, payments and cards"}
+    | {"timeout": 180},
+}
+"""What each client's documentation asks for, besides the command, its arguments and its environment."""
 
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_the_config_block_has_the_clients_format(name: str) -> None:
     client = CLIENTS[name]
-    text = config_block(name, {}, ["/opt/machines-mcp"])
-    held = tomllib.loads(text) if name == "codex" else json.loads(text)
-    (group,) = held
-    (found,) = held[group].items()
-    assert group == {"vscode": "servers", "codex": "mcp_servers"}.get(name, "mcpServers")
-    assert found == ("machines", entry(client, {}, ["/opt/machines-mcp"]))
-    assert found[1]["command"] == "/opt/machines-mcp"
-    assert (found[1]["args"], found[1]["env"]) == (["serve"], {"MACHINES_ENV": "embedded"})
-    assert found[1].get("type") == (None if name in ("claude-desktop", "codex") else "stdio")
-    assert ("startup_timeout_sec" in found[1]) is (name == "codex")
+    held = readers.read(name, config_block(name, {}, ["/opt/machines-mcp"]))
+    groups = {"vscode": "servers", "codex": "mcp_servers", "zed": "context_servers", "goose": "extensions"}
+    ((group, servers),) = held.items()
+    assert group == groups.get(name, "mcpServers")
+    assert servers == {"machines": entry(client, {}, ["/opt/machines-mcp"])}
+    assert servers["machines"] == FIELDS.get(name, {}) | {
+        "cmd" if name == "goose" else "command": "/opt/machines-mcp",
+        "args": ["serve"],
+        "envs" if name == "goose" else "env": {"MACHINES_ENV": "embedded"},
+    }
 
 
 def test_settings_are_copied_with_absolute_paths() -> None:
@@ -54,7 +66,8 @@ def test_settings_are_copied_with_absolute_paths() -> None:
     [
         ({"MACHINES_PARTNER_KEY": KEY}, "MACHINES_PARTNER_KEY is not written to a config"),
         ({"MACHINES_PROXY": f"http://user:{KEY}@proxy:1"}, "MACHINES_PROXY contains a password"),
-        ({"MACHINES_USER_ID": f"${{{KEY}}}"}, "MACHINES_USER_ID contains ${"),
+        ({"MACHINES_USER_ID": f"${{{KEY}}}"}, "MACHINES_USER_ID contains $,"),
+        ({"MACHINES_USER_ID": "$HOME"}, "MACHINES_USER_ID contains $,"),
     ],
 )
 def test_settings_with_secrets_or_placeholders_are_refused(env: dict[str, str], says: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from collections.abc import Callable
 from contextvars import Context
 from pathlib import Path
@@ -13,22 +12,35 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from machines_mcp.cli.client_configs import jsonc_edit
 from machines_mcp.cli.client_configs.clients import CLIENTS, System, config_path
 from machines_mcp.cli.client_configs.entry import command
 from machines_mcp.cli.main import main
+from tests.cli.client_configs import readers
+from tests.cli.client_configs.readers import NO_BOM, STRICT
 
 KEY = "mk-canary-0123456789"
 
 Run = Callable[..., Result]
+FOLDERS = ("CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME", "GOOSE_PATH_ROOT")
 
-JSON = '{\n    // mine\n    "GROUP": {\n        "other": {"command": "x"}, // theirs\n    },\n    "more": [1,2]\n}\n'
+BOM = "\ufeff"
+JSON = '{\n    "GROUP": {\n        "other": {"command": "x"}\n    },\n    "more": [1,2]\n}\n'
+JSONC = '{\n    // mine\n    "GROUP": {\n        "other": {"command": "x"}, // theirs\n    },\n    "more": [1,2]\n}\n'
+COMMENTED = JSONC.replace("}, // theirs", "} // theirs").replace("    },", "    }, /* mine */")
+YAML = "# mine\nGOOSE_MODEL: m\nextensions:\n  other: # theirs\n    cmd: x\n    args:\n    - 'y'\n# mine\nmore: [1,2]\n"
 TOML = '# mine\nmodel = "m"\n\n[mcp_servers.other] # theirs\ncommand = "x"\n'
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for variable in ("CLAUDE_CONFIG_DIR", "CODEX_HOME", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA"):
+    for variable in (
+        "CLAUDE_CONFIG_DIR",
+        "CODEX_HOME",
+        "GEMINI_CLI_HOME",
+        "XDG_CONFIG_HOME",
+        "APPDATA",
+        "LOCALAPPDATA",
+    ):
         monkeypatch.delenv(variable, raising=False)
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, str(tmp_path / "home"))
@@ -51,7 +63,8 @@ def path_of(name: str) -> Path:
 
 
 def config(name: str) -> str:
-    return TOML if name == "codex" else JSON.replace("GROUP", CLIENTS[name].servers_key)
+    special = {"codex": TOML, "goose": YAML, "gemini-cli": COMMENTED}
+    return special.get(name, JSON if name in STRICT else JSONC).replace("GROUP", CLIENTS[name].servers_key)
 
 
 def write_config(name: str) -> Path:
@@ -66,8 +79,12 @@ def backups(path: Path) -> list[Path]:
 
 
 def servers(name: str, text: str) -> Any:
-    values = tomllib.loads(text) if name == "codex" else jsonc_edit.read_values(text)
-    return values[CLIENTS[name].servers_key]
+    return readers.read(name, text)[CLIENTS[name].servers_key]
+
+
+def started(name: str, entry: dict[str, Any]) -> list[str]:
+    """Return the command that the client runs for this entry."""
+    return [entry["cmd" if name == "goose" else "command"], *entry["args"]]
 
 
 @pytest.mark.parametrize("name", CLIENTS)
@@ -80,10 +97,10 @@ def test_install_and_uninstall_keep_the_rest_of_every_config(run: Run, name: str
     assert str(backup) in result.stdout
     assert backup.read_text(encoding="utf-8") == config(name)
     new = path.read_text(encoding="utf-8")
-    assert servers(name, new)["other"] == {"command": "x"}
-    assert [servers(name, new)["machines"]["command"], *servers(name, new)["machines"]["args"]] == [*command(), "serve"]
+    assert servers(name, new)["other"] == servers(name, config(name))["other"]
+    assert started(name, servers(name, new)["machines"]) == [*command(), "serve"]
     for line in config(name).splitlines():
-        assert line in new
+        assert line.replace(",", "") in new.replace(",", "")
 
     again = run("install", name)
     assert (again.exit_code, again.stdout) == (0, f"{path} already has this entry. Nothing was changed.\n")
@@ -91,7 +108,7 @@ def test_install_and_uninstall_keep_the_rest_of_every_config(run: Run, name: str
 
     gone = run("uninstall", name)
     assert gone.exit_code == 0
-    assert f"Removed machines-mcp from {path}." in gone.stdout
+    assert f"Removed machines-mcp from {path}. Restart {CLIENTS[name].title}. Backup: " in gone.stdout
     assert path.read_text(encoding="utf-8") == config(name)
     assert len(backups(path)) == 2
 
@@ -118,7 +135,8 @@ def test_a_different_entry_is_replaced_and_reported(run: Run, name: str) -> None
     (backup,) = backups(path_of(name))
     assert "user-1" not in backup.read_text(encoding="utf-8")
     found = servers(name, path_of(name).read_text(encoding="utf-8"))["machines"]
-    assert found["env"] == {"MACHINES_ENV": "embedded", "MACHINES_USER_ID": "user-1"}
+    settings = found["envs" if name == "goose" else "env"]
+    assert settings == {"MACHINES_ENV": "embedded", "MACHINES_USER_ID": "user-1"}
 
 
 @pytest.mark.parametrize("name", CLIENTS)
@@ -134,11 +152,11 @@ def test_print_writes_no_file(run: Run, home: Path, name: str) -> None:
 @pytest.mark.parametrize("verb", ["install", "uninstall"])
 def test_an_unreadable_config_is_reported_with_its_line_and_kept(run: Run, verb: str, name: str) -> None:
     path = write_config(name)
-    broken = config(name).replace('"x"', KEY)
+    broken = config(name).replace("cmd: x" if name == "goose" else '"x"', f"a: {KEY}: b" if name == "goose" else KEY)
     path.write_text(broken, encoding="utf-8")
     result = run(verb, name)
     assert (result.exit_code, result.stdout) == (2, "")
-    line = 5 if name == "codex" else 4
+    line = broken.count("\n", 0, broken.index(KEY)) + 1
     assert result.stderr.startswith(f"{path}, line {line}: ")
     assert result.stderr.endswith("Nothing was changed. Fix the file and try again.\n")
     assert path.read_text(encoding="utf-8") == broken
@@ -177,6 +195,8 @@ def test_invalid_server_settings_are_not_installed(run: Run, home: Path) -> None
         ("cursor", ".cursor/mcp.json"),
         ("vscode", ".vscode/mcp.json"),
         ("codex", ".codex/config.toml"),
+        ("gemini-cli", ".gemini/settings.json"),
+        ("zed", ".zed/settings.json"),
     ],
 )
 def test_a_project_config_is_in_the_project_folder(
@@ -189,9 +209,97 @@ def test_a_project_config_is_in_the_project_folder(
     assert "Removed machines-mcp from" in run("uninstall", name, "--project").stdout
 
 
-def test_claude_desktop_has_no_project_config(run: Run) -> None:
-    result = run("install", "claude-desktop", "--project")
+@pytest.mark.parametrize("name", ["claude-desktop", "goose", "windsurf"])
+def test_a_client_without_project_configs_says_so(run: Run, name: str) -> None:
+    result = run("install", name, "--project")
     assert (result.exit_code, result.stderr) == (
         2,
-        "Claude Desktop has no config for a project. Run the command without --project.\n",
+        f"{CLIENTS[name].title} has no config for a project. Run the command without --project.\n",
     )
+
+
+# What plain JSON does not have, with the line that each is in.
+NOT_STRICT = [
+    ('{\n  "more": 1 // why\n}\n', 2, "a comment"),
+    ('/* mine */\n{"more": 1}\n', 1, "a comment"),
+    ('{\n  "more": [\n    1,\n  ]\n}\n', 3, "a trailing comma"),
+    ('{\n  "more": 1,\n}\n', 2, "a trailing comma"),
+]
+
+
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+@pytest.mark.parametrize(("text", "line", "what"), NOT_STRICT)
+@pytest.mark.parametrize("name", CLIENTS)
+def test_what_a_client_cannot_read_is_refused_by_its_line(
+    run: Run, name: str, text: str, line: int, what: str, verb: str
+) -> None:
+    path = path_of(name)
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    result = run(verb, name)
+    try:
+        readers.read(name, text)
+    except ValueError:
+        assert result.exit_code == 2
+        assert path.read_text(encoding="utf-8") == text
+        if name not in ("codex", "goose"):
+            says = f"{path}, line {line}: {what}, which this client can't read. Nothing was changed."
+            assert result.stderr == f"{says} Fix the file and try again.\n"
+    else:
+        assert result.exit_code == 0
+        new = path.read_text(encoding="utf-8")
+        assert readers.read(name, new)["more"] == readers.read(name, text)["more"]
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_byte_order_mark_is_removed_for_clients_that_cannot_read_it(run: Run, name: str) -> None:
+    path = write_config(name)
+    path.write_text(BOM + config(name), encoding="utf-8")
+    says = f" Removed the byte order mark, which {CLIENTS[name].title} can't read."
+    removes = name in NO_BOM
+    result = run("install", name)
+    assert (result.exit_code, says in result.stdout) == (0, removes)
+    (backup,) = backups(path)
+    assert backup.read_text(encoding="utf-8") == BOM + config(name)
+    new = path.read_text(encoding="utf-8")
+    assert new.startswith(BOM) is not removes
+    assert set(servers(name, new.removeprefix(BOM))) == {"other", "machines"}
+
+    # An editor puts it back.
+    path.write_text(BOM + new.removeprefix(BOM), encoding="utf-8")
+    again = run("install", name)
+    assert says in again.stdout if removes else "Nothing was changed" in again.stdout
+    assert "replacing another entry" not in again.stdout
+    path.write_text(BOM + new.removeprefix(BOM), encoding="utf-8")
+    gone = run("uninstall", name)
+    assert (gone.exit_code, says in gone.stdout) == (0, removes)
+    assert path.read_text(encoding="utf-8").removeprefix(BOM) == config(name)
+
+
+def test_without_an_entry_uninstall_leaves_a_byte_order_mark(run: Run) -> None:
+    path = write_config("claude-desktop")
+    path.write_text(BOM + config("claude-desktop"), encoding="utf-8")
+    assert "Nothing was changed" in run("uninstall", "claude-desktop").stdout
+    assert path.read_text(encoding="utf-8").startswith(BOM)
+
+
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    [
+        # A line below the last one would become part of its value.
+        ("install", "extensions:\n  other: |\n    text"),
+        ("uninstall", "? extensions\n: machines: 1\n"),
+        ("install", "extensions: &all\n  machines: 1\ncopy: *all\n"),
+        ("uninstall", "extensions: &all\n  machines: 1\ncopy: *all\n"),
+        ("install", "a: 1\n...\n"),
+    ],
+)
+def test_an_edit_that_would_change_more_than_the_entry_is_refused(run: Run, verb: str, text: str) -> None:
+    path = path_of("goose")
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    result = run(verb, "goose")
+    says = f"{path} can't be edited automatically. Paste the output of --print into it.\n"
+    assert (result.exit_code, result.stderr) == (2, says)
+    assert path.read_text(encoding="utf-8") == text
+    assert backups(path) == []

@@ -61,6 +61,7 @@ def test_a_document_without_a_value_is_none(text: str) -> None:
         ('{"a": 1 /* b\n}', 1),
         ('{"a": \u0661}', 1),
         ("\n" + "[" * 10_000, 2),
+        ('{"a":\n' + "1" * 5000 + "}", 2),
     ],
 )
 def test_invalid_json_is_refused_with_its_line(text: str, line: int) -> None:

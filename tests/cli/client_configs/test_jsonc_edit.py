@@ -9,7 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 
 from machines_mcp.cli.client_configs.errors import Unreadable
+from machines_mcp.cli.client_configs.jsonc import JSONC, STRICT, Dialect
 from machines_mcp.cli.client_configs.jsonc_edit import read_values, remove_entry, set_entry
+from tests.cli.client_configs import readers
 from tests.cli.client_configs.documents import HELD, OLD, Document, documents
 
 PATH = ("mcpServers", "machines")
@@ -74,6 +76,37 @@ def test_a_removal_undoes_an_insertion_next_to_other_entries(document: Document)
     if document.value.get("mcpServers"):
         assert remove_entry(set_entry(document.text, PATH, ENTRY), PATH) == document.text
     assert remove_entry(document.text, PATH) == document.text
+
+
+@pytest.mark.parametrize(
+    ("dialect", "client"),
+    [
+        (STRICT, "claude-desktop"),
+        (Dialect(comments=True), "gemini-cli"),
+        (Dialect(comments=True, trailing_commas=True), "zed"),
+        (JSONC, "vscode"),
+    ],
+    ids=["strict", "comments", "commas", "jsonc"],
+)
+@settings(max_examples=100, deadline=None)
+@given(document=documents(held=False))
+@example(document=Document("{}", {}))
+@example(document=Document("\ufeff{}", {}))
+@example(document=Document("// a\n{}", {}))
+@example(document=Document('{"a": [1,]}', {"a": [1]}))
+@example(document=Document('{"a": "//, /*",}', {"a": "//, /*"}))
+@example(document=Document('{"a": NaN}', {}))
+@example(document=Document('{"a": -Infinity}', {}))
+def test_a_dialect_reads_what_its_client_reads_and_nothing_else(
+    dialect: Dialect, client: str, document: Document
+) -> None:
+    try:
+        expected = readers.read(client, document.text)
+    except ValueError:
+        with pytest.raises(Unreadable):
+            read_values(document.text, dialect)
+    else:
+        assert read_values(document.text, dialect) == expected == document.value
 
 
 def test_the_entry_uses_the_indentation_of_its_neighbours() -> None:

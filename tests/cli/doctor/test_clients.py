@@ -14,6 +14,7 @@ from machines_mcp.cli.client_configs.install import install
 from machines_mcp.cli.doctor.clients import clients, partner_key
 from machines_mcp.cli.main import main
 from machines_mcp.server.settings_reader import read_settings
+from tests.cli.client_configs import readers
 
 KEY = "mk-canary-0123456789"
 SANDBOX = {"MACHINES_ENV": "sandbox", "MACHINES_USER_ID": "user-1"}
@@ -74,11 +75,42 @@ def test_a_client_with_a_missing_command_fails(
     assert finding.message == f"Cursor runs a command that does not exist: {named}; run machines-mcp install cursor"
 
 
-def test_an_unreadable_client_config_is_named(system: System) -> None:
+def test_an_unreadable_config_without_our_entry_is_named_and_passes(system: System) -> None:
     path = _install(system, "codex")
     path.write_text(f"a = {KEY}", encoding="utf-8")
     finding = clients(system)
-    assert (finding.ok, finding.message) == (True, f"Codex's config can't be read: {path}")
+    assert (finding.ok, finding.message) == (True, f"Codex can't read its config: {path}, line 1: invalid TOML")
+    path.write_bytes(b"\xff machines")
+    finding = clients(system)
+    assert (finding.ok, finding.message) == (True, f"Codex can't read its config: {path}")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fault"),
+    [
+        ("", "// mine\n", "a comment, which this client can't read"),
+        (",", ", // mine", "a comment, which this client can't read"),
+        ('"embedded"', '"embedded",', "a trailing comma, which this client can't read"),
+        ("", "\ufeff", "a byte order mark, which this client can't read; machines-mcp install removes it"),
+    ],
+    ids=["comment-above", "comment-behind", "trailing-comma", "bom"],
+)
+@pytest.mark.parametrize("name", [name for name in CLIENTS if name not in ("codex", "goose")])
+def test_the_doctor_passes_what_the_client_reads(
+    system: System, name: str, before: str, after: str, fault: str
+) -> None:
+    path = _install(system, name)
+    text = path.read_text(encoding="utf-8").replace(before, after, 1)
+    path.write_text(text, encoding="utf-8")
+    finding = clients(system)
+    try:
+        readers.read(name, text)
+    except ValueError:
+        line = text.count("\n", 0, text.index(after.strip())) + 1
+        assert finding.message == f"{CLIENTS[name].title} can't read its config: {path}, line {line}: {fault}"
+        assert (finding.ok, finding.detail) == (False, {"clients": {name: "unreadable"}})
+    else:
+        assert (finding.ok, finding.message) == (True, f"{CLIENTS[name].title} starts this server")
 
 
 def test_the_source_of_the_key_is_named_without_the_key(system: System, tmp_path: Path) -> None:
