@@ -33,9 +33,8 @@ def package(entry: dict[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.parametrize("file", ["server.json", "manifest.json"])
-def test_generated_file_is_up_to_date(file: str) -> None:
-    path = ROOT / "distribution" / file
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_generated_file_is_up_to_date(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == files()[path], "run `make docs`"
 
 

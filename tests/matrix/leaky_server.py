@@ -151,7 +151,7 @@ def plant() -> None:
     listed = resources.Resource("leak", LEAK, LEAK, text=f"# It\n\n{LEAK}")
     journey.RESOURCES = (*journey.RESOURCES, listed)
     vars(completion)["_CHOICES"] = {"limit": (LEAK, f"{LEAK}!")}
-    vars(app)["_INSTRUCTIONS"] = f"It is {LEAK}."
+    vars(app)["INSTRUCTIONS"] = f"It is {LEAK}."
 
 
 def learn(secret: Secret) -> None:
