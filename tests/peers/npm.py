@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ PACKAGES = (
     "@modelcontextprotocol/client@2.4.0",
     "@modelcontextprotocol/inspector@2.12.0",
 )
+CLIENTS = ("@anthropic-ai/claude-code@2.1.197", "@google/gemini-cli@0.61.0", "@openai/codex@0.171.0")
+"""Clients that run in a terminal; they read the configs that `machines-mcp install` writes."""
 INSTALL_SECONDS = 300
 
 
@@ -27,8 +29,8 @@ def node_package() -> str:
     return f"node-{'bin-' if (system, chip) == ('darwin', 'arm64') else ''}{system}-{chip}"
 
 
-def installed(folder: Path) -> Path:
-    """Install all packages and return `node_modules`. Package scripts don't run.
+def installed(folder: Path, packages: Sequence[str] = PACKAGES) -> Path:
+    """Install the packages and Node 22, and return `node_modules`. Package scripts don't run.
 
     Skips the test if npm or a package is unavailable, except in continuous integration, which has both.
     """
@@ -37,8 +39,8 @@ def installed(folder: Path) -> Path:
         pytest.skip("npm is not installed, so the peers' programs can't be had")
     assert npm is not None, "the continuous integration has npm"
     command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "--prefix"]
-    packages = [*PACKAGES, f"{node_package()}@22"]
-    done = subprocess.run([*command, folder, *packages], capture_output=True, text=True, timeout=INSTALL_SECONDS)
+    named = [*packages, f"{node_package()}@22"]
+    done = subprocess.run([*command, folder, *named], capture_output=True, text=True, timeout=INSTALL_SECONDS)
     if done.returncode != 0 and not ci:
         pytest.skip("npm could not fetch the peers' programs")
     assert done.returncode == 0, done.stderr

@@ -181,7 +181,7 @@ CLIENTS: Mapping[str, Client] = {
             # It strips the comments and parses the rest as plain JSON.
             dialect=Dialect(comments=True),
             extra_fields=_GEMINI,
-            restart_hint="Restart Gemini CLI, then check with gemini mcp list.",
+            restart_hint="Restart Gemini CLI in a folder that you trust, then check with gemini mcp list.",
         ),
         Client(
             name="zed",

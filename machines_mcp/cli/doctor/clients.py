@@ -15,7 +15,6 @@ _SOURCES: dict[KeySource, str] = {
     "login file": "from {file}, stored by machines-mcp login",
 }
 _MESSAGES = {
-    "ours": "{title} starts this server",
     "other": "{title} starts a different copy: {command}",
     "missing": "{title} runs a command that does not exist: {command}; run machines-mcp install {name}",
     "unreadable": "{title} can't read its config: {path}{fault}",
@@ -36,8 +35,15 @@ def clients(system: System) -> Finding:
     if not found:
         return Finding(True, "clients", "no client is configured yet; run machines-mcp install CLIENT")
     broken = [one for one in found if one.state == "missing" or (one.state == "unreadable" and one.mentions_us)]
-    message = "; ".join(_describe(status) for status in broken or found)
+    ours = [] if broken else [one.client.title for one in found if one.state == "ours"]
+    others = [_describe(one) for one in broken or found if one.state != "ours"]
+    message = "; ".join(([f"{_listed(ours)} this server"] if ours else []) + others)
     return Finding(not broken, "clients", message, {"clients": {one.client.name: one.state for one in found}})
+
+
+def _listed(titles: list[str]) -> str:
+    *first, last = titles
+    return f"{', '.join(first)} and {last} start" if first else f"{last} starts"
 
 
 def _describe(status: EntryStatus) -> str:

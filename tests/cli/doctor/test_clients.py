@@ -48,12 +48,12 @@ def test_each_client_that_starts_this_server_is_named(system: System, tmp_path: 
     other.touch(mode=0o755)
     text = path.read_text(encoding="utf-8")
     found = clients(system)
-    assert (found.ok, found.message) == (True, "VS Code starts this server; Codex starts this server")
+    assert (found.ok, found.message) == (True, "VS Code and Codex start this server")
 
     command = next(line for line in text.splitlines() if '"command"' in line)
     path.write_text(text.replace(command, f'"command": "{other.as_posix()}",'), encoding="utf-8")
     found = clients(system)
-    assert (found.ok, found.message) == (True, f"VS Code starts a different copy: {other}; Codex starts this server")
+    assert (found.ok, found.message) == (True, f"Codex starts this server; VS Code starts a different copy: {other}")
     assert found.detail == {"clients": {"vscode": "other", "codex": "ours"}}
 
 
@@ -143,7 +143,7 @@ def test_the_findings_fit_on_a_screen(system: System, tmp_path: Path, settings: 
     env = {"MACHINES_STATE_DIR": str(tmp_path / "state")} | settings | local
     result = Context().run(CliRunner().invoke, main, ["doctor"], env=env)
     lines = result.stdout.splitlines()
-    assert "clients: Claude Desktop starts this server; Claude Code starts this" in result.stdout
+    assert "clients: Claude Desktop, Claude Code, Cursor, VS Code, Codex, Gemini CLI, Zed, Goose" in result.stdout
     assert 12 < len(lines) <= 26
     *lines, empty, verdict = lines
     assert (empty, verdict.split(":")[0]) == ("", "Ready" if result.exit_code == 0 else "Not ready")
