@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import anyio.to_thread
 import pytest
 
@@ -29,6 +30,7 @@ from tests.desk.pictures import PageDriver
 from tests.desk.scenes import busy_desk, waiting
 from tests.support.browser import CONTRAST, Tab, chromium, tab
 from tests.support.running_desk import PASSPHRASE, RunningDesk, identity_form, kyc_values, running_desk
+from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.anyio,
@@ -276,6 +278,55 @@ async def test_an_open_desk_shows_a_new_request_and_notifies_without_saying_more
     await in_thread(lambda: page.until("document.querySelector('link[rel=icon]').href.endsWith('/icon.svg')"))
     await in_thread(lambda: page.until("!!document.querySelector('.sheet.empty')"))
     await in_thread(lambda: page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script))
+
+
+async def test_many_open_pages_share_one_connection(desk: RunningDesk, person: PageDriver, page: Tab) -> None:
+    others = await in_thread(lambda: [page.another() for _ in range(7)])
+
+    def look() -> None:
+        person.go("home", 1280, False)
+        for other in others:
+            other.open(desk.address, width=1280, dark=False)
+        for other in (page, *others):
+            other.until("document.querySelector('#count').textContent === '8'")
+
+    def changed(count: str) -> None:
+        for other in others:
+            other.until(f"document.querySelector('#count').textContent === '{count}'")
+            other.until(f"document.querySelectorAll('article').length === {count}")
+
+    await in_thread(look)
+    await desk.ask(digest="new")
+    await in_thread(lambda: changed("9"))
+    # If the page that listens is closed, another one takes over.
+    await in_thread(lambda: page.open("about:blank", width=1280, dark=False))
+    await desk.ask(digest="newer")
+    await in_thread(lambda: changed("10"))
+    await in_thread(lambda: [other.close() for other in others])
+
+
+async def test_a_button_that_has_just_moved_ignores_a_click(desk: RunningDesk, person: PageDriver, page: Tab) -> None:
+    click = "document.querySelector('#waiting button[value=refuse]').click()"
+    # The window hears of a submission last. Nothing is sent here, so that each is counted.
+    note = "(event) => { (window.ignored ??= []).push(event.defaultPrevented); event.preventDefault(); }"
+
+    def prepare() -> None:
+        person.go("home", 1280, False)
+        page.until("document.querySelector('#count').textContent === '8'")
+        page.evaluate(f"addEventListener('submit', {note})")
+        watch = f"new MutationObserver(() => {click})"
+        page.evaluate(f"{watch}.observe(document.querySelector('.wide'), {{childList: true}})")
+
+    def later() -> None:
+        while page.evaluate("window.ignored.at(-1)"):
+            page.evaluate(click)
+
+    await in_thread(prepare)
+    await desk.ask(digest="new")
+    await in_thread(lambda: page.until("window.ignored?.length > 0"))
+    assert await in_thread(lambda: page.evaluate("window.ignored[0]")) is True
+    with anyio.fail_after(PATIENCE):
+        await in_thread(later)
 
 
 async def test_a_page_of_a_request_follows_what_becomes_of_it(desk: RunningDesk, person: PageDriver, page: Tab) -> None:

@@ -58,8 +58,16 @@ class Tab:
         self._ids = itertools.count(1)
         self.console: list[str] = []
         self._session: str | None = None
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
+
+    def another(self) -> Tab:
+        """Return another tab of the browser. Use one tab at a time."""
+        return Tab(self._write, self._read)
+
+    def close(self) -> None:
+        """Close the tab."""
+        self.call("Target.closeTarget", targetId=self._target)
 
     def call(self, method: str, **params: Any) -> Any:
         """Send one DevTools protocol command and return its result."""

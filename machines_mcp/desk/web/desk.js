@@ -51,7 +51,7 @@
     byId("count").textContent = count || "";
   };
   const notify = () => {
-    if (!("Notification" in window) || Notification.permission !== "granted") return;
+    if (!listens || !("Notification" in window) || Notification.permission !== "granted") return;
     // Never whom, how much or where to: notifications are shown on locked screens and kept by the system.
     const shown = new Notification("A request waits", { tag: "machines-desk", renotify: true });
     shown.onclick = () => { window.focus(); shown.close(); };
@@ -71,21 +71,29 @@
     if (before || shown.join() !== known.join()) await refresh();
   };
 
+  // A browser opens six connections to one server, so one page listens and tells the others.
+  const pages = new BroadcastChannel("machines-desk");
+  let listens = false, last = null;
+  const take = ({ waiting, offline, locked, ask }) => {
+    if (ask && listens && last) pages.postMessage({ waiting: last });
+    if (locked) location.reload();
+    if (offline !== undefined) byId("offline").hidden = !offline;
+    if (waiting) order = order.then(() => update(waiting)).catch(() => {});
+  };
+  const tell = (message) => { pages.postMessage(message); take(message); };
   const listen = () => {
     const source = new EventSource(`${base}/events`);
-    source.addEventListener("waiting", (event) => {
-      const now = JSON.parse(event.data);
-      order = order.then(() => update(now)).catch(() => {});
-    });
-    source.addEventListener("locked", () => location.reload());
-    source.onopen = () => { byId("offline").hidden = true; };
+    source.addEventListener("waiting", (event) => tell({ waiting: last = JSON.parse(event.data) }));
+    source.addEventListener("locked", () => tell({ locked: true }));
+    source.onopen = () => tell({ offline: false });
     source.onerror = () => {
-      byId("offline").hidden = false;
-      if (source.readyState !== EventSource.CLOSED) return;
-      setTimeout(() => { refresh().catch(() => {}); listen(); }, RETRY_MS);
+      tell({ offline: true });
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => { refresh().catch(() => {}); listen(); }, RETRY_MS);
     };
     addEventListener("pagehide", () => source.close());
   };
+  pages.onmessage = (event) => take(event.data);
+  pages.postMessage({ ask: true });
 
   // A button that moved under the pointer was not meant.
   document.addEventListener("submit", (event) => {
@@ -109,5 +117,5 @@
 
   countDown();
   setInterval(countDown, 5000);
-  listen();
+  navigator.locks.request("machines-desk", () => new Promise(() => { listens = true; listen(); }));
 })();
