@@ -90,7 +90,8 @@ async def test_a_wait_prints_lines_and_ends_on_ctrl_c(waiting: Simulator, tmp_pa
             assert process.stderr is not None
             assert process.stdout is not None
             told = (await process.stderr.receive()).decode()
-            assert told.startswith("Waiting for the identity check: 0% of the wait time has passed\n")
+            # On a busy machine, the first answer can take more than 1% of the wait time.
+            assert re.match(r"Waiting for the identity check: \d+% of the wait time has passed\n", told)
             process.send_signal(signal.SIGINT)
             rest = b"".join([piece async for piece in process.stderr])
             assert rest.split()[-1:] == [b"Stopped."]
