@@ -18,6 +18,8 @@ _FOR = {"principal", "audit_principal", "call_request", "user_id"}
 WITHOUT = {
     "cli.prune._kept": "returns only numbers",
     "permissions.approval_rows.prune_unused": "deletes, and returns only a number",
+    "storage.audit_forgetting.replace_user": "changes the rows of the user whom the operator forgets",
+    "storage.audit_pruning.mac_of": "returns a row's MAC",
     "storage.audit_pruning.prune_batch": "deletes, and returns only a number",
     "storage.withdrawals.prune_quotes": "deletes, and returns only a number",
     "permissions.approval_rows.is_sealed": "returns only whether a row has sealed data, which its decision erases",
