@@ -66,6 +66,20 @@ SENTENCES = [
     ),
     (_made(TransactionListOutput, transactions=[]), "0 transactions."),
     (_made(TransactionListOutput, transactions=[], next_cursor=ID), "0 transactions; more on the next page."),
+    (
+        _made(TransactionListOutput, transactions=[], totals={"transactions": 2, "spend_cents": 500, "complete": True}),
+        "0 transactions, $5.00 spent.",
+    ),
+    (
+        _made(
+            TransactionListOutput,
+            transactions=[],
+            not_listed=1200,
+            totals={"transactions": 2, "spend_cents": 500, "complete": False},
+            next_cursor=ID,
+        ),
+        "0 transactions, 1,200 more not listed, $5.00 spent in what was read; more on the next page.",
+    ),
     (_made(CardListOutput, cards=[CARD, CARD | {"status": "locked"}]), "2 cards, 1 active."),
     (_made(CardListOutput, cards=[CARD], next_cursor=ID), "1 card, 1 active; more on the next page."),
     (_made(CardResult, **CARD), "The card ending 4242 has the status active."),
