@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 
+from machines_mcp.partner.scopes import SCOPES
+from machines_mcp.tools.catalog import TOOLS
+from machines_mcp.tools.resources import RESOURCES, STEPS
 from tests.support.stdio_client import ERAS, Era
 from tests.support.tool_caller import ToolCaller, caller
 
@@ -48,6 +52,33 @@ async def test_journey_prompt_has_all_fifteen_steps(era: Era, tmp_path: Path) ->
         assert [str(r.uri) for r in (await c.client.list_resources()).resources][:1] == ["machines://journey"]
         text = await text_at(c.client, "machines://journey")
         assert [f"\n{step}. `" in text for step in range(1, 16)] == [True] * 15
+
+
+def test_journey_names_each_step_with_its_tools_gate_and_scopes() -> None:
+    (journey,) = (resource.text or "" for resource in RESOURCES if resource.path == "journey")
+    lines = {int(number): line for number, line in re.findall(r"^(\d+)\. (.+)$", journey, re.MULTILINE)}
+    assert list(lines) == list(STEPS) == list(range(1, 16))
+    for number, line in lines.items():
+        assert re.findall(r"`(\w+)`", line) == [tool.name for tool in TOOLS if number in tool.steps]
+        assert STEPS[number].name in line
+    gated = {number: line for number, line in lines.items() if "Only after" in line}
+    assert {n for n, line in gated.items() if "identity check is approved" in line} == {7, 10}
+    assert {n for n, line in gated.items() if "agreements are accepted" in line} == {8, 12}
+    assert "Scopes: deposits.read, deposits.write." in lines[8]
+    assert {n for n, line in lines.items() if "cards.secrets.read" in line} == {13, 14}
+    assert {n for n, line in lines.items() if "With the partner key." in line} == {1, 2, 10}
+    known = {scope for scope in re.findall(r"\b\w+(?:\.\w+)*\.(?:read|write)\b", journey)}
+    assert known <= SCOPES
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_onboarding_offers_the_form_before_the_chat(era: Era, tmp_path: Path) -> None:
+    async with caller(tmp_path, mode=era) as c:
+        (message,) = (await c.client.get_prompt("onboard_user", {"user_id": "ann"})).messages
+        assert isinstance(message.content, types.TextContent)
+        text = message.content.text
+        assert "identity data" in text
+        assert text.index("submit_kyc` without data") < text.index("in this chat only if")
 
 
 @pytest.mark.parametrize("era", ERAS)
