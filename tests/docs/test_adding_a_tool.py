@@ -79,6 +79,7 @@ def test_the_page_has_ten_steps_and_names_the_file_of_each_block() -> None:
     assert len(blocks("python")) == 2
     assert [text.splitlines()[0].removeprefix("--- ") for text in blocks("diff")] == [
         "machines_mcp/tools/catalog.py",
+        "machines_mcp/protocol/withheld.py",
         "machines_mcp/tools/error_mapping.py",
         "tests/tools/test_catalog.py",
         "tests/protocol/test_every_action_class.py",

@@ -15,7 +15,8 @@ from machines_mcp.cli.client_configs.install import install
 from machines_mcp.cli.doctor.clients import clients
 from tests.peers.npm import node_command
 
-pytestmark = pytest.mark.check
+# The clients are 760 MB.
+pytestmark = [pytest.mark.check, pytest.mark.long]
 
 DISTRIBUTION = Path(__file__).parents[2] / "distribution"
 RUN_SECONDS = 120
