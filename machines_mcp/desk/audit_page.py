@@ -1,56 +1,39 @@
-"""The audit page: filtered rows in words, and a chart of daily payouts."""
+"""The audit page: calls in words, filtered, and a chart of daily payouts."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
+from machines_mcp.desk.approval_view import TOOL_WORDS
+from machines_mcp.desk.audit_story import Call, calls
 from machines_mcp.desk.routing import PageRenderer, Route, SessionRequest
 from machines_mcp.desk.spend_chart import build_chart
 from machines_mcp.permissions.daily_totals import daily_totals
 from machines_mcp.permissions.usage import DAY_SECONDS
 from machines_mcp.redaction.display import utc_day
-from machines_mcp.storage.audit_log import Kind
 
 if TYPE_CHECKING:
     from machines_mcp.storage.audit_log import AuditRow
 
 ROWS_PER_PAGE = 50
-KINDS: tuple[str, ...] = get_args(Kind)
+MAX_STEPS = 2_000
+KINDS = {
+    "call": "Calls",
+    "outcome": "Outcomes",
+    "approval_request": "Requests",
+    "decision": "Decisions",
+    "setting": "Settings",
+    "alarm": "Alarms",
+    "reveal": "Card numbers",
+}
 WIDE_DAYS, NARROW_DAYS = 14, 7
-
-_EVENTS = {
-    "approval_request": "Approval requested",
-    "alarm": "Alarm",
-    "reveal": "Card shown",
-    "setting": "Setting changed",
-}
-_VERDICTS = {
-    "granted": "Approved",
-    "refused": "Refused",
-    "executing": "Run",
-    "done": "Done",
-    "failed": "Failed",
-    "wrong": "Wrong passphrase",
-    "not_begun": "Not started",
-}
-# The code of a call that did not run now, but was not refused either: see `permissions.authorizer.Verdict`.
-_OPEN_CALLS = {
-    "waiting": "Waiting for approval",
-    "repeat": "Outcome repeated",
-    "running": "Still running",
-    "later": "Outcome not known yet",
-    "interrupted": "Outcome not known yet",
-    "needs_person": "A person must resolve it",
-}
-_BAD = ("Refused", "Failed", "Wrong passphrase", "Alarm", "Not done")
-_GOOD = ("Approved", "Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +45,20 @@ class AuditFilter:
     user: str
     day: str
     before: int | None
+    everything: bool
     fault: str = ""
+
+    @property
+    def folded(self) -> bool:
+        """Whether a call is one row, without reads. A filter by tool or kind shows each row."""
+        return not (self.everything or self.tool or self.kind)
 
     def url(self, **changes: object) -> str:
         """Return the URL of these rows, with changes."""
         given = {"tool": self.tool, "kind": self.kind, "user": self.user, "day": self.day, "before": self.before}
+        given["everything"] = "1" if self.everything else ""
         kept = {name: str(value) for name, value in (given | changes).items() if value}
         return "/audit" + (f"?{urlencode(kept)}" if kept else "")
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRowView:
-    """An audit row in words."""
-
-    row: AuditRow
-    event: str
-    tone: str
-    detail: str
 
 
 class AuditPage:
@@ -87,6 +67,8 @@ class AuditPage:
     def __init__(self, renderer: PageRenderer) -> None:
         self._renderer = renderer
         self._guard = renderer.dependencies.guard
+        named = {tool: words.kind for tool, words in TOOL_WORDS.items()}
+        self._titles = {**renderer.dependencies.titles, **named}
 
     def routes(self) -> list[Route]:
         """Return the route of the audit page."""
@@ -105,11 +87,11 @@ class AuditPage:
             "audit",
             422 if audit_filter.fault else 200,
             audit_filter=audit_filter,
-            rows=[_view(row) for row in rows[:ROWS_PER_PAGE]],
+            calls=await self._calls(audit_filter, rows[:ROWS_PER_PAGE]),
             older=audit_filter.url(before=rows[ROWS_PER_PAGE - 1].seq) if more else "",
             newest=audit_filter.url(before=None) if audit_filter.before else "",
             kinds=KINDS,
-            tools=sorted(self._renderer.dependencies.titles),
+            tools=sorted(self._titles.items(), key=lambda named: named[1].lower()),
             charts=(
                 ("broad", build_chart(spent, cap, width=720, height=220)),
                 ("slim", build_chart(spent[-NARROW_DAYS:], cap, width=340, height=220)),
@@ -118,6 +100,14 @@ class AuditPage:
             cap=cap,
             today=utc_day(now),
         )
+
+    async def _calls(self, audit_filter: AuditFilter, rows: list[AuditRow]) -> list[Call]:
+        """Return the calls of these rows. If they are folded, add the earlier rows of their approvals."""
+        if not audit_filter.folded:
+            return [call for row in rows for call in calls([row], self._titles)]
+        named = [row.approval_id for row in rows if isinstance(row.approval_id, str)]
+        whole = await self._guard.audit.rows(self._guard.principal, limit=MAX_STEPS, approvals=named) if named else []
+        return calls({row.seq: row for row in (*rows, *whole)}.values(), self._titles)
 
     async def _rows(self, audit_filter: AuditFilter) -> list[AuditRow]:
         begins = (
@@ -133,6 +123,7 @@ class AuditPage:
             since=begins,
             until=None if begins is None else begins + DAY_SECONDS,
             newest_first=True,
+            folded=audit_filter.folded,
         )
 
 
@@ -152,21 +143,7 @@ def _parse_filter(query: QueryParams) -> AuditFilter:
         kind=kind if kind in KINDS else "",
         user=query.get("user", "").strip()[:120],
         day=day[:10],
+        everything=query.get("everything", "") == "1",
         before=int(before) if re.fullmatch(r"[1-9][0-9]{0,17}", before) else None,
         fault=fault,
     )
-
-
-def _view(row: AuditRow) -> AuditRowView:
-    """Describe a row. A tampered row can contain anything, so no value is trusted to have its type."""
-    event, is_call = _EVENTS.get(str(row.kind)), row.kind == "call" and row.verdict is None
-    if is_call and row.code in _OPEN_CALLS:
-        return AuditRowView(row, _OPEN_CALLS[row.code], "", "")
-    if event is None:
-        refused = is_call and row.code not in (None, "ok")
-        event = _VERDICTS.get(str(row.verdict)) or (
-            "Not done" if refused else "Read" if row.action_class == "read" else "Called"
-        )
-    tone = "bad" if event in _BAD else "good" if event in _GOOD else ""
-    detail = str(row.code) if row.code not in (None, "ok") else ""
-    return AuditRowView(row, event, tone, detail)

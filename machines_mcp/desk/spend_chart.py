@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from machines_mcp.permissions.daily_totals import DailyTotal
 
-_TOP, _BOTTOM, _LEFT, _RIGHT = 26.0, 34.0, 8.0, 8.0
+_TOP, _BOTTOM, _LEFT, _RIGHT = 26.0, 34.0, 48.0, 4.0
+_TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,9 @@ class Chart:
     bars: tuple[Bar, ...]
     cap_y: float | None
     top_cents: int
+    left: float
+    ticks: tuple[tuple[float, int], ...]
+    """The y of each line of the scale, and its amount in cents."""
 
 
 def build_chart(days: Sequence[DailyTotal], cap_cents: int | None, *, width: int, height: int) -> Chart:
@@ -62,7 +66,8 @@ def build_chart(days: Sequence[DailyTotal], cap_cents: int | None, *, width: int
             )
         )
     cap_y = None if cap_cents is None else round(floor - _share(cap_cents, top) * room, 1)
-    return Chart(width, height, floor, tuple(bars), cap_y, top)
+    ticks = tuple((round(floor - room * n / _TICKS, 1), top * n // _TICKS) for n in range(_TICKS + 1))
+    return Chart(width, height, floor, tuple(bars), cap_y, top, _LEFT, ticks)
 
 
 def _share(cents: int, top: int) -> float:

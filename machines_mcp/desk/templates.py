@@ -28,7 +28,7 @@ class Templates:
         )
         self._templates.globals.update(always, scripts=SCRIPTS)
         times = {"moment": self.moment, "ago": self.ago, "left": self.left, "iso": iso, "date": date, "stamp": moment}
-        self._templates.filters.update(times, dollars=dollars, ends=ends)
+        self._templates.filters.update(times, dollars=dollars, ends=ends, stamped=stamped, round_dollars=round_dollars)
 
     def page(self, name: str, status: int = 200, **context: Any) -> Response:
         """Render the template `name`."""
@@ -64,6 +64,19 @@ class Templates:
                 words = f"{int(span // size)} {unit}{'s' if span >= 2 * size else ''}"
                 return f"in {words}" if seconds > 0 else f"{words} ago"
         return "in less than a minute" if seconds > 0 else "just now"
+
+
+def stamped(at: float) -> str:
+    """Return the ISO time for a script; empty if a row was changed so that it has none."""
+    try:
+        return iso(at)
+    except (ValueError, OverflowError, OSError, TypeError):
+        return ""
+
+
+def round_dollars(cents: int) -> str:
+    """Format an amount of a scale, without cents where it has none."""
+    return dollars(cents).removesuffix(".00")
 
 
 def date(at: float) -> str:

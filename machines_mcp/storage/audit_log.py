@@ -6,9 +6,10 @@ If the write fails, the change must not happen. Rows for reads (`note`) are writ
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,14 @@ _TESTS = {
     "user": "user_id = :user",
     "since": "at >= :since",
     "until": "at < :until",
+    "approvals": "approval_id IN (SELECT value FROM json_each(:approvals))",
 }
+# What the desk shows of a call: its newest row, by which the others are found. Reads are left out, except denied ones.
+_FOLDED = (
+    "(kind <> 'call' OR action_class IS NOT 'read' OR verdict IS NOT NULL OR code LIKE 'policy.%')"
+    " AND (approval_id IS NULL OR NOT EXISTS"
+    " (SELECT 1 FROM audit AS newer WHERE newer.approval_id = audit.approval_id AND newer.seq > audit.seq))"
+)
 
 
 class AuditLog:
@@ -161,18 +169,22 @@ class AuditLog:
         since: float | None = None,
         until: float | None = None,
         newest_first: bool = False,
+        folded: bool = False,
+        approvals: Sequence[str] | None = None,
     ) -> list[AuditRow]:
         """Return at most `limit` rows with `after` < seq < `before` and `since` <= at < `until` (epoch seconds).
 
-        Rows of users other than the principal's are left out, and calls of other principals that name no user.
+        Rows of users other than the principal's are left out, and calls of other principals that name no user. If
+        `folded`, so are reads, and all rows of an approval except the newest. `approvals` are the only ones wanted.
 
         Raises:
             StoreUnavailable: The database can't be read.
         """
         given: dict[str, str | float | None] = {"before": before, "tool": tool, "since": since, "until": until}
         given |= {"kind": None if kind is None else stored_kind(kind), "user": fingerprinted(self._key, user_id)}
+        given["approvals"] = None if approvals is None else json.dumps(list(approvals))
         tests = [_TESTS[name] for name, value in given.items() if value is not None]
-        where = " AND ".join([OF_PRINCIPAL, _NAMED, "seq > :after", *tests])
+        where = " AND ".join([OF_PRINCIPAL, _NAMED, "seq > :after", *tests, *([_FOLDED] if folded else [])])
         order = "DESC" if newest_first else "ASC"
         query = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq {order} LIMIT :limit"  # noqa: S608 - constants
         values = given | self.recorded_principal(principal).bound | {"after": after, "limit": limit}

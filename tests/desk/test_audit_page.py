@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from machines_mcp.desk.audit_page import KINDS
+from machines_mcp.desk.audit_story import calls
 from machines_mcp.desk.spend_chart import build_chart
 from machines_mcp.permissions.authorizer import Verdict
 from machines_mcp.permissions.daily_totals import DailyTotal
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.permissions.usage import DAY_SECONDS
-from machines_mcp.storage.audit_log import AuditEntry
+from machines_mcp.storage.audit_log import AuditEntry, AuditRow, Kind
 from tests.support.clock import Clock
 from tests.support.running_desk import FakeBrowser, RunningDesk, browser, running_desk, withdrawal
 
@@ -40,18 +45,20 @@ async def filled(desk: RunningDesk) -> None:
 @pytest.mark.parametrize(
     ("query", "rows"),
     [
-        ("", [4, 3, 2, 1]),
+        ("", [3, 2]),
+        ("?everything=1", [4, 3, 2, 1]),
         ("?tool=get_balances", [4, 1]),
         ("?kind=alarm", [3]),
-        ("?user=user-2", [4, 2]),
-        ("?day=2027-01-15", [2, 1]),
-        ("?day=2027-01-16", [4, 3]),
+        ("?user=user-2", [2]),
+        ("?day=2027-01-15", [2]),
+        ("?day=2027-01-16", [3]),
         ("?day=2027-01-17", []),
-        ("?before=3", [2, 1]),
+        ("?before=3", [2]),
+        ("?before=3&everything=1", [2, 1]),
         ("?user=user-2&tool=close_card&kind=call&day=2027-01-15", [2]),
         ("?user=nobody", []),
         ("?tool=%27+OR+1+--", []),
-        ("?before=zzz&kind=nonsense", [4, 3, 2, 1]),
+        ("?before=zzz&kind=nonsense", [3, 2]),
     ],
 )
 async def test_rows_are_filtered_by_tool_kind_user_and_day(simulated: RunningDesk, query: str, rows: list[int]) -> None:
@@ -77,7 +84,7 @@ async def test_pagination_keeps_the_filter(simulated: RunningDesk) -> None:
         )
     async with browser(simulated) as person:
         seen: list[int] = []
-        path = "/audit?user=user-1"
+        path = "/audit?user=user-1&everything=1"
         for _ in range(3):
             page = (await person.get(path)).text
             seen += numbers(page)
@@ -86,7 +93,7 @@ async def test_pagination_keeps_the_filter(simulated: RunningDesk) -> None:
                 break
             path = older[1].removeprefix(person.base).replace("&amp;", "&")
         assert seen == list(range(120, 0, -2))
-        assert f'href="{person.base}/audit?user=user-1">Newest<' in page
+        assert f'href="{person.base}/audit?user=user-1&amp;everything=1">Newest<' in page
 
 
 async def test_rows_are_described_in_words(desk: RunningDesk, person: FakeBrowser) -> None:
@@ -95,12 +102,12 @@ async def test_rows_are_described_in_words(desk: RunningDesk, person: FakeBrowse
     await desk.guard.approvals.consume(approval)
     await desk.guard.approvals.finish(approval.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
     await filled(desk)
-    page = (await person.get("/audit")).text
+    page = (await person.get("/audit?everything=1")).text
     for words in (
         "Approval requested",
         "Approved",
         "in a terminal",
-        "Run",
+        "Started",
         "Failed",
         "partner.rejected",
         "Not done",
@@ -181,3 +188,85 @@ def test_an_empty_chart_is_drawn(cap: int | None) -> None:
 
 def test_the_test_clock_starts_on_the_expected_day() -> None:
     assert Clock().now // DAY_SECONDS == 20_833  # 15 January 2027
+
+
+async def test_a_call_is_one_row_with_its_steps_and_reads_are_folded(desk: RunningDesk, person: FakeBrowser) -> None:
+    approval = await desk.ask()
+    await desk.guard.audit.append(AuditEntry("call", tool="get_card", action_class="read", user_id="user-1", code="ok"))
+    await desk.guard.approvals.grant(approval.id, "terminal")
+    await desk.guard.approvals.consume(approval)
+    for entry in (
+        AuditEntry("call", tool="update_card", action_class="write", user_id="user-9", verdict="executing"),
+        AuditEntry("outcome", tool="update_card", action_class="write", user_id="user-9", code="ok"),
+    ):
+        await desk.guard.audit.append(entry)
+    await desk.guard.approvals.finish(approval.id, "{}", ok=True, code="ok")
+    page = (await person.get("/audit")).text
+    table = page[page.index("<tbody role=") :]
+    first, second, *_ = table.split('<tr role="row">')[1:]
+    assert "Withdrawal" in first and "Done" in first and "$120.50" in first
+    steps = re.findall(r"</time> ([A-Z][a-z ]+)", first.split('<ul class="steps">')[1])
+    assert [step.split(" in ")[0].strip() for step in steps] == ["Approval requested", "Approved", "Started", "Done"]
+    assert "Change of a card" in second and "Done" in second
+    assert "get_card" not in table
+    assert "<code>create_withdrawal</code>" in first.split("<details>")[1]
+    assert "create_withdrawal" not in first.split("<details>")[0]
+
+
+async def test_a_call_over_two_pages_is_on_the_page_of_its_newest_row(desk: RunningDesk, person: FakeBrowser) -> None:
+    approval = await desk.ask()
+    for _ in range(60):
+        await desk.guard.audit.append(AuditEntry("alarm", code="output_filter.exact"))
+    await desk.guard.approvals.grant(approval.id, "terminal")
+    newest = (await person.get("/audit")).text
+    older = re.search(r'href="([^"]+)">Older<', newest)
+    assert older is not None and "Approval requested" in newest and newest.count('<tr role="row">') == 51
+    rest = (await person.get(older[1].removeprefix(person.base).replace("&amp;", "&"))).text
+    assert "Withdrawal<" not in rest[rest.index("<tbody role=") :]
+
+
+@pytest.mark.parametrize(("verdict", "code", "sink", "words", "tone"), [
+    ("verified", "verified", "none", "Card verified, shown nowhere", ""),
+    ("shown", "shown", "page", "Card shown", "good"),
+    ("shown", "shown", "none", "Failed", "bad"),
+    ("sealed", "sealed", "sealed", "Card encrypted to the operator's key", ""),
+    ("failed", "page.unused", "page", "Page not opened", ""),
+    ("failed", "page.left", "page", "Page closed before the card was shown", ""),
+    ("failed", "page.refused", "page", "Refused", "bad"),
+    ("failed", "partner.unavailable", "none", "Failed", "bad"),
+])  # fmt: skip
+def test_a_reveal_says_what_a_person_saw(verdict: str, code: str, sink: str, words: str, tone: str) -> None:
+    rows = [
+        _row(1, "call", verdict="executing", action_class="read", sink=sink),
+        _row(2, "reveal", verdict=verdict, code=code, sink=sink),
+        _row(3, "outcome", code="ok" if verdict != "failed" else "reveal.failed"),
+    ]
+    (call,) = calls(rows, {})
+    assert (call.told.event, call.told.tone, call.what) == (words, tone, "Card number")
+
+
+def _row(seq: int, kind: str, **values: object) -> AuditRow:
+    names = ("tool", "action_class", "user_id", "approval_id", "verdict", "code", "by", "sink", "card_id")
+    given = dict.fromkeys(names) | {"tool": "reveal_card", "user_id": "user-1"} | values
+    return AuditRow(seq, float(seq), kind, **given, amount_cents=None, policy="p")
+
+
+def test_every_kind_of_row_can_be_filtered() -> None:
+    assert set(KINDS) == set(get_args(Kind))
+
+
+async def test_times_are_utc_without_the_script_and_the_policy_names_it(desk: RunningDesk, person: FakeBrowser) -> None:
+    await filled(desk)
+    answer = await person.get("/audit")
+    stamped = re.findall(r'<time datetime="([^"]+)">([^<]+)</time>', answer.text)
+    assert stamped and all(iso.startswith(text.replace(" ", "T")) for iso, text in stamped)
+    script = answer.text.split("<script>")[-1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in answer.headers["content-security-policy"]
+
+
+def test_the_charts_scale_begins_at_nothing_and_ends_at_the_top() -> None:
+    drawn = build_chart([DailyTotal(0, 400)], 45_000, width=300, height=200)
+    assert [cents for _, cents in drawn.ticks] == [0, 12_500, 25_000, 37_500, 50_000]
+    assert drawn.ticks[0][0] == drawn.floor and drawn.cap_y is not None
+    assert drawn.ticks[-1][0] < drawn.cap_y < drawn.ticks[-2][0]
