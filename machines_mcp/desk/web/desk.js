@@ -4,7 +4,9 @@
   const title = document.title, icon = document.querySelector("link[rel=icon]");
   const SETTLE_MS = 700, RETRY_MS = 3000, MINUTE = 60;
   const ends = new WeakMap();
-  let known = null, ownState = null, changedAt = -Infinity, order = Promise.resolve();
+  const listed = () => [...document.querySelectorAll("article[data-id]")].map((one) => one.dataset.id);
+  const whole = byId("waiting") && listed().length === Number(byId("count").textContent);
+  let known = whole ? listed() : null, ownState = null, told = false, changedAt = -Infinity, order = Promise.resolve();
 
   const say = (text) => { byId("live").textContent = text; };
 
@@ -57,7 +59,8 @@
     shown.onclick = () => { window.focus(); shown.close(); };
   };
   const update = async (now) => {
-    const before = known, state = own && now.states[own];
+    const before = known, state = own && now.states[own], first = !told;
+    told = true;
     known = now.waiting;
     mark(known.length);
     if (own && ownState && state !== ownState) return location.reload();
@@ -67,8 +70,7 @@
       notify();
       say("A new request waits.");
     } else if (before && known.length < before.length) say("A request is no longer waiting.");
-    const shown = [...document.querySelectorAll("article[data-id]")].map((one) => one.dataset.id);
-    if (before || shown.join() !== known.join()) await refresh();
+    if (!first || listed().sort().join() !== [...known].sort().join()) await refresh();
   };
 
   // A browser opens six connections to one server, so one page listens and tells the others.
