@@ -53,6 +53,8 @@ VALUES: dict[str, Any] = applicant() | {
     "deposit_id": "deposit-0123456789",
     "scope": "all",
     "types": ["spend", "payment"],
+    "from": "2026-11-02",
+    "to": "2026-11-29",
     "cursor": "page-two",
     "amount_cents": 1_234,
     "address": "GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGZ",
