@@ -177,7 +177,8 @@ async def test_users_of_a_folder_from_before_are_known_by_what_succeeded_for_the
             db.execute(f"{audit} (?, 1.0, ?, 'create_session', 'write', ?, ?, '', x'00')", (seq, kind, user_id, code))
         for name, state in (("resolved", "done"), ("refused", "rejected"), ("", "done")):
             db.execute(f"{journal} (?, 't', ?, 'o', '', '[]', 1, ?, '', 1.0, 1.0, 1.0)", (name, name, state))
-        db.execute("DROP TABLE known_users")
+        for table in ("known_users", "audit_forgotten"):
+            db.execute(f"DROP TABLE {table}")
         db.execute(f"PRAGMA user_version = {_migration('known_users') - 1}")
 
     await store.run(before)
