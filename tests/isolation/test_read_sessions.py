@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from tests.support.tool_caller import caller
 pytestmark = pytest.mark.anyio
 
 TYPO = "user-1"
+FOLDER = Path(migrations.__file__ or "").parent
+MADE = re.compile(r"^CREATE (TABLE|INDEX) (\w+)", re.MULTILINE)
 READS = [
     pytest.param(tool.name, CALLS[tool.name][ActionClass.READ], id=tool.name)
     for tool in TOOLS
@@ -143,9 +146,19 @@ async def test_a_call_that_asks_makes_no_user_before_a_person_approves(
         assert users(c.sandbox) == []
 
 
-def _migration(name: str) -> int:
-    (file,) = Path(migrations.__file__ or "").parent.glob(f"*_{name}.sql")
+def _file(name: str) -> Path:
+    (file,) = FOLDER.glob(f"*_{name}.sql")
+    return file
+
+
+def _number(file: Path) -> int:
     return int(file.name.partition("_")[0])
+
+
+def _made_since(name: str) -> list[tuple[str, str]]:
+    """Return the kind and name of all that this migration and later ones made."""
+    later = [file for file in FOLDER.glob("*.sql") if _number(file) >= _number(_file(name))]
+    return [found for file in later for found in MADE.findall(file.read_text(encoding="utf-8"))]
 
 
 async def _knows(folder: Path, user_id: str) -> bool:
@@ -177,9 +190,9 @@ async def test_users_of_a_folder_from_before_are_known_by_what_succeeded_for_the
             db.execute(f"{audit} (?, 1.0, ?, 'create_session', 'write', ?, ?, '', x'00')", (seq, kind, user_id, code))
         for name, state in (("resolved", "done"), ("refused", "rejected"), ("", "done")):
             db.execute(f"{journal} (?, 't', ?, 'o', '', '[]', 1, ?, '', 1.0, 1.0, 1.0)", (name, name, state))
-        for table in ("known_users", "audit_forgotten"):
-            db.execute(f"DROP TABLE {table}")
-        db.execute(f"PRAGMA user_version = {_migration('known_users') - 1}")
+        for kind, name in _made_since("known_users"):
+            db.execute(f"DROP {kind} {name}")
+        db.execute(f"PRAGMA user_version = {_number(_file('known_users')) - 1}")
 
     await store.run(before)
     await store.close()
