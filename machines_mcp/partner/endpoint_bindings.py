@@ -58,7 +58,11 @@ BINDINGS: Final[Mapping[str, Binding]] = {
         },
     ),
     "POST /users/resolve": Binding(
-        (Rule("userId", "body.userId"), Rule("walletAddress|wallet.address", "body.walletAddress", same_account)),
+        (
+            Rule("userId", "body.userId|body.externalUserId"),
+            Rule("walletAddress|wallet.address", "body.walletAddress|body.wallet.address", same_account),
+            Rule("wallet.chain", "body.wallet.chain"),
+        ),
         {"body.walletLabel": _NOT_REPEATED},
     ),
     "GET /kyc/values": Binding(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+WalletChain = Literal["evm", "solana"]
 AmountCurrency = Literal["crypto", "usd"]
 CardStatus = Literal["active", "locked", "canceled", "not_activated"]
 DepositScope = Literal["active", "all"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
+from machines_mcp.partner.formats.addresses import address_fault
+from machines_mcp.partner.same_value import same_account
+from machines_mcp.partner.vocabulary import WalletChain
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
@@ -23,9 +26,9 @@ from machines_mcp.protocol.tool import (
     tool,
 )
 from machines_mcp.redaction.detectors import masked_text
-from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim
+from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.addresses import EvmAddress
+from machines_mcp.tools.addresses import valid
 from machines_mcp.tools.kyc_status import known_status
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
@@ -36,27 +39,51 @@ if TYPE_CHECKING:
 
 
 _WALLET = "Wallet"
+_CHAINS = {"evm": "EVM", "solana": "Solana"}
+_NETWORKS = {"evm": "ethereum", "solana": "solana"}
+
+
+def _wallet(value: Verbatim, info: ValidationInfo) -> Verbatim:
+    # Without a valid chain, its own fault is enough.
+    chain = info.data.get("wallet_chain")
+    return valid(value, None if chain is None else address_fault(_NETWORKS[chain], value))
 
 
 class ResolveUser(UserInput):
-    wallet_address: EvmAddress | None = Field(
+    # First, because the form of the address depends on it.
+    wallet_chain: WalletChain = Field(default="evm", description="Chain of wallet_address")
+    wallet_address: (
+        Annotated[
+            Verbatim,
+            VerbatimArgument(pattern=r"^(0x[0-9a-fA-F]{40}|[1-9A-HJ-NP-Za-km-z]{32,44})$"),
+            AfterValidator(_wallet),
+        ]
+        | None
+    ) = Field(
         default=None,
-        description="EVM wallet to link; requires approval",
+        description="Wallet to link; requires approval",
         examples=["0x and the user's own 40 hex digits"],
     )
     wallet_label: ApprovedText | None = Field(
         default=None, min_length=1, max_length=120, json_schema_extra=WORDS_REFUSED
     )
 
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if given.get("wallet_chain") == "solana" and "wallet_address" not in given:
+            yield "wallet_address", "is required with a wallet_chain"
+
 
 class UserResolved(Output):
     user_id: Verbatim
+    wallet_chain: WalletChain | None = None
     wallet_address: AddressOrMemo | None = None
     kyc_status: str
     created_at: datetime | None = None
 
     def summary(self) -> str:
-        wallet = f" Their wallet is {self.wallet_address}." if self.wallet_address else ""
+        chain = "Solana wallet" if self.wallet_chain == "solana" else "wallet"
+        wallet = f" Their {chain} is {self.wallet_address}." if self.wallet_address else ""
         return f"The user exists at Machines. Their KYC status is {status_label(self.kyc_status)}.{wallet}"
 
 
@@ -67,8 +94,15 @@ def _action_class(args: ResolveUser) -> ActionClass:
 async def _approval_details(call: ServiceContext, args: ResolveUser) -> ApprovalDetails:
     wallet = args.wallet_address or ""
     return ApprovalDetails(
-        question=f"Link the wallet {quote_text(wallet)} to the user {quote_text(call.user_id, 120)} at Machines?",
-        items=(user_detail(call), Detail(_WALLET, clean(wallet), "replaces the currently linked wallet, if any")),
+        question=(
+            f"Link the {_CHAINS[args.wallet_chain]} wallet {quote_text(wallet)} to the user"
+            f" {quote_text(call.user_id, 120)} at Machines?"
+        ),
+        items=(
+            user_detail(call),
+            Detail(_WALLET, clean(wallet), "replaces the currently linked wallet, if any"),
+            Detail("Chain", _CHAINS[args.wallet_chain]),
+        ),
     )
 
 
@@ -82,10 +116,10 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
         await call.services.partner.client(call.logged_as),
     )
     user = await client.users.resolve(call.user_id)
-    asked = {detail.value.lower() for detail in approval.details.items if detail.label == _WALLET}
+    asked = [detail.value for detail in approval.details.items if detail.label == _WALLET]
     # The stored address is masked if it resembles sensitive data, so compare it masked.
-    linked = masked_text(clean(user.wallet_address or "")).lower()
-    if linked in asked:
+    linked = masked_text(clean(_linked(user)[1] or ""))
+    if any(same_account(each, linked) or (each[:2] == "0x" and each.lower() == linked.lower()) for each in asked):
         return Completed(_output(call, user))
     return early or NotExecuted("Another wallet is linked, or none is.")
 
@@ -97,7 +131,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     action_class=(ActionClass.WRITE, ActionClass.IDENTITY),
     action_class_of=_action_class,
     approval_details=_approval_details,
-    described=("user_id", "wallet_address"),
+    described=("user_id", "wallet_chain", "wallet_address"),
     reconcile=_reconcile,
     idempotent=True,
     makes_user=True,
@@ -106,14 +140,29 @@ async def resolve_user(call: ServiceContext, args: ResolveUser) -> UserResolved:
     """Create or find the user at Machines and return their KYC status. Give wallet_address only to link or change the
     user's wallet. Next: get_kyc_requirements for a new user, else follow next_steps."""
     client = await call.services.partner.client(call.logged_as)
-    user = await client.users.resolve(call.user_id, wallet_address=args.wallet_address, wallet_label=args.wallet_label)
+    user = await client.users.resolve(
+        call.user_id,
+        wallet_address=args.wallet_address,
+        wallet_label=args.wallet_label,
+        wallet_chain=args.wallet_chain,
+    )
     return _output(call, user)
 
 
+def _linked(user: User) -> tuple[WalletChain | None, AddressOrMemo | None]:
+    """Return the chain and the address of the linked wallet, None for what Machines does not say."""
+    wallet = user.wallet
+    address = user.wallet_address or (wallet.address if wallet else None)
+    chain = wallet.chain if wallet else None
+    return ("solana" if chain == "solana" else "evm" if chain == "evm" else None), address
+
+
 def _output(call: ServiceContext, user: User) -> UserResolved:
+    chain, address = _linked(user)
     return UserResolved(
         user_id=user.user_id,
-        wallet_address=user.wallet_address,
+        wallet_chain=chain if address else None,
+        wallet_address=address,
         kyc_status=known_status(user.kyc_status),
         created_at=user.created_at,
         next_steps=[kyc_next_step(call, user.kyc_status)],

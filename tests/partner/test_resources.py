@@ -340,6 +340,16 @@ REFUSED: list[tuple[str, Callable[[PartnerClient], Awaitable[Any]], str]] = [
         "wallet_address",
     ),
     ("a wallet that is none", lambda c: c.users.resolve(USER, wallet_address="0x12"), "wallet_address"),
+    (
+        "a Solana wallet on no chain",
+        lambda c: c.users.resolve(USER, wallet_address="4Nd1mYvWw3Yb6Wk1iV8J5cCqgUX3b7z2nQkq7rZ5tZzP"),
+        "wallet_address",
+    ),
+    (
+        "an EVM wallet on Solana",
+        lambda c: c.users.resolve(USER, wallet_address=WALLET, wallet_chain="solana"),
+        "wallet_address",
+    ),
     ("a long wallet label", lambda c: c.users.resolve(USER, wallet_label="x" * 121), "wallet_label"),
     ("a long user", lambda c: c.users.resolve("u" * 121), "user_id"),
     ("an empty search", lambda c: c.deposits.assets(USER, q=""), "q"),

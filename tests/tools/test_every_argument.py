@@ -40,6 +40,7 @@ ADDRESSES = {name: f"0x{digit * 40}" for name, digit in zip(("a", "c", "d"), "12
 VALUES: dict[str, Any] = applicant() | {
     "user_id": USER,
     "purpose": "funding",
+    "wallet_chain": "evm",
     "wallet_address": ADDRESSES["a"],
     "wallet_label": "Savings wallet",
     "occupation_query": "developer",
@@ -73,6 +74,7 @@ VALUES: dict[str, Any] = applicant() | {
 }
 """A valid value for each argument. A new argument must be added, or the walk fails."""
 SPELLED = {
+    "wallet_chain": "EVM",
     "amount_cents": "$12.34",
     "limit_amount_cents": "$100.00",
     "limit_frequency": "per week",
