@@ -53,6 +53,9 @@ OPTIONS = {
     "MACHINES_PROXY": Option("A proxy for calls to Machines; its address can hold a password.", secret=True),
     "MACHINES_CA_FILE": Option("Further certificates, in PEM, for calls to Machines.", kind="file"),
     "MACHINES_LOG_LEVEL": Option("The log level on stderr: DEBUG, INFO, WARNING, ERROR or CRITICAL."),
+    "MACHINES_DESK_PORT": Option(
+        "A fixed port for the desk; empty for a new random one. docs/security.md has the risk."
+    ),
     "MACHINES_TRACE": Option("A file for the shapes of requests and responses, never their values.", kind="file"),
 }
 

@@ -13,6 +13,7 @@ LENGTH = 32
 # No digits, because the output filter may take a run of digits for a card number.
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 _CLOSE: Header = (b"connection", b"close")
+_NO_PAGE = b"There is no page at this address.\n"
 _TEXT: Header = (b"content-type", b"text/plain; charset=utf-8")
 
 
@@ -38,6 +39,10 @@ class SecretPath:
         """Handle one request."""
         if scope["type"] != "http":
             return
+        if header_values(scope, b"service-worker"):
+            # Nothing here is one. A worker would outlive the desk, and answer for whoever has the port next.
+            await send_response(send, 404, [_TEXT, *HEADERS, _CLOSE], _NO_PAGE)
+            return
         path = str(scope["path"])
         inner = path[len(self._path) :]
         if constant_time_equal(path[: len(self._path)], self._path) and inner[:1] in ("", "/"):
@@ -53,7 +58,7 @@ class SecretPath:
             await send_response(send, 200, [_TEXT, *HEADERS], proof.encode())
             return
         # The body is unread, so the connection can't be used again.
-        await send_response(send, 404, [_TEXT, *HEADERS, _CLOSE], b"There is no page at this address.\n")
+        await send_response(send, 404, [_TEXT, *HEADERS, _CLOSE], _NO_PAGE)
 
     def _proof(self, scope: Scope) -> str | None:
         challenges = header_values(scope, CHALLENGE.encode())

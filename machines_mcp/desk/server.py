@@ -1,6 +1,7 @@
 """Run the desk on its own port in the server's event loop, from first use until the server ends.
 
-Servers with the same state folder share the first one's desk, if it proves that it belongs to this folder.
+Servers with the same state folder share the first one's desk, if it proves that it belongs to this folder. When that
+server ends, another one that has given the address to somebody serves the desk at the same address.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
 
 from machines_mcp.desk.dependencies import DeskDependencies
+from machines_mcp.desk.peer_check import is_own_desk
+from machines_mcp.storage.desk_note import ADDRESS_FILE, noted_port
 from machines_mcp.storage.files import write_atomically
 from machines_mcp.storage.private_folder import private_folder
 from machines_mcp.web.loopback import HOST, build_uvicorn, listen_on_loopback
@@ -22,18 +26,24 @@ from machines_mcp.web.loopback import HOST, build_uvicorn, listen_on_loopback
 if TYPE_CHECKING:
     import uvicorn
 
-ADDRESS_FILE = "desk.json"
 CLOSE_SECONDS = 0.8
 MAX_CONNECTIONS = 32
+WATCH_SECONDS = 1.0
+MAX_MISSES = 3
+"""How often in a row a port may answer nothing of ours and refuse us, before it is taken by another program."""
+SETTLE_SECONDS = 0.3
 
 logger = logging.getLogger(__name__)
 
 
 class Desk:
-    """The desk of this server. It starts on the first call of `address`."""
+    """The desk of this server. It starts on the first call of `address`, on the fixed `port` if there is one."""
 
-    def __init__(self, dependencies: DeskDependencies) -> None:
+    def __init__(self, dependencies: DeskDependencies, port: int | None = None) -> None:
         self._dependencies = dependencies
+        self._port = port or 0
+        """The port to serve at, and to keep once its address was given to somebody; 0 is any free one."""
+        self._watcher: asyncio.Task[None] | None = None
         self._address_file = dependencies.guard.store.folder / ADDRESS_FILE
         self._lock = anyio.Lock()
         self._server: uvicorn.Server | None = None
@@ -44,23 +54,65 @@ class Desk:
     async def address(self) -> str | None:
         """Return the URL of the desk, shared or started now; None if it can't start."""
         async with self._lock:
-            if self._running:
-                return self._address
-            return await self.find() or self._start()
+            found = self._address if self._running else await self._found_or_started()
+            if found is not None and self._watcher is None:
+                self._watcher = asyncio.get_running_loop().create_task(self._keep_address())
+                self._watcher.add_done_callback(_log_failure)
+            return found
+
+    async def _found_or_started(self) -> str | None:
+        found = await self.find()
+        if found is not None:
+            self._port = urlsplit(found).port or 0
+            return found
+        return self._start(self._port) or await self._move()
+
+    async def _move(self) -> str | None:
+        """Serve the desk at a new port, because another program has its port, unless another server does already."""
+        if not self._port:
+            logger.error("the desk could not start: no port on 127.0.0.1 is available")
+            return None
+        await anyio.sleep(SETTLE_SECONDS)  # another server of the folder may have bound it and not answer yet
+        found = await self.find()
+        if found is not None:
+            self._port = urlsplit(found).port or 0
+            return found
+        return self._start(0, taken=self._port)
+
+    async def _keep_address(self) -> None:
+        """Serve the desk here as soon as no server does, at the address that was given to somebody."""
+        misses = 0
+        known = self._dependencies
+        while True:
+            await anyio.sleep(WATCH_SECONDS)
+            async with self._lock:
+                if self._running or await is_own_desk(known.key, known.fingerprint, self._port):
+                    misses = 0
+                elif self._start(self._port) is None:
+                    misses += 1
+                    if misses >= MAX_MISSES:
+                        misses = 0
+                        await self._move()
 
     async def find(self) -> str | None:
         """Return the URL of a running desk with the same state folder and policy, or None."""
-        from machines_mcp.desk.peer_check import is_own_desk
-
-        try:
-            port = int(json.loads(self._address_file.read_text(encoding="ascii"))["port"])
-        except (OSError, ValueError, TypeError, KeyError):
+        port = noted_port(self._address_file.parent, "port")
+        if port is None:
             return None
         known = self._dependencies
         return self._url(port) if await is_own_desk(known.key, known.fingerprint, port) else None
 
+    def taken_port(self) -> int | None:
+        """Return the port that another program took from the desk which the folder notes; None if none did."""
+        return noted_port(self._address_file.parent, "taken")
+
     async def close(self) -> None:
         """Stop the desk within a second. Safe to call twice."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watcher
+            self._watcher = None
         server, task, self._server, self._task = self._server, self._task, None, None
         if server is None or task is None:
             return
@@ -80,15 +132,15 @@ class Desk:
     def _running(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def _start(self) -> str | None:
+    def _start(self, port: int, taken: int | None = None) -> str | None:
+        """Serve the desk at this port, or return None if it is not available."""
         from machines_mcp.desk.app import build_app
 
         try:
-            listener = listen_on_loopback(MAX_CONNECTIONS)
+            listener = listen_on_loopback(MAX_CONNECTIONS, port)
         except OSError:
-            logger.error("the desk could not start: no port on 127.0.0.1 is available")
             return None
-        port = listener.getsockname()[1]
+        self._port = port = listener.getsockname()[1]
         # Signals end the MCP server, which then stops the desk.
         self._closing = asyncio.Event()
         app = build_app(self._dependencies, port, self._closing)
@@ -97,15 +149,15 @@ class Desk:
         self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]))
         self._task.add_done_callback(_log_failure)
         self._address = self._url(port)
-        self._write_address(port)
+        self._write_address(port, taken)
         return self._address
 
     def _url(self, port: int) -> str:
         return f"http://{HOST}:{port}{self._dependencies.base_path}/"
 
-    def _write_address(self, port: int) -> None:
+    def _write_address(self, port: int, taken: int | None) -> None:
         """Write the address for other servers and commands. If that fails, this desk still works."""
-        text = json.dumps({"address": self._address, "port": port, "pid": os.getpid()})
+        text = json.dumps({"address": self._address, "port": port, "pid": os.getpid(), "taken": taken})
         try:
             private_folder(self._address_file.parent)
             write_atomically(self._address_file, text.encode("ascii"))

@@ -61,7 +61,8 @@ class ServerDesk:
                 kyc_meaning=meaning,
                 submit_form=self._fulfil,
                 open_card=self._open_card,
-            )
+            ),
+            settings.desk_port,
         )
 
     async def address(self, path: str = "") -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class Settings:
     trace: Path | None
     partner_key_file: Path | None = None
     """The file that the key was read from; None if the key came from the environment or a keyring."""
+    desk_port: int | None = None
+    """The fixed port of the desk; None for a new random one."""
     key_source: KeySource | None = None
     """Where the key came from; None without a key."""
 
@@ -44,3 +47,16 @@ class Settings:
     def simulated(self) -> bool:
         """Whether the Partner API is the simulator."""
         return self.environment is Environment.EMBEDDED
+
+
+def parse_desk_port(value: str | None) -> int | None:
+    """Parse MACHINES_DESK_PORT.
+
+    Raises:
+        SettingsError: It is not a port that a server without privileges can have.
+    """
+    if value is None:
+        return None
+    if not re.fullmatch("[1-9][0-9]{3,4}", value) or not 1024 <= int(value) <= 65_535:
+        raise SettingsError("MACHINES_DESK_PORT must be a port number from 1024 to 65535.")
+    return int(value)

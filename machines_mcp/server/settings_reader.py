@@ -20,7 +20,7 @@ from machines_mcp.redaction.placeholders import placeholder_fault
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.user_id import user_id_fault
 from machines_mcp.server.partner_key import PartnerKeyError, configured_key, stored_key
-from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings, SettingsError
+from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings, SettingsError, parse_desk_port
 
 VARIABLES = frozenset(
     {
@@ -37,12 +37,12 @@ VARIABLES = frozenset(
         "MACHINES_CA_FILE",
         "MACHINES_LOG_LEVEL",
         "MACHINES_TRACE",
+        "MACHINES_DESK_PORT",
     }
 )
 """Every setting. Any other variable that begins with MACHINES_ is refused."""
 
 MAX_CA_BYTES = 1024 * 1024
-
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 # A strict subset without user names, escapes or queries, which two URL parsers could read differently.
@@ -67,7 +67,6 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
             found = stored_key(environment)
     except PartnerKeyError as fault:
         raise SettingsError(str(fault)) from None
-    key = found.key if found else None
     user_id = parse_user_id(values.get("MACHINES_USER_ID"))
     policy = _parse_policy_path(values.get("MACHINES_POLICY"))
     if environment is not Environment.EMBEDDED and user_id is None and policy is None:
@@ -77,17 +76,18 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         )
     return Settings(
         environment=environment,
-        partner_key=key,
+        partner_key=found.key if found else None,
         api_url=_parse_api_url(values.get("MACHINES_API_URL"), environment),
         user_id=user_id,
         policy=policy,
-        state_dir=_parse_state_dir(values.get("MACHINES_STATE_DIR"), environment, key),
+        state_dir=_parse_state_dir(values.get("MACHINES_STATE_DIR"), environment, found.key if found else None),
         toolsets=_parse_toolsets(values.get("MACHINES_TOOLSETS")),
         read_only=parse_flag("MACHINES_READ_ONLY", values.get("MACHINES_READ_ONLY")),
         proxy=_parse_proxy(values.get("MACHINES_PROXY")),
         ca_certificates=_read_ca_file(values.get("MACHINES_CA_FILE")),
         log_level=_parse_log_level(values.get("MACHINES_LOG_LEVEL", "WARNING")),
         trace=_parse_trace_path(values.get("MACHINES_TRACE")),
+        desk_port=parse_desk_port(values.get("MACHINES_DESK_PORT")),
         partner_key_file=found.file if found else None,
         key_source=found.source if found else None,
     )

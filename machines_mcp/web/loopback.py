@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 
 
-def listen_on_loopback(backlog: int) -> socket.socket:
-    """Return a listening socket on a free port.
+def listen_on_loopback(backlog: int, port: int = 0) -> socket.socket:
+    """Return a listening socket on this port; 0 is any free one.
 
     Raises:
-        OSError: No port is available.
+        OSError: The port is not available.
     """
     # asyncio sets TCP_NODELAY only on sockets created with IPPROTO_TCP.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        listener.bind((HOST, 0))
+        else:
+            # Lingering connections must not keep the next server from this port; both listeners need the option for
+            # that. On POSIX, a port with a listener stays refused.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
         listener.listen(backlog)
     except OSError:
         listener.close()

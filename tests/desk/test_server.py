@@ -17,9 +17,11 @@ import httpx
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
 
+from machines_mcp.desk import server
 from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH, make_challenge
-from machines_mcp.desk.server import ADDRESS_FILE
 from machines_mcp.permissions.policy import Limits, default_policy
+from machines_mcp.storage.desk_note import ADDRESS_FILE, port_taken
+from machines_mcp.web.loopback import listen_on_loopback
 from tests.support.loopback import accepted_socket, serve_connections
 from tests.support.running_desk import RunningDesk, browser, running_desk
 from tests.support.waiting import PATIENCE
@@ -164,3 +166,84 @@ async def test_responses_are_sent_without_delay(desk: RunningDesk) -> None:
         await client.receive()
         with accepted_socket(client.extra(SocketAttribute.raw_socket)) as accepted:  # noqa: S610
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def kill(desk: RunningDesk) -> None:
+    """End the desk as the death of its process would: without removing the note of its address."""
+    note = desk.guard.store.folder / ADDRESS_FILE
+    text = note.read_text(encoding="ascii")
+    await desk.desk.close()
+    note.write_text(text, encoding="ascii")
+
+
+async def answers_at(desk: RunningDesk, address: str) -> None:
+    """Wait until a desk of this folder answers at the address."""
+    with anyio.fail_after(PATIENCE):
+        while await desk.desk.find() != address:  # noqa: ASYNC110 - another server takes it over
+            await anyio.sleep(0.05)
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "ended"])
+async def test_another_server_that_gave_the_address_keeps_it(tmp_path: Path, killed: bool) -> None:
+    async with running_desk(tmp_path / "state") as first, running_desk(tmp_path / "state") as second:
+        approval = await second.ask()
+        await (kill(first) if killed else first.desk.close())
+        await answers_at(second, first.address)
+        assert second.address == first.address == await second.desk.address()
+        assert second.desk.taken_port() is None
+        async with browser(second) as person:
+            assert (await person.get(f"/decisions/{approval.id}")).status_code == 200
+
+
+async def test_after_the_last_server_the_address_is_new(tmp_path: Path) -> None:
+    ports = set()
+    for _ in range(3):
+        async with running_desk(tmp_path / "state") as desk:
+            ports.add(urlsplit(desk.address).port)
+            await kill(desk)
+    assert len(ports) > 1
+
+
+async def test_one_of_several_servers_takes_the_address_over(tmp_path: Path, desk: RunningDesk) -> None:
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(running_desk(tmp_path / "state")) for _ in range(3)]
+        assert {other.address for other in others} == {desk.address}
+        await kill(desk)
+        await answers_at(others[0], desk.address)
+        assert [await other.desk.address() for other in others] == [desk.address] * 3
+
+
+async def test_a_port_that_another_program_took_is_left_and_told(
+    tmp_path: Path, desk: RunningDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "WATCH_SECONDS", 0.05)
+    async with running_desk(tmp_path / "state") as second:
+        port = urlsplit(desk.address).port or 0
+        async with second.desk._lock:  # so that it can't be quicker than the other program
+            await kill(desk)
+            stranger = listen_on_loopback(8, port)
+        with stranger:
+            with anyio.fail_after(PATIENCE):
+                while second.desk.taken_port() is None:  # noqa: ASYNC110 - it polls too
+                    await anyio.sleep(0.05)
+            moved = await second.desk.address()
+            assert moved is not None and urlsplit(moved).port != port
+            assert second.desk.taken_port() == port
+            assert str(port) in port_taken(port) and "passphrase" in port_taken(port)
+
+
+async def test_a_fixed_port_is_used_and_if_it_is_taken_a_new_one(tmp_path: Path) -> None:
+    with listen_on_loopback(8) as free:
+        port = free.getsockname()[1]
+        async with running_desk(tmp_path / "one", port=port) as desk:
+            assert urlsplit(desk.address).port != port and desk.desk.taken_port() == port
+    async with running_desk(tmp_path / "two", port=port) as desk:
+        assert urlsplit(desk.address).port == port and desk.desk.taken_port() is None
+
+
+async def test_a_service_worker_is_never_served(desk: RunningDesk) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        for path in ("", "desk.css", "icon.svg", "sign-in"):
+            assert (await http.get(desk.address + path)).status_code != 404 or path == "sign-in"
+            answer = await http.get(desk.address + path, headers={"Service-Worker": "script"})
+            assert (answer.status_code, answer.text) == (404, "There is no page at this address.\n")

@@ -164,6 +164,7 @@ async def running_desk(
     clock: Clock | None = None,
     key: bytes = b"k",
     passphrase: str | None = PASSPHRASE,
+    port: int | None = None,
 ) -> AsyncIterator[RunningDesk]:
     """Run a desk for the block, outside `embedded` with its passphrase set."""
     clock = clock or Clock()
@@ -183,7 +184,7 @@ async def running_desk(
         open_card=partner.open_card,
         clock=clock,
     )
-    desk = Desk(dependencies)
+    desk = Desk(dependencies, port)
     try:
         with anyio.fail_after(PATIENCE * 4):
             if environment != "embedded" and passphrase is not None:

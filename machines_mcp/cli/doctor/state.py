@@ -21,6 +21,7 @@ from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.server.app import App
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.desk_note import port_taken
 
 _OWN_USER = (
     "including an agent's shell, can read the partner key and change state and policy; run the server as a separate "
@@ -200,7 +201,9 @@ async def _unresolved(app: App) -> list[Finding]:
 
 async def _desk(app: App) -> Finding:
     """Report the desk. It must prove that it belongs to this folder: another program can take over its port."""
-    found = await app.desk.desk.find()
+    found, taken = await app.desk.desk.find(), app.desk.desk.taken_port()
+    if found is not None and taken is not None:
+        return Finding(True, "desk", f"running at {found}. {port_taken(taken)}")
     if found is None:
         return Finding(True, "desk", "not running; it starts when a person is needed, or with machines-mcp desk")
     return Finding(True, "desk", f"running at {found}")
