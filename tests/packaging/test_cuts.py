@@ -12,7 +12,10 @@ PACKAGE = Path(machines_mcp.__file__).parent
 # These folders read text and never show a part of it: the detectors, the editors of config files, and the simulator.
 NOT_SEARCHED = ("redaction", "cli/client_configs", "sandbox")
 REVIEWED = {
+    "cli/approvals.py: approval.id[:12]": "the id of an approval",
+    "cli/approvals.py: found[:MAX_NAMED]": "a list",
     "cli/audit.py: cell[:8]": "the id of an approval",
+    "cli/commands/run.py: name.lower().replace('-', '_')[:100]": "what a person typed, which is not shown",
     "cli/doctor/state.py: policy.digest[:12]": "our own digest",
     "cli/policy_report.py: policy.digest[:12]": "our own digest",
     "cli/prompt.py: line.removesuffix(b'\\r')[:MAX_LINE_BYTES]": "what a person types, which is shown nowhere",
