@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 SDK = {"mcp", "mcp_types"}
 # Shipped with, and pinned by, a declared dependency.
-PART_OF = {"mcp-types": "mcp", "pydantic-core": "pydantic"}
+PART_OF = {"mcp-types": "mcp", "pydantic-core": "pydantic", "markupsafe": "jinja2"}
 # Declared for a dependency that uses it at run time: sniffio to run faster, eth-hash for its backend.
 LOOKED_FOR = {"sniffio", "eth-hash"}
 # A module of the package that only a plugin's host loads, with what the host brings.

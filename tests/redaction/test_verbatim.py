@@ -19,10 +19,13 @@ MAKERS = {
     "protocol/user_check.py",
     "protocol/withheld.py",
     "redaction/verbatim.py",
+    "storage/withdrawal_rows.py",
     "storage/withdrawals.py",
     "tools/reconcile_card_changes.py",
     "tools/status.py",
+    "tools/users.py",
     "tools/withdrawal_approvals.py",
+    "tools/withdrawal_list.py",
     "tools/withdrawal_quotes.py",
 }
 
