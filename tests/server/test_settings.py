@@ -108,6 +108,10 @@ def test_a_policy_may_replace_the_user_setting(environment: str) -> None:
         ({"MACHINES_TOOLSETS": "always"}, "must be a comma-separated list"),
         ({"MACHINES_READ_ONLY": CANARY}, "must be true or false"),
         ({"MACHINES_LOG_LEVEL": CANARY}, "must be one of: DEBUG"),
+        ({"MACHINES_DESK_PORT": CANARY}, "must be a port number from 1024 to 65535"),
+        ({"MACHINES_DESK_PORT": "1023"}, "must be a port number from 1024 to 65535"),
+        ({"MACHINES_DESK_PORT": "65536"}, "must be a port number from 1024 to 65535"),
+        ({"MACHINES_DESK_PORT": "8080 "}, "must be a port number from 1024 to 65535"),
         ({"MACHINES_CA_FILE": f"/nowhere/{CANARY}"}, "must be a file"),
         ({"MACHINES_CA_FILE": "/"}, "must be a file"),
         ({"MACHINES_PROXY": CANARY}, "must be an http or https URL"),
@@ -351,12 +355,14 @@ def test_toolsets_log_level_proxy_and_certificates_are_read(tmp_path: Path) -> N
         {
             "MACHINES_TOOLSETS": " cards, observe ,",
             "MACHINES_LOG_LEVEL": "debug",
+            "MACHINES_DESK_PORT": "8765",
             "MACHINES_PROXY": "http://user:word@proxy.example:3128",
             "MACHINES_CA_FILE": str(certificates),
         }
     )
     assert settings.toolsets == {"cards", "observe"}
     assert settings.log_level == "DEBUG"
+    assert settings.desk_port == 8765
     assert settings.proxy == "http://user:word@proxy.example:3128"
     # Read once: another file under the name changes nothing.
     certificates.write_text("others", encoding="ascii")
