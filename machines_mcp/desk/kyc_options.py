@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from machines_mcp.redaction.characters import printable
+from machines_mcp.redaction.detectors import masked_text
+
 if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
     from machines_mcp.partner.models.kyc import KycField
@@ -50,8 +53,13 @@ def options_of(kind: FieldKind, api_field: KycField, values: KycValues) -> tuple
         return tuple(sorted(found, key=lambda option: option.label))
     if kind == "occupation":
         jobs = [one for one in values.occupations if one.code][:MAX_OPTIONS]
-        return tuple(Option(one.code, one.label or one.code, one.other_words) for one in jobs)
-    return tuple(Option(one, one) for one in api_field.enum or ())
+        return tuple(Option(one.code, _shown(one.label) or one.code, one.other_words) for one in jobs)
+    # A value is sent as it is, so one that can't be shown as it is can't be chosen.
+    return tuple(Option(one, one) for one in api_field.enum or () if _shown(one) == one)
+
+
+def _shown(text: str) -> str:
+    return masked_text(printable(text))
 
 
 def _words(alpha2: str, alpha3: str) -> str:

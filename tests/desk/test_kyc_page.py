@@ -16,6 +16,7 @@ from machines_mcp.partner.formats.occupations import SYNONYMS
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.sandbox.kyc_form import OCCUPATIONS
+from tests.support.card_numbers import card_number
 from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, kyc_values
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +92,16 @@ async def test_countries_and_occupations_are_lists_with_other_words(desk: Runnin
         assert lists[name].count("<option") == 1 + len(countries) and re.search(
             '<option value="GB" data-words="[^"]*UK', lists[name]
         )
+
+
+async def test_a_card_number_in_an_occupation_is_masked(desk: RunningDesk, person: FakeBrowser) -> None:
+    number = card_number()
+    jobs = [{"code": "49-3023", "label": f"Mechanic {number}"}]
+    desk.partner.values = kyc_values(occupations=jobs)
+    approval = await open_form_approval(desk)
+    text = (await person.get(f"/kyc/{approval.id}")).text
+    assert f"Mechanic •••• {number[-4:]}" in text
+    assert number not in text
 
 
 def test_each_occupation_has_other_words() -> None:
