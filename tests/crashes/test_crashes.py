@@ -65,5 +65,5 @@ def test_operations_take_effect_once_without_idempotency_keys(kills: int) -> Non
 
 @pytest.mark.parametrize("naive", [False, True], ids=["repeated by id", "started over"])
 def test_operations_are_doubled_without_the_journal(naive: bool) -> None:
-    report = _run(CrashCampaign(24, SEED, keys=False, journal=False, naive=naive))
+    report = _run(CrashCampaign(72, SEED, keys=False, journal=False, naive=naive))
     assert report.verdict.doubled, "the crash loop must detect doubled operations"

@@ -51,5 +51,5 @@ async def test_next_steps_lead_to_a_card_on_a_pinned_server(era: Era, tmp_path: 
 async def test_next_steps_lead_to_a_card_from_the_last_call(user: Agent) -> None:
     walker = Walker(user.client, DATA | {"user_id": user.who})
     await walker.walk("create_card", VERIFIED)
-    # No call has succeeded for this user yet, so the read asks for the user first.
-    assert walker.calls == ["create_card", "get_kyc_status", "resolve_user", *JOURNEY[3:]]
+    # No call has succeeded for this user yet, so the first step is to resolve the user.
+    assert walker.calls == ["create_card", "resolve_user", *JOURNEY[3:]]
