@@ -27,9 +27,12 @@ from machines_mcp.tools.user import UserResolved
 from machines_mcp.tools.users import UserListOutput
 from machines_mcp.tools.withdrawal_list import WithdrawalListOutput
 from machines_mcp.tools.withdrawal_output import WithdrawalCreated, WithdrawalQuote
+from tests.support.card_numbers import card_number
 
 ID = Verbatim("id-of-it-12345678")
-ADDRESS = "0x4111111111111111000000000000000000000001"
+# Money follows them, so not even what looks like a card number is masked.
+MEMO = card_number()
+ADDRESS = f"0x{MEMO}{1:024}"
 NOON = datetime(2026, 11, 23, 14, 0, 5, tzinfo=timezone(timedelta(hours=2)))
 CARD: dict[str, Any] = {
     "card_id": ID, "status": "active", "last4": "4242", "expiration_month": 1, "expiration_year": 2030,
@@ -112,8 +115,8 @@ SENTENCES = [
         f"The deposit's status is waiting. Its address is {ADDRESS}.",
     ),
     (
-        _made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, memo="4111111111111111", poll_after_seconds=5),
-        f"The deposit's status is waiting. Its address is {ADDRESS} with the memo 4111111111111111.",
+        _made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, memo=MEMO, poll_after_seconds=5),
+        f"The deposit's status is waiting. Its address is {ADDRESS} with the memo {MEMO}.",
     ),
     # It has ended, so nothing more is to be sent to its address.
     (_made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, memo="7"), "The deposit's status is waiting."),
