@@ -115,8 +115,17 @@ class Tab:
     def until(self, expression: str) -> None:
         """Wait until the expression is true on the page."""
         deadline = time.monotonic() + WAIT_SECONDS
-        while not self.evaluate(expression):
+        while not self._holds(expression):
             assert time.monotonic() < deadline, expression
+
+    def _holds(self, expression: str) -> bool:
+        try:
+            return bool(self.evaluate(expression))
+        except AssertionError as error:
+            # The page was left while the browser evaluated it.
+            if "navigated" in str(error):
+                return False
+            raise
 
     def open(self, url: str, *, width: int, dark: bool) -> None:
         """Open a page at a width and in a color scheme, with the page's scripts disabled."""
