@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +11,7 @@ from machines_mcp.sandbox.contracts import contracts_of
 from machines_mcp.sandbox.envelope import Success, conflict, not_found
 from machines_mcp.sandbox.fields import MAX_CENTS
 from machines_mcp.sandbox.idempotency import once
+from machines_mcp.sandbox.ids import new_id
 from machines_mcp.sandbox.labels import encrypted_field
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def create(call: Call) -> Success:
 
 def _create(call: Call, labels: dict[str, Any], limit: tuple[int, str] | None) -> Success:
     number = new_number()
-    card_id = _new_id()
+    card_id = new_id()
     today = datetime.fromtimestamp(call.now, UTC)
     limit_cents, limit_frequency = limit or (None, None)
     call.state.insert(
@@ -163,10 +162,3 @@ def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:
         "contractId": contracts_of(call.user)[0].contract_id,
         "createdAt": call.iso(row["created_at"]),
     }
-
-
-def _new_id() -> str:
-    """Return a random id without thirteen digits in a row, which could be a card number."""
-    while re.search("[0-9]{13}", (found := str(uuid.uuid4())).replace("-", "")):
-        pass
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox import assets, ledger, prices
@@ -11,6 +10,7 @@ from machines_mcp.sandbox.assets import SETTLED, Pair
 from machines_mcp.sandbox.contracts import contract_holding
 from machines_mcp.sandbox.envelope import Success, not_found
 from machines_mcp.sandbox.idempotency import once
+from machines_mcp.sandbox.ids import new_id
 from machines_mcp.sandbox.wallets import check_wallet
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def estimate(call: Call) -> Success:
         "quotedAmount": amount,
         "quotedAmountCurrency": quoted_in,
         "estimatedToAmount": prices.in_cents(ticker, amount, exchanged=pair not in SETTLED) / 100,
-        "rateId": str(uuid.uuid4()) if pair not in SETTLED else None,
+        "rateId": new_id() if pair not in SETTLED else None,
     }
     return Success({"estimate": data}, "deposit estimate")
 
@@ -78,7 +78,7 @@ def _create(call: Call, pair: Pair, amount: float | None) -> Success:
     cents = prices.in_cents(pair.ticker, amount, exchanged=exchanged)
     stages = EXCHANGED_STAGES if exchanged else DIRECT_STAGES
     completes_at = call.now + SECONDS_PER_STAGE * len(stages)
-    deposit_id = str(uuid.uuid4())
+    deposit_id = new_id()
     call.state.insert(
         "deposits",
         deposit_id=deposit_id,
@@ -89,7 +89,7 @@ def _create(call: Call, pair: Pair, amount: float | None) -> Success:
         network=pair.network.id,
         address=new_address(pair.network.family),
         extra_id=new_memo() if pair.network.memo else None,
-        exchange_id=uuid.uuid4().hex[:14] if exchanged else None,
+        exchange_id=new_id().replace("-", "")[:14] if exchanged else None,
         entry_id=ledger.enter(call.state, call.user.user_id, "collateral", cents, at=completes_at),
     )
     return _answer(call, _find(call, deposit_id), "deposit created")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox.cursors import read_cursor, write_cursor
 from machines_mcp.sandbox.envelope import Success
+from machines_mcp.sandbox.ids import new_id
 from machines_mcp.sandbox.totals import totals_at
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Standing:
 
 def enter(state: State, user_id: str, kind: str, amount_cents: int, *, at: float, **more: Any) -> str:
     """Write an entry dated `at` (possibly in the future), and return its id. `posts_at` defaults to `at`."""
-    entry_id = str(uuid.uuid4())
+    entry_id = new_id()
     columns = {"posts_at": at, **more}
     state.insert(
         "entries", entry_id=entry_id, user_id=user_id, type=kind, amount_cents=amount_cents, created_at=at, **columns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ from joserfc.jwk import OctKey
 
 from machines_mcp.sandbox import users
 from machines_mcp.sandbox.envelope import Refusal, Success, conflict
+from machines_mcp.sandbox.ids import new_id
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -52,7 +52,7 @@ def create(call: Call) -> Success:
 
     issued = int(call.now)
     expires_at = issued + (DEFAULT_TTL if ttl is None else ttl)
-    session_id = str(uuid.uuid4())
+    session_id = new_id()
     call.state.insert(
         "sessions", session_id=session_id, user_id=user_id, scopes=" ".join(scopes), expires_at=expires_at
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox import ledger
 from machines_mcp.sandbox.addresses import new_address, new_memo
 from machines_mcp.sandbox.envelope import Success, conflict
+from machines_mcp.sandbox.ids import new_id
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -88,7 +88,7 @@ def _parameters(route: Route, cents: int, recipient: str, expires_at: int, salt:
 def _relay(route: Route, address: str) -> dict[str, Any]:
     settled = route.contract.settled
     return {
-        "changeNowId": uuid.uuid4().hex[:14],
+        "changeNowId": new_id().replace("-", "")[:14],
         "payinAddress": new_address(settled.network.family),
         "payinExtraId": new_memo() if settled.network.memo else None,
         "payoutAddress": address,

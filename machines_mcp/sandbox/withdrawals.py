@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import uuid
 from typing import TYPE_CHECKING, Final
 
 from machines_mcp.sandbox import assets, prices, signatures
@@ -12,6 +11,7 @@ from machines_mcp.sandbox.assets import address_pattern
 from machines_mcp.sandbox.envelope import Success
 from machines_mcp.sandbox.fields import Fields
 from machines_mcp.sandbox.idempotency import fingerprint, request_key, reused
+from machines_mcp.sandbox.ids import new_id
 from machines_mcp.sandbox.wallets import check_wallet
 from machines_mcp.sandbox.withdrawal_routes import amount_of, range_of, route_of, source_contract
 
@@ -51,7 +51,7 @@ def estimate(call: Call) -> Success:
         "fromAmount": cents / 100,
         "fromAmountCents": cents,
         "estimatedToAmount": prices.in_units(route.to.ticker, cents, exchanged=route.exchanged),
-        "rateId": str(uuid.uuid4()) if route.exchanged else None,
+        "rateId": new_id() if route.exchanged else None,
         "destinationExtraId": route.extra_id,
     }
     return Success({"estimate": data}, "withdrawal estimate")
@@ -76,7 +76,7 @@ def create(call: Call) -> Success:
         return Success(json.loads(known["answer"]), "withdrawal signature")
     if known is None:
         signatures.check_covered(call, cents)
-    withdrawal_id = str(uuid.uuid4()) if known is None else known["withdrawal_id"]
+    withdrawal_id = new_id() if known is None else known["withdrawal_id"]
     if known is None:
         _ask(call, withdrawal_id, cents)
     _remember_key(call, withdrawal_id)
