@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from machines_mcp.desk.secret_path import secret_path
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.factory import Guard
+from machines_mcp.redaction.detectors import HIDDEN, masked_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycStatus, KycValues
@@ -61,12 +62,18 @@ class DeskDependencies:
     """Run a waiting call with typed values: (approval id, values, callback that takes the decision)."""
     open_card: Callable[[str], Awaitable[CardPage]]
     """Start the vault's page of a waiting reveal, by approval id."""
+    contains_secret: Callable[[str], bool]
+    """Whether a text contains a secret that the server knows, in any common encoding."""
     clock: Callable[[], float] = time.time
 
     @property
     def simulated(self) -> bool:
         """Whether this is the simulator, so that no passphrase is needed."""
         return not self.guard.policy.needs_passphrase
+
+    def mask(self, text: str) -> str:
+        """Return text from Machines as a page may show it: hidden if it contains a known secret, otherwise masked."""
+        return HIDDEN if self.contains_secret(text) else masked_text(text)
 
     @property
     def base_path(self) -> str:

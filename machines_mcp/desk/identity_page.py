@@ -12,7 +12,6 @@ from starlette.responses import Response
 from machines_mcp.desk.routing import PageRenderer, Route, SessionRequest
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.redaction.characters import shown
-from machines_mcp.redaction.detectors import masked_text
 from machines_mcp.redaction.links import is_openable
 
 NAME = "[A-Za-z0-9_-]{1,700}"
@@ -48,15 +47,16 @@ class IdentityPage:
                 502, "The status could not be loaded from Machines. Try again in a moment."
             )
         link = status.link or ""
+        openable = is_openable(link) and self._known.mask(link) == link
         return self._renderer.page(
             request,
             "identity",
             user_id=user_id,
             meaning=self._known.kyc_meaning(status.status),
-            reason=masked_text(shown(status.reason or "")),
-            link=link if is_openable(link) else "",
-            host=urlsplit(link).netloc if is_openable(link) else "",
-            withheld=bool(link) and not is_openable(link),
+            reason=self._known.mask(shown(status.reason or "")),
+            link=link if openable else "",
+            host=urlsplit(link).netloc if openable else "",
+            withheld=bool(link) and not openable,
         )
 
 

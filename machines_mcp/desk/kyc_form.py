@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import groupby
@@ -107,23 +107,27 @@ _KNOWN_FIELDS = {
 _SAFE_PATTERN = re.compile(r"\^\[[^\[\]]{1,60}\](?:[+*]|\{[0-9]{1,3}(?:,[0-9]{1,3})?\})\$")
 
 
-def build_fields(values: KycValues) -> tuple[Field, ...]:
-    """Return the form's fields by group, in the API's order within each group."""
+def build_fields(values: KycValues, mask: Callable[[str], str]) -> tuple[Field, ...]:
+    """Return the form's fields by group, in the API's order within each group.
+
+    `mask` masks the API's texts. A field whose name it changes is left out.
+    """
     found: dict[str, Field] = {}
     for api_field in values.flat_fields()[:MAX_FIELDS]:
         name = api_field.name
-        if re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-            field = _apply_api_rules(_KNOWN_FIELDS.get(name) or _unknown_field(name, api_field), api_field)
-            found[name] = replace(field, options=options_of(field.kind, api_field, values))
+        if re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name) and mask(name) == name:
+            field = _apply_api_rules(_KNOWN_FIELDS.get(name) or _unknown_field(name, api_field, mask), api_field)
+            found[name] = replace(field, options=options_of(field.kind, api_field, values, mask))
     groups = list(dict.fromkeys(field.group for field in found.values()))
     return tuple(sorted(found.values(), key=lambda field: groups.index(field.group)))
 
 
-def _unknown_field(name: str, api_field: KycField) -> Field:
+def _unknown_field(name: str, api_field: KycField, mask: Callable[[str], str]) -> Field:
     """Return a field that this version has no label for."""
     label = name.replace("_", " ")
     kind: FieldKind = "date" if api_field.type == "date" else "text"
-    return Field(name, label[:1].upper() + label[1:], _MORE, kind, hint=shortened(api_field.description or "", 200))
+    hint = shortened(api_field.description or "", 200, lambda text, _: mask(text))
+    return Field(name, label[:1].upper() + label[1:], _MORE, kind, hint=hint)
 
 
 def _apply_api_rules(field: Field, api_field: KycField) -> Field:

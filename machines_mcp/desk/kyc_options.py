@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from machines_mcp.redaction.characters import printable
-from machines_mcp.redaction.detectors import masked_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
@@ -44,22 +44,26 @@ class Option:
     words: str = ""
 
 
-def options_of(kind: FieldKind, api_field: KycField, values: KycValues) -> tuple[Option, ...]:
-    """Return the options of a field of this kind: the countries, the API's occupations, or the API's list."""
+def options_of(
+    kind: FieldKind, api_field: KycField, values: KycValues, mask: Callable[[str], str]
+) -> tuple[Option, ...]:
+    """Return the options of a field of this kind: the countries, the API's occupations, or the API's list.
+
+    A value is sent as it is, so one that `mask` changes can't be chosen.
+    """
+
+    def shown(text: str) -> str:
+        return mask(printable(text))
+
     if kind == "country":
         from iso3166 import countries
 
         found = (Option(one.alpha2, one.apolitical_name, _words(one.alpha2, one.alpha3)) for one in countries)
         return tuple(sorted(found, key=lambda option: option.label))
     if kind == "occupation":
-        jobs = [one for one in values.occupations if one.code][:MAX_OPTIONS]
-        return tuple(Option(one.code, _shown(one.label) or one.code, one.other_words) for one in jobs)
-    # A value is sent as it is, so one that can't be shown as it is can't be chosen.
-    return tuple(Option(one, one) for one in api_field.enum or () if _shown(one) == one)
-
-
-def _shown(text: str) -> str:
-    return masked_text(printable(text))
+        jobs = [one for one in values.occupations if one.code and shown(one.code) == one.code]
+        return tuple(Option(one.code, shown(one.label) or one.code, one.other_words) for one in jobs[:MAX_OPTIONS])
+    return tuple(Option(one, one) for one in (api_field.enum or ())[:MAX_OPTIONS] if shown(one) == one)
 
 
 def _words(alpha2: str, alpha3: str) -> str:

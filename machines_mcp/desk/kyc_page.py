@@ -62,6 +62,7 @@ class KycPage:
         self._renderer = renderer
         self._guard = renderer.dependencies.guard
         self._channels = self._guard.channels
+        self._mask = renderer.dependencies.mask
         self._last_values: dict[str, KycValues] = {}
 
     def routes(self) -> list[Route]:
@@ -99,7 +100,7 @@ class KycPage:
         if values is None:
             title, sentence = "The form could not be loaded", "Machines did not send it. Try again in a moment."
             return self._renderer.page(request, "kyc_end", 502, title=title, sentence=sentence, again=True)
-        return await handle(request, form, FormState(approval, with_values(build_fields(values), form)))
+        return await handle(request, form, FormState(approval, with_values(build_fields(values, self._mask), form)))
 
     async def _values(self, user_id: str) -> KycValues | None:
         """Return what the form asks for. If Machines fails, it is as it was, so that what was typed can be kept."""

@@ -196,6 +196,7 @@ class App:
             self.connection.client,
             self._fulfil,
             self._open_card,
+            self.output_filter.contains_secret,
             opens_pages=self._opens_pages,
         )
         self._closing.append(desk.desk.close)

@@ -31,6 +31,7 @@ class ServerDesk:
 
     `partner` returns the API client. `fulfil` runs a waiting call with the values of a form, or raises `ToolError`.
     `open_card` starts the vault's page of a waiting reveal and returns its address, or raises `ToolError`.
+    `contains_secret` says whether no page may show a text.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ServerDesk:
         partner: Callable[[], Awaitable[PartnerClient]],
         fulfil: Fulfil,
         open_card: Callable[[str], Awaitable[str | None]],
+        contains_secret: Callable[[str], bool],
         *,
         opens_pages: bool,
     ) -> None:
@@ -61,6 +63,7 @@ class ServerDesk:
                 kyc_meaning=meaning,
                 submit_form=self._fulfil,
                 open_card=self._open_card,
+                contains_secret=contains_secret,
             ),
             settings.desk_port,
         )

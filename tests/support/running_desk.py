@@ -22,6 +22,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
 from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Policy, default_policy
+from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.principal import ANY_USER
@@ -82,6 +83,8 @@ class FakePartner:
     sent: list[dict[str, str]] = field(default_factory=list)
     card_page: CardPage = field(default_factory=lambda: CardPage("http://127.0.0.1:9/card"))
     opened: list[str] = field(default_factory=list)
+    output_filter: OutputFilter = field(default_factory=OutputFilter)
+    """Knows the server's secrets."""
 
     async def kyc_values(self, user_id: str) -> KycValues:
         if self.error is not None:
@@ -182,6 +185,7 @@ async def running_desk(
         kyc_meaning=meaning,
         submit_form=partner.submit_form,
         open_card=partner.open_card,
+        contains_secret=partner.output_filter.contains_secret,
         clock=clock,
     )
     desk = Desk(dependencies, port)
