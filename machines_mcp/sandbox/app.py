@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from machines_mcp.sandbox import control_page, pages
 from machines_mcp.sandbox.body import read_body
 from machines_mcp.sandbox.call import Incoming
-from machines_mcp.sandbox.control import CONTROLS, summary
+from machines_mcp.sandbox.control import CONTROLS
 from machines_mcp.sandbox.envelope import Refusal, Success, not_found, wire
 from machines_mcp.sandbox.fault_responses import broken
 from machines_mcp.sandbox.fields import parse_body, parse_query
@@ -23,6 +24,7 @@ from machines_mcp.sandbox.html_page import HEADERS
 from machines_mcp.sandbox.operations import OPERATIONS
 from machines_mcp.sandbox.preconditions import Operation, admit
 from machines_mcp.sandbox.state import State
+from machines_mcp.sandbox.summary import summary
 
 API_PATH: Final = "/partner/v1"
 CONTROL_PATH: Final = "/control"
@@ -99,11 +101,11 @@ async def _pressed(request: Request, handle: Callable[..., Success], state: Stat
     try:
         fields = control_page.read_form(await read_body(request))
         with state.transaction():
-            handle(state, fields)
+            done = handle(state, fields)
     except Refusal as refusal:
         at = f": {refusal.at}" if refusal.at else ""
         return control_page.show(state, f"Nothing changed{at}: {refusal.message}", refusal.status)
-    return RedirectResponse(CONTROL_PATH, 303, HEADERS)
+    return RedirectResponse(f"{CONTROL_PATH}?{urlencode({'done': done.summary})}", 303, HEADERS)
 
 
 def _by_hand(endpoint: Endpoint) -> Endpoint:

@@ -84,6 +84,11 @@ def listing(fields: Fields) -> list[dict[str, Any]]:
     return [_view(ticker) for ticker in found[:limit]]
 
 
+def label(ticker: str, network_id: str) -> str:
+    """Return an asset and its network as a person writes them, such as "XRP on XRP Ledger Testnet"."""
+    return f"{'rUSD' if ticker == 'rusd' else ticker.upper()} on {NETWORKS[network_id].label}"
+
+
 def _view(ticker: str) -> dict[str, Any]:
     name, ids = _NAMES[ticker]
     networks = [Pair(ticker, NETWORKS[network_id]) for network_id in ids]

@@ -131,6 +131,13 @@ def find(call: Call, card_id: str) -> sqlite3.Row:
     return row
 
 
+def limit_of(row: sqlite3.Row) -> dict[str, Any] | None:
+    """Return a card's limit as the API does; None if it has none."""
+    if row["limit_cents"] is None:
+        return None
+    return {"amountCents": row["limit_cents"], "frequency": row["limit_frequency"]}
+
+
 def _labels(fields: Fields) -> dict[str, Any]:
     return {name: encrypted_field(fields, name) for name in LABELS if fields.has(name)}
 
@@ -144,9 +151,6 @@ def _limit(fields: Fields) -> tuple[int, str] | None:
 
 def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:
     labels = json.loads(row["labels"])
-    limit = None
-    if row["limit_cents"] is not None:
-        limit = {"amountCents": row["limit_cents"], "frequency": row["limit_frequency"]}
     return {
         "cardId": row["card_id"],
         "status": row["status"],
@@ -154,7 +158,7 @@ def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:
         "expirationMonth": row["expiration_month"],
         "expirationYear": row["expiration_year"],
         "brand": BRAND,
-        "limit": limit,
+        "limit": limit_of(row),
         **{name: labels.get(name) for name in LABELS},
         "isPinned": False,
         "sortOrder": row["position"],

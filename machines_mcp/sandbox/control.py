@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox import cards, deposits, kyc, ledger, signatures, users
 from machines_mcp.sandbox.clock import iso
-from machines_mcp.sandbox.cursors import read_cursor, write_cursor
 from machines_mcp.sandbox.envelope import Success, not_found
 from machines_mcp.sandbox.faults import Fault
 from machines_mcp.sandbox.fields import MAX_CENTS
 from machines_mcp.sandbox.operations import OPERATIONS
+from machines_mcp.sandbox.summary import summary
 from machines_mcp.sandbox.switches import SALT_FORMS
 
 if TYPE_CHECKING:
@@ -23,63 +22,6 @@ if TYPE_CHECKING:
 
 # Charges post this many seconds after the purchase.
 POSTING_SECONDS: Final = 3.0
-DEFAULT_USERS: Final = 50
-MAX_USERS: Final = 200
-
-
-def summary(state: State, fields: Fields) -> Success:
-    """GET /control ?limit=&cursor=: list the newest users and their progress: `limit` users (default 50) and as many
-    cards and deposits of each. Each `leftOff` counts the older ones. The response contains no secrets.
-    """
-    limit = fields.optional_integer("limit", least=1, most=MAX_USERS) or DEFAULT_USERS
-    before = read_cursor(fields) if fields.has("cursor") else (math.inf, "")
-    older = "FROM users WHERE (created_at, user_id) < (?, ?)"
-    rows = state.rows(
-        f"SELECT created_at, user_id {older} ORDER BY created_at DESC, user_id DESC LIMIT ?", *before, limit
-    )
-    left_off = state.number(f"SELECT count(*) {older}", *before) - len(rows)
-    data = {
-        "now": iso(state.clock.now()),
-        "clockAheadSeconds": state.clock.offset,
-        "faults": state.faults.view(),
-        "rateLimit": state.rate.view(),
-        "slowProvisioning": state.provisioning.is_slow,
-        "keysHonoured": state.keys.honoured,
-        "saltForm": state.salts.form,
-        "users": [_user(state, row["user_id"], limit) for row in rows],
-        "leftOff": left_off,
-    }
-    if left_off:
-        data["nextCursor"] = write_cursor(rows[-1]["created_at"], rows[-1]["user_id"])
-    return Success(data, "state")
-
-
-def _user(state: State, user_id: str, limit: int) -> dict[str, Any]:
-    user = users.find(state, user_id)
-    money = ledger.standing(state, user_id)
-    card_rows = state.rows(
-        "SELECT card_id, status, last4 FROM cards WHERE user_id = ? ORDER BY position DESC LIMIT ?", user_id, limit
-    )
-    deposit_rows = state.rows(
-        "SELECT * FROM deposits WHERE user_id = ? ORDER BY created_at DESC, deposit_id LIMIT ?", user_id, limit
-    )
-    made = state.number("SELECT count(*) FROM cards WHERE user_id = ?", user_id)
-    deposited = state.number("SELECT count(*) FROM deposits WHERE user_id = ?", user_id)
-    now = state.clock.now()
-    return {
-        "userId": user_id,
-        "kycStatus": user.kyc_status if user else None,
-        "agreementsAccepted": bool(user and user.agreements_at is not None),
-        "spendingPower": money.spending_power,
-        "deposits": [{"id": row["deposit_id"], "completed": row["completes_at"] <= now} for row in deposit_rows],
-        "cards": [{"cardId": row["card_id"], "status": row["status"], "last4": row["last4"]} for row in card_rows],
-        "leftOff": {"cards": made - len(card_rows), "deposits": deposited - len(deposit_rows)},
-        "withdrawals": {
-            "pending": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer IS NULL", user_id),
-            "ready": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer NOT NULL", user_id),
-            "signatureSecondsLeft": math.ceil(signatures.seconds_left(state, user_id)),
-        },
-    }
 
 
 def decide_kyc(state: State, fields: Fields) -> Success:

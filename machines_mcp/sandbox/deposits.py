@@ -129,6 +129,26 @@ def complete(state: State, deposit_id: str) -> bool:
     return True
 
 
+def newest(state: State, user_id: str, limit: int) -> list[sqlite3.Row]:
+    """Return the user's newest deposits with the cents that each brings."""
+    return state.rows(
+        "SELECT deposits.*, amount_cents FROM deposits JOIN entries USING (entry_id) WHERE deposits.user_id = ?"
+        " ORDER BY deposits.created_at DESC, deposit_id LIMIT ?",
+        *(user_id, limit),
+    )
+
+
+def outline(row: sqlite3.Row, now: float) -> dict[str, Any]:
+    """Describe a row of `newest` for the control."""
+    return {
+        "id": row["deposit_id"],
+        "completed": row["completes_at"] <= now,
+        "status": _stage(row, now)[0],
+        "amountCents": row["amount_cents"],
+        "asset": assets.label(row["currency"], row["network"]),
+    }
+
+
 def _find(call: Call, deposit_id: str) -> sqlite3.Row:
     row = call.state.row("SELECT * FROM deposits WHERE deposit_id = ? AND user_id = ?", deposit_id, call.user.user_id)
     if row is None:

@@ -31,12 +31,13 @@ def template(name: str) -> Template:
     return Template((_WEB / f"{name}.html").read_text(encoding="utf-8"))
 
 
-_SHELL: Final = template("shell")
+_SHELL, _BAR = template("shell"), template("bar")
 
 
 def page(title: str, content: str, status: int = 200, *, wide: bool = False) -> Response:
-    """Render a whole page around `content`, which is markup."""
-    html = fill(_SHELL, {"title": title, "width": "wide" if wide else "narrow"}, content=content, style=_STYLE)
+    """Render a whole page around `content`, which is markup. A wide page belongs to the control, and says so on top."""
+    bar = fill(_BAR, {}) if wide else ""
+    html = fill(_SHELL, {"title": title, "width": "wide" if wide else "narrow"}, content=content, style=_STYLE, bar=bar)
     return HTMLResponse(html, status, HEADERS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,19 +15,23 @@ from machines_mcp.sandbox.envelope import Success
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
     from machines_mcp.sandbox.fields import Fields
+    from machines_mcp.sandbox.state import State
 
 VERSION: Final = 1
 _IV_PATTERN: Final = r"[A-Za-z0-9_-]{16}"
 _CT_PATTERN: Final = r"[A-Za-z0-9_-]{22,}"
 _MAX_TEXT: Final = 1000
 _MAX_CIPHERTEXT: Final = 6000
+_MAX_READABLE: Final = 60
+# As many digits as a card number may have, with any separators.
+_LONG_NUMBER: Final = re.compile(r"\d(?:[\W_]*\d){11,}")
 
 
 def encrypt(call: Call) -> Success:
     """POST /encryption/encrypt."""
     text = call.body().text("value", least=0, most=_MAX_TEXT)
     iv = secrets.token_bytes(12)
-    sealed = AESGCM(_data_key(call)).encrypt(iv, text.encode(), None)
+    sealed = AESGCM(_data_key(call.state, call.user.user_id)).encrypt(iv, text.encode(), None)
     return Success({"value": {"v": VERSION, "iv": _encode(iv), "ct": _encode(sealed)}}, "encrypted")
 
 
@@ -35,15 +40,32 @@ def decrypt(call: Call) -> Success:
     fields = call.body()
     field = encrypted_field(fields, "value")
     try:
-        clear = AESGCM(_data_key(call)).decrypt(_decode(field["iv"]), _decode(field["ct"]), None)
+        clear = _open(call.state, call.user.user_id, field)
     except (InvalidTag, ValueError):
         fields.refuse("value", "must be encrypted under the data key of this user")
-    return Success({"value": clear.decode()}, "decrypted")
+    return Success({"value": clear}, "decrypted")
 
 
 def read_data_key(call: Call) -> Success:
     """GET /encryption/data-key."""
-    return Success({"v": VERSION, "algorithm": "A256GCM", "key": _encode(_data_key(call))}, "data key")
+    return Success(
+        {"v": VERSION, "algorithm": "A256GCM", "key": _encode(_data_key(call.state, call.user.user_id))}, "data key"
+    )
+
+
+def readable(state: State, user_id: str, field: dict[str, Any] | None) -> str | None:
+    """Return a label for the control's page: its first 60 characters, without long numbers.
+
+    None if there is none, or if this user's key can't decrypt it.
+    """
+    if field is None:
+        return None
+    try:
+        clear = _open(state, user_id, field)
+    except (InvalidTag, ValueError):
+        return None
+    text = _LONG_NUMBER.sub("…", clear)
+    return text if len(text) <= _MAX_READABLE else f"{text[: _MAX_READABLE - 1]}…"
 
 
 def encrypted_field(fields: Fields, name: str) -> dict[str, Any]:
@@ -56,11 +78,15 @@ def encrypted_field(fields: Fields, name: str) -> dict[str, Any]:
     }
 
 
-def _data_key(call: Call) -> bytes:
-    row = call.state.row("SELECT data_key FROM users WHERE user_id = ?", call.user.user_id)
+def _open(state: State, user_id: str, field: dict[str, Any]) -> str:
+    return AESGCM(_data_key(state, user_id)).decrypt(_decode(field["iv"]), _decode(field["ct"]), None).decode()
+
+
+def _data_key(state: State, user_id: str) -> bytes:
+    row = state.row("SELECT data_key FROM users WHERE user_id = ?", user_id)
     if row is None:
         raise LookupError("the user of a live session is missing")
-    return bytes.fromhex(call.state.unseal(row["data_key"], "data key"))
+    return bytes.fromhex(state.unseal(row["data_key"], "data key"))
 
 
 def _encode(value: bytes) -> str:

@@ -66,6 +66,16 @@ CREATE TABLE IF NOT EXISTS withdrawals (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS withdrawals_of_user ON withdrawals (user_id, held_until);
 
+CREATE INDEX IF NOT EXISTS withdrawals_by_age ON withdrawals (user_id, created_at);
+
+-- Where each withdrawal goes. Withdrawals of older files have no row.
+CREATE TABLE IF NOT EXISTS destinations (
+    withdrawal_id TEXT PRIMARY KEY REFERENCES withdrawals,
+    currency TEXT NOT NULL,
+    network TEXT NOT NULL,
+    address TEXT NOT NULL
+) STRICT;
+
 -- The ledger: collateral (negative if withdrawn) and the charges against it.
 CREATE TABLE IF NOT EXISTS entries (
     entry_id TEXT PRIMARY KEY,

@@ -24,7 +24,8 @@ APPLICATION_ID: Final = 0x6D637362
 SCHEMA: Final = Path(__file__).with_name("schema.sql")
 # All user data, in the order in which a reset deletes it. The keys in `meta` stay.
 TABLES: Final = (
-    *("idempotency", "secrets_sessions", "deposits", "totals", "entries", "withdrawals", "cards", "sessions", "users"),
+    *("idempotency", "secrets_sessions", "deposits", "totals", "entries", "destinations", "withdrawals"),
+    *("cards", "sessions", "users"),
 )
 
 

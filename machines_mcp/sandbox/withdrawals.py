@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox import assets, prices, signatures
 from machines_mcp.sandbox.assets import address_pattern
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import sqlite3
 
     from machines_mcp.sandbox.call import Call
+    from machines_mcp.sandbox.state import State
+    from machines_mcp.sandbox.withdrawal_routes import Route
 
 RETRY_AFTER_SECONDS: Final = 1
 # The operation under which keys are stored. One withdrawal can have any number of keys.
@@ -78,7 +80,7 @@ def create(call: Call) -> Success:
         signatures.check_covered(call, cents)
     withdrawal_id = new_id() if known is None else known["withdrawal_id"]
     if known is None:
-        _ask(call, withdrawal_id, cents)
+        _ask(call, withdrawal_id, cents, route, address)
     _remember_key(call, withdrawal_id)
     wait = math.ceil(signatures.seconds_left(call.state, call.user.user_id))
     if known is None or wait:
@@ -86,7 +88,33 @@ def create(call: Call) -> Success:
     return signatures.sign(call, withdrawal_id, route, cents, address)
 
 
-def _ask(call: Call, withdrawal_id: str, cents: int) -> None:
+def newest(state: State, user_id: str, limit: int) -> list[sqlite3.Row]:
+    """Return the user's newest withdrawals, with the destination of those that have it."""
+    return state.rows(
+        "SELECT withdrawals.*, currency, network, address FROM withdrawals LEFT JOIN destinations USING (withdrawal_id)"
+        " WHERE user_id = ? ORDER BY created_at DESC, withdrawal_id LIMIT ?",
+        *(user_id, limit),
+    )
+
+
+def outline(row: sqlite3.Row, now: float) -> dict[str, Any]:
+    """Describe a row of `newest` for the control. `executed` means that the signature was used."""
+    if row["answer"] is None:
+        status = "pending"
+    elif row["held_until"] == 0:
+        status = "executed"
+    else:
+        status = "signed" if row["held_until"] > now else "expired"
+    return {
+        "id": row["withdrawal_id"],
+        "status": status,
+        "amountCents": row["amount_cents"],
+        "asset": None if row["currency"] is None else assets.label(row["currency"], row["network"]),
+        "address": row["address"],
+    }
+
+
+def _ask(call: Call, withdrawal_id: str, cents: int, route: Route, address: str) -> None:
     """Store a pending withdrawal. It holds its amount for as long as a signature would."""
     call.state.insert(
         "withdrawals",
@@ -96,6 +124,13 @@ def _ask(call: Call, withdrawal_id: str, cents: int) -> None:
         created_at=call.now,
         amount_cents=cents,
         held_until=call.now + signatures.SIGNATURE_SECONDS,
+    )
+    call.state.insert(
+        "destinations",
+        withdrawal_id=withdrawal_id,
+        currency=route.to.ticker,
+        network=route.to.network.id,
+        address=address,
     )
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
-import shutil
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +25,7 @@ from machines_mcp.sandbox.kyc_form import OCCUPATIONS
 from machines_mcp.server.browser import open_page
 from tests.desk.pictures import PageDriver
 from tests.desk.scenes import busy_desk, waiting
+from tests.support.axe import axe_source, violations
 from tests.support.browser import CONTRAST, Tab, chromium, tab
 from tests.support.running_desk import PASSPHRASE, RunningDesk, identity_form, kyc_values, running_desk
 from tests.support.waiting import PATIENCE
@@ -39,11 +37,6 @@ pytestmark = [
 ]
 
 PAGES = ("home", "decision", "change", "close", "consent", "decided", "kyc", "kyc-faults", "audit", "freeze", "missing")
-AXE = "axe-core@4.14.1"
-RUN_AXE = (
-    "axe.run(document, {resultTypes: ['violations']}).then((found) => ({count: found.passes.length,"
-    " bad: found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)])}))"
-)
 # Records notifications in place of the browser, which is not asked.
 NOTIFICATION = """window.shown = []; window.Notification = class {
   static permission = 'default';
@@ -81,17 +74,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the source of axe-core, from npm."""
-    npm, ci = shutil.which("npm"), bool(os.environ.get("CI"))
-    if npm is None and not ci:
-        pytest.skip("npm is not installed, so axe-core can't be had")
-    assert npm is not None, "the continuous integration has npm"
-    folder = tmp_path_factory.mktemp("axe")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), AXE]
-    got = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    if got.returncode != 0 and not ci:
-        pytest.skip("npm could not fetch axe-core")
-    assert got.returncode == 0, got.stderr[-500:]
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+    return axe_source(tmp_path_factory.mktemp("axe"))
 
 
 @pytest.fixture
@@ -160,15 +143,6 @@ async def test_the_cards_beside_the_approvals_are_apart_and_align_their_lists(pe
     gaps, indents = await in_thread(look)
     assert len(gaps) == 1 and min(gaps) >= 16
     assert indents == [0]
-
-
-def violations(page: Tab, axe: str) -> list[Any]:
-    """Return what axe-core finds on the page, after a check that it has looked."""
-    page.evaluate(axe)
-    answer = page.call("Runtime.evaluate", expression=RUN_AXE, awaitPromise=True, returnByValue=True)
-    judged = answer["result"]["value"]
-    assert judged["count"] > 12
-    return list(judged["bad"])
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, False)])

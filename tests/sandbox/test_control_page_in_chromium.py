@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.axe import axe_source, violations
 from tests.support.browser import CONTRAST, Tab, chromium, tab
 from tests.support.running_sandbox import in_thread
 from tests.support.sandbox_caller import KYC_SCOPES, SandboxClient, kyc_form
@@ -46,6 +47,30 @@ def pending_user(board: SandboxClient) -> str:
     return user_id
 
 
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return axe_source(tmp_path_factory.mktemp("axe"))
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_violations_on_the_page_with_and_without_users(
+    board: SandboxClient, browser: Tab, axe: str, width: int, dark: bool
+) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    pending_user(board)
+    with in_thread() as empty:
+        for address in (
+            board.sandbox.control_url,
+            f"{board.sandbox.control_url}?done=spend+declined",
+            empty.control_url,
+        ):
+            browser.open(address, width=width, dark=dark)
+            browser.evaluate("document.querySelector('details').open = true")
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width
+            assert violations(browser, axe) == [], address
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_page_is_readable_and_fits_the_screen(
@@ -55,15 +80,16 @@ def test_page_is_readable_and_fits_the_screen(
     browser.open(board.sandbox.control_url, width=width, dark=dark)
     browser.screenshot(tmp_path / "board.png")
     assert (tmp_path / "board.png").stat().st_size > 10_000
-    assert browser.evaluate("document.querySelector('a').textContent") == "Show older users"
-    assert browser.evaluate("getComputedStyle(document.querySelector('main')).borderRadius") == "16px"
+    assert browser.evaluate("document.querySelector('.hint a').textContent") == "Show older users"
+    assert browser.evaluate("getComputedStyle(document.querySelector('.rows')).borderRadius") == "16px"
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     page = "rgb(16, 18, 21)" if dark else "rgb(244, 245, 247)"
     assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == page
     ratio, whose = browser.evaluate(CONTRAST)
     assert ratio >= 4.5, whose
     heights = (
-        "[...document.querySelectorAll('a, button, select, input:not([type=hidden])')].map((one) => one.offsetHeight)"
+        "[...document.querySelectorAll('a, button, summary, select, input:not([type=hidden])')]"
+        ".map((one) => one.offsetHeight).filter((height) => height)"
     )
     assert min(browser.evaluate(heights)) >= 44
 
