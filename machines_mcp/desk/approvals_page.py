@@ -67,6 +67,7 @@ class ApprovalsPage:
             **lists,
             checks=[(user, identity_path(user)) for user in await self._checked_users(seen)],
             policy=self._guard.policy,
+            simulator=await self._renderer.dependencies.simulator_page(),
             budgets=[
                 (_BUDGET_LABELS[one.limit], one)
                 for one in pending.budgets

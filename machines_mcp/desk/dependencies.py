@@ -64,6 +64,8 @@ class DeskDependencies:
     """Start the vault's page of a waiting reveal, by approval id."""
     contains_secret: Callable[[str], bool]
     """Whether a text contains a secret that the server knows, in any common encoding."""
+    simulator_page: Callable[[], Awaitable[str | None]]
+    """Return the address of the simulator's page; None if the API is no simulator, or if it does not run."""
     clock: Callable[[], float] = time.time
 
     @property

@@ -193,7 +193,7 @@ class App:
         desk = ServerDesk(
             self.settings,
             self.guard,
-            self.connection.client,
+            self.connection,
             self._fulfil,
             self._open_card,
             self.output_filter.contains_secret,

@@ -18,9 +18,10 @@ from machines_mcp.tools.kyc_status import meaning
 from machines_mcp.tools.outcome_sentence import outcome_sentence
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import KycStatus, KycValues, PartnerClient
+    from machines_mcp.partner import KycStatus, KycValues
     from machines_mcp.permissions.decision import Decision
     from machines_mcp.permissions.factory import Guard
+    from machines_mcp.server.partner_connection import PartnerConnection
     from machines_mcp.server.settings import Settings
 
     Fulfil: TypeAlias = Callable[[str, Mapping[str, str], TakeDecision], Awaitable[Decision]]
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class ServerDesk:
     """The desk of one server. With `opens_pages`, pages open in a browser on this machine.
 
-    `partner` returns the API client. `fulfil` runs a waiting call with the values of a form, or raises `ToolError`.
+    `fulfil` runs a waiting call with the values of a form, or raises `ToolError`.
     `open_card` starts the vault's page of a waiting reveal and returns its address, or raises `ToolError`.
     `contains_secret` says whether no page may show a text.
     """
@@ -38,7 +39,7 @@ class ServerDesk:
         self,
         settings: Settings,
         guard: Guard,
-        partner: Callable[[], Awaitable[PartnerClient]],
+        connection: PartnerConnection,
         fulfil: Fulfil,
         open_card: Callable[[str], Awaitable[str | None]],
         contains_secret: Callable[[str], bool],
@@ -46,7 +47,7 @@ class ServerDesk:
         opens_pages: bool,
     ) -> None:
         self._guard = guard
-        self._partner = partner
+        self._connection = connection
         self._run_call = fulfil
         self._start_card_page = open_card
         self._state_dir = settings.state_dir
@@ -63,6 +64,7 @@ class ServerDesk:
                 kyc_meaning=meaning,
                 submit_form=self._fulfil,
                 open_card=self._open_card,
+                simulator_page=connection.simulator_page,
                 contains_secret=contains_secret,
             ),
             settings.desk_port,
@@ -84,10 +86,10 @@ class ServerDesk:
         return await self.address(identity_path(user_id))
 
     async def _kyc_status(self, user_id: str) -> KycStatus:
-        return await (await self._partner()).kyc.status(user_id)
+        return await (await self._connection.client()).kyc.status(user_id)
 
     async def _kyc_values(self, user_id: str) -> KycValues:
-        return await (await self._partner()).kyc.values(user_id)
+        return await (await self._connection.client()).kyc.values(user_id)
 
     async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> FormResult:
         try:

@@ -101,6 +101,12 @@ class PartnerConnection:
         await self.client()
         return self._address or await self._find()
 
+    async def simulator_page(self) -> str | None:
+        """Return the address of the simulator's page; None if the API is no simulator, or if it does not run yet."""
+        from machines_mcp.server.simulator_page import find_simulator_page
+
+        return await find_simulator_page(self._settings)
+
     async def _find(self) -> tuple[str, Secret]:
         if self._settings.api_url is not None and self._settings.partner_key is not None:
             return self._settings.api_url, self._settings.partner_key

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.to_thread
+from anyio.abc import SocketStream
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.files import open_or_make, write_atomically
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from machines_mcp.partner.transport import HttpTransport
 
 START_SECONDS = 15.0
+_NOTES = "sandbox.json"
 _MAX_LINE_BYTES = 10_000
 _LEASE_SECONDS = 2.0
 _END_SECONDS = 0.5
@@ -91,7 +93,7 @@ class SandboxProcess:
 
     async def _find_or_start(self) -> Endpoint:
         private_folder(self._folder)
-        notes = self._folder / "sandbox.json"
+        notes = self._folder / _NOTES
         check_private(notes)
         check_database(self._folder / "sandbox.db")
         async with _locked(self._folder / "sandbox.lock"):
@@ -99,17 +101,10 @@ class SandboxProcess:
             return found or await self._start(notes)
 
     async def _join(self, notes: Path) -> Endpoint | None:
-        try:
-            known = json.loads(await anyio.Path(notes).read_text(encoding="utf-8"))
-            with anyio.fail_after(_LEASE_SECONDS):
-                lease = await anyio.connect_tcp("127.0.0.1", known["lease_port"])
-                # Another process may have the port by now; only the simulator in the notes knows its instance id.
-                greeting = await lease.receive(200)
-        except (OSError, ValueError, KeyError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError):
+        found = await _leased(notes)
+        if found is None:
             return None
-        if greeting.decode("ascii", "replace").strip() != known.get("instance"):
-            await lease.aclose()
-            return None
+        known, lease = found
         self._held.push_async_callback(lease.aclose)
         return _as_endpoint(known)
 
@@ -118,6 +113,35 @@ class SandboxProcess:
         self._held.push_async_callback(release)
         await anyio.to_thread.run_sync(write_atomically, notes, json.dumps(known).encode())
         return _as_endpoint(known)
+
+
+async def running_page(folder: Path) -> str | None:
+    """Return the address of the page of the folder's running simulator, or None. Starts and keeps nothing."""
+    found = await _leased(folder / _NOTES)
+    if found is None:
+        return None
+    known, lease = found
+    await lease.aclose()
+    return _as_endpoint(known).control_url
+
+
+async def _leased(notes: Path) -> tuple[dict[str, Any], SocketStream] | None:
+    """Return the notes of a running simulator and a connection that keeps it running; None if it does not run."""
+    try:
+        known = json.loads(await anyio.Path(notes).read_text(encoding="utf-8"))
+        port = known["lease_port"]
+        if type(port) is not int or not 0 < port < 65_536:
+            return None
+        with anyio.fail_after(_LEASE_SECONDS):
+            lease = await anyio.connect_tcp("127.0.0.1", port)
+            # Another process may have the port by now; only the simulator in the notes knows its instance id.
+            greeting = await lease.receive(200)
+    except (OSError, ValueError, TypeError, KeyError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError):
+        return None
+    if greeting.decode("ascii", "replace").strip() != known.get("instance"):
+        await lease.aclose()
+        return None
+    return known, lease
 
 
 async def start_process(database: Path) -> tuple[dict[str, Any], Release]:

@@ -90,6 +90,9 @@ class Partner(Protocol):
     async def client(self, logged_as: CallContext) -> PartnerClient:
         """Return the client, whose mutations are journaled as sent by this call. In `embedded`, start the simulator."""
 
+    async def simulator_page(self) -> str | None:
+        """Return the address of the simulator's page; None if the API is no simulator, or if it does not run yet."""
+
 
 class Reveals(Protocol):
     """Starts vaults, and tracks their pages."""

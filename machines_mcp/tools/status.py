@@ -73,6 +73,7 @@ class LimitBudget(OutputPart):
 
 class Status(Output):
     user_id: Verbatim | None = None
+    simulator_page: str | None = None
     policy: str
     passphrase_set_at: datetime | None = None
     audit_trouble: str | None = None
@@ -90,7 +91,8 @@ class Status(Output):
         frozen = " Changes are frozen." if self.frozen else ""
         others = "".join(f" {more}" for more in (self.not_listed, self.other_users) if more)
         alarms = " Tell the user about the alarms." if self.alarms else ""
-        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}{alarms}"
+        page = f" The simulator's page: {self.simulator_page}" if self.simulator_page else ""
+        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}{alarms}{page}"
 
 
 @tool(title="Status", toolset="always", action_class=ActionClass.READ, idempotent=True, open_world=False)
@@ -105,6 +107,7 @@ async def status(call: ToolContext[Services], args: GetStatus) -> Status:
     unresolved, more_unresolved = _newest(_unresolved(found, unknown))
     return Status(
         user_id=Verbatim(state.principal.pinned) if state.principal.pinned else None,
+        simulator_page=await call.services.partner.simulator_page(),
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=state.guard.audit.trouble(),

@@ -40,6 +40,13 @@ def order_of(page: str, *texts: str) -> list[int]:
     return [main.index(text) for text in texts]
 
 
+async def test_the_home_page_links_to_a_simulator_that_runs(desk: RunningDesk, person: FakeBrowser) -> None:
+    assert "Its users, cards and money" not in (await person.get()).text
+    desk.partner.simulator = "http://127.0.0.1:4000/control"
+    page = (await person.get()).text
+    assert '<a href="http://127.0.0.1:4000/control" target="_blank" rel="noopener noreferrer">' in page
+
+
 async def test_the_page_shows_all_approval_details(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     page = (await person.get()).text

@@ -113,6 +113,9 @@ class Process:
         living.set(self.life)
         return asyncio.ensure_future(work)
 
+    async def simulator_page(self) -> None:
+        """Return None, because nothing here serves a page."""
+
     async def reconcile_interrupted(self) -> None:
         """Reconcile interrupted calls in the background, as the server does after its start."""
         await asyncio.sleep(RECONCILE_DELAY_SECONDS)

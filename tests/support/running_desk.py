@@ -83,6 +83,7 @@ class FakePartner:
     sent: list[dict[str, str]] = field(default_factory=list)
     card_page: CardPage = field(default_factory=lambda: CardPage("http://127.0.0.1:9/card"))
     opened: list[str] = field(default_factory=list)
+    simulator: str | None = None
     output_filter: OutputFilter = field(default_factory=OutputFilter)
     """Knows the server's secrets."""
 
@@ -95,6 +96,9 @@ class FakePartner:
         if self.error is not None:
             raise self.error
         return self.status
+
+    async def simulator_page(self) -> str | None:
+        return self.simulator
 
     async def open_card(self, approval_id: str) -> CardPage:
         self.opened.append(approval_id)
@@ -185,6 +189,7 @@ async def running_desk(
         kyc_meaning=meaning,
         submit_form=partner.submit_form,
         open_card=partner.open_card,
+        simulator_page=partner.simulator_page,
         contains_secret=partner.output_filter.contains_secret,
         clock=clock,
     )

@@ -43,6 +43,11 @@ async def test_ready_user_is_onboarded_and_has_the_balance(user: ReadyUser) -> N
     assert (await user.call("get_balances"))["spending_power_cents"] == 100_00
 
 
+async def test_status_links_to_the_page_of_the_simulator(user: ReadyUser) -> None:
+    found = await user.call("status")
+    assert found["simulator_page"] == user.simulator.endpoint.control_url
+
+
 async def test_approved_call_runs_once_and_rejected_call_does_not(user: ReadyUser) -> None:
     card = await approved(user, "create_card", **CARD)
     assert card["status"] == "active"

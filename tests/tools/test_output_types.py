@@ -29,6 +29,7 @@ OURS = {
     "KycStatusOutput.status, KycSubmitted.status, UserResolved.kyc_status": "documented, or `unrecognized`",
     "NextStepOutput.tool, NextStepOutput.why": "constant",
     "Permission.action, Permission.rule, Permission.reason, LimitBudget.limit, Status.policy": "from the policy",
+    "Status.simulator_page": "a port of this machine and a constant path",
     "Status.alarms, Status.audit_trouble, Status.frozen, Status.not_listed, Status.other_users": "constant",
     "UnresolvedItem.status, UnresolvedItem.tool, UnresolvedItem.what_to_do, WithdrawalCreated.note": "constant",
     "WithdrawalOutput.status": "constant",

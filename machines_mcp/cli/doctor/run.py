@@ -88,12 +88,16 @@ async def _state(app: App) -> Finding:
 async def _connection(app: App) -> Finding:
     from machines_mcp.partner import PartnerError
 
+    page = await app.connection.simulator_page()
     if app.settings.api_url is None:
+        if page is not None:
+            return Finding(True, "partner API", f"the simulator runs; its page: {page}")
         try:
             await app.connection.client()
         except PartnerError:
             return Finding(False, "partner API", "the simulator did not start; run machines-mcp sandbox --port 0.")
-        return Finding(True, "partner API", "the simulator starts")
+        # This one ends with the doctor, so its address would not answer.
+        return Finding(True, "partner API", "the simulator starts; it has a page while a server uses it")
     # Only connect: any call with the key could create or change something.
     parts = urlsplit(app.settings.api_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -102,7 +106,8 @@ async def _connection(app: App) -> Finding:
             await (await anyio.connect_tcp(str(parts.hostname), port)).aclose()
     except (OSError, TimeoutError):
         return Finding(False, "partner API", f"{parts.hostname}:{port} can't be reached; check the network and proxy.")
-    return Finding(True, "partner API", f"{parts.hostname}:{port} can be reached; the key was not tested")
+    simulator = f"; the simulator's page: {page}" if page else ""
+    return Finding(True, "partner API", f"{parts.hostname}:{port} can be reached; the key was not tested{simulator}")
 
 
 async def _endpoints(app: App) -> list[Finding]:

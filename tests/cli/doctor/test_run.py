@@ -15,6 +15,8 @@ import pytest
 import machines_mcp
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.doctor.run import run_checks
+from machines_mcp.server.sandbox_process import SandboxProcess
+from machines_mcp.testing.simulator_thread import start_thread
 from machines_mcp.vault.client import can_start
 from tests.partner.test_probe import READS, changed, script, script_success
 from tests.support.partner_upstream import PARTNER_KEY, ScriptedUpstream, refusal, upstream
@@ -96,6 +98,23 @@ async def test_without_the_probe_no_request_is_sent(tmp_path: Path, api: Scripte
         "partner API",
     ]
     assert api.seen == []
+
+
+async def test_the_doctor_names_the_page_of_a_simulator(tmp_path: Path, sandbox: Sandbox) -> None:
+    settings = {"MACHINES_ENV": "sandbox", "MACHINES_API_URL": sandbox.base_url, "MACHINES_USER_ID": USER}
+    with environment(tmp_path, MACHINES_PARTNER_KEY=sandbox.partner_key, **settings), anyio.fail_after(PATIENCE):
+        (separate,) = [finding.message for finding in await run_checks() if finding.check == "partner API"]
+    assert separate.endswith(f"; the simulator's page: {sandbox.control_url}")
+    with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(PATIENCE):
+        (own,) = [finding.message for finding in await run_checks() if finding.check == "partner API"]
+        assert own == "the simulator starts; it has a page while a server uses it"
+        simulator = SandboxProcess(tmp_path / "state" / "embedded", start_thread)
+        running = await simulator.endpoint()
+        try:
+            (own,) = [finding.message for finding in await run_checks() if finding.check == "partner API"]
+        finally:
+            await simulator.close()
+    assert own == f"the simulator runs; its page: {running.control_url}"
 
 
 async def test_the_probe_reads_the_pinned_user_in_its_current_state(tmp_path: Path, sandbox: Sandbox) -> None:
