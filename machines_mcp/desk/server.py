@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 
 from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.desk.peer_check import is_own_desk
-from machines_mcp.storage.desk_note import ADDRESS_FILE, noted_port
+from machines_mcp.storage.desk_note import ADDRESS_FILE, GivenPorts, noted_port
 from machines_mcp.storage.files import write_atomically
 from machines_mcp.storage.private_folder import private_folder
 from machines_mcp.web.loopback import HOST, build_uvicorn, listen_on_loopback
@@ -44,7 +45,10 @@ class Desk:
         self._port = port or 0
         """The port to serve at, and to keep once its address was given to somebody; 0 is any free one."""
         self._watcher: asyncio.Task[None] | None = None
-        self._address_file = dependencies.guard.store.folder / ADDRESS_FILE
+        guard = dependencies.guard
+        self._address_file = guard.store.folder / ADDRESS_FILE
+        self._given = GivenPorts(guard.store.folder, guard.locks, dependencies.fingerprint)
+        self._noted = 0
         self._lock = anyio.Lock()
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -55,6 +59,8 @@ class Desk:
         """Return the URL of the desk, shared or started now; None if it can't start."""
         async with self._lock:
             found = self._address if self._running else await self._found_or_started()
+            if found is not None:
+                await self._note_given()
             if found is not None and self._watcher is None:
                 self._watcher = asyncio.get_running_loop().create_task(self._keep_address())
                 self._watcher.add_done_callback(_log_failure)
@@ -65,7 +71,20 @@ class Desk:
         if found is not None:
             self._port = urlsplit(found).port or 0
             return found
+        if not self._port:
+            # Another server may be about to serve the desk at the address that it gave.
+            with suppress(OSError):
+                given = await anyio.to_thread.run_sync(self._given.find)
+                self._port = given or 0
         return self._start(self._port) or await self._move()
+
+    async def _note_given(self) -> None:
+        """Note that this server gave the address to somebody, so that one that starts later keeps it, too."""
+        if self._noted == self._port:
+            return
+        with suppress(OSError):  # then only this server keeps the address
+            await anyio.to_thread.run_sync(self._given.note, self._port)
+            self._noted = self._port
 
     async def _move(self) -> str | None:
         """Serve the desk at a new port, because another program has its port, unless another server does already."""
@@ -93,6 +112,7 @@ class Desk:
                     if misses >= MAX_MISSES:
                         misses = 0
                         await self._move()
+                        await self._note_given()
 
     async def find(self) -> str | None:
         """Return the URL of a running desk with the same state folder and policy, or None."""
@@ -113,6 +133,10 @@ class Desk:
             with suppress(asyncio.CancelledError):
                 await self._watcher
             self._watcher = None
+        if self._noted:
+            self._noted = 0
+            with suppress(OSError):
+                await anyio.to_thread.run_sync(self._given.forget)
         server, task, self._server, self._task = self._server, self._task, None, None
         if server is None or task is None:
             return

@@ -22,6 +22,11 @@ UNOWNED = ""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
+def is_process_id(text: str) -> bool:
+    """Return whether this has the form of a process's id."""
+    return _ID.fullmatch(text) is not None
+
+
 class ProcessLocks:
     """The live processes of one state folder. Nothing touches the disk before the first call.
 
@@ -66,7 +71,7 @@ class ProcessLocks:
     def _lives(self, owner: str) -> bool:
         if self.is_own(owner):
             return True
-        if not _ID.fullmatch(owner):
+        if not is_process_id(owner):
             return False
         try:
             held = os.open(self._folder / owner, os.O_RDWR)

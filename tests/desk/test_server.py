@@ -213,6 +213,17 @@ async def test_one_of_several_servers_takes_the_address_over(tmp_path: Path, des
         assert [await other.desk.address() for other in others] == [desk.address] * 3
 
 
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "ended"])
+async def test_a_server_that_starts_before_the_takeover_gets_the_same_address(tmp_path: Path, killed: bool) -> None:
+    folder = tmp_path / "state"
+    async with running_desk(folder) as first, running_desk(folder) as second, AsyncExitStack() as stack:
+        async with second.desk._lock:  # so that it has not noticed the end of the first yet
+            await (kill(first) if killed else first.desk.close())
+            third = await stack.enter_async_context(running_desk(folder))
+        assert third.address == first.address == await second.desk.address()
+        assert second.desk.taken_port() is None
+
+
 async def test_a_port_that_another_program_took_is_left_and_told(
     tmp_path: Path, desk: RunningDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
