@@ -1,7 +1,7 @@
-"""Fill a sandbox's database: copy one card, deposit and spend, made over the API, as often as requested.
+"""Fill a database with copies of rows that were made over the API or by calls, as often as requested.
 
 SQL inserts 100,000 copies of each in a few seconds. Columns not set here keep the original's value, so new columns
-need no change. Copies are at least a day old and one second apart.
+need no change. Those of a sandbox are at least a day old and one second apart.
 """
 
 from __future__ import annotations
@@ -93,13 +93,62 @@ def _copy_spends(database: sqlite3.Connection, user_id: str, numbers: range, own
     _insert(database, "entries", copies())
 
 
+def fill_state(file: Path, count: int, now: float) -> None:
+    """Add `count` rows of other users to each table of a server's database that grows.
+
+    Each has a payout of today. The audit rows are of the last hour's reads, and of as many earlier changes of today.
+    """
+    with closing(sqlite3.connect(file, timeout=30)) as database:
+        database.row_factory = sqlite3.Row
+        with database:
+            _fill_state(database, range(count), now)
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _fill_state(database: sqlite3.Connection, numbers: range, now: float) -> None:
+    ids = [uuid.uuid4().hex for _ in numbers]
+    # From the beginning of the UTC day, or an hour ago, until now.
+    day, hour = now - now % DAY, now - 3_600
+
+    def copies(table: str, where: str, change: Callable[[int], Row]) -> None:
+        original = _original(database, f"SELECT * FROM {table} WHERE {where}")  # noqa: S608
+        _insert(database, table, ({**original, **change(number)} for number in numbers))
+
+    def within(start: float, end: float, number: int) -> float:
+        return start + (end - start) * number / len(numbers)
+
+    def of(number: int, **columns: object) -> Row:
+        return {"id": ids[number], "user_id": f"neighbour-{number % NEIGHBOURS}", **columns}
+
+    def seq(number: int) -> Row:
+        return {"seq": newest + number + 1, "user_id": f"neighbour-{number % NEIGHBOURS}"}
+
+    earlier = max(day, hour - 60)
+
+    def started(number: int) -> Row:
+        at = within(day, earlier, number)
+        return {"created_at": at, "expires_at": at, "decided_at": at, "started_at": at}
+
+    copies("approvals", "state = 'done' AND amount_cents IS NOT NULL", lambda number: of(number, **started(number)))
+    copies("mutations", "state = 'done'", lambda number: of(number, idempotency_key=None, approval_id=ids[number]))
+    copies("quotes", "used_by IS NOT NULL", lambda number: of(number, used_by=ids[number]))
+    copies("withdrawals", "status = 'ready'", lambda number: of(number, quote_id=ids[number], approval_id=ids[number]))
+    copies("known_users", "true", lambda number: {"user_id": ids[number]})
+    (newest,) = database.execute("SELECT max(seq) FROM audit").fetchone()
+    changes = "verdict = 'executing' AND approval_id IS NOT NULL"
+    copies("audit", changes, lambda number: seq(number) | {"at": within(day, earlier, number)})
+    newest += len(numbers)
+    reads = "kind = 'call' AND action_class = 'read' AND verdict IS NULL"
+    copies("audit", reads, lambda number: seq(number) | {"at": within(hour, now, number)})
+
+
 def _past(original: Row, number: int) -> float:
     moment: float = original["created_at"]
     return moment - DAY - number
 
 
-def _original(database: sqlite3.Connection, sql: str, value: str) -> Row:
-    return dict(database.execute(sql, (value,)).fetchone())
+def _original(database: sqlite3.Connection, sql: str, *values: str) -> Row:
+    return dict(database.execute(sql, values).fetchone())
 
 
 def _insert(database: sqlite3.Connection, table: str, rows: Iterator[Row]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.protective import LOCKS, used_locks
-from machines_mcp.permissions.usage import ASKS, MUTATIONS, SPENT, WAITING, used
+from machines_mcp.permissions.usage import ASKS, MUTATIONS, SPENT, WAITING, Usage, used
 from machines_mcp.storage.principal import Principal
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _budgets(
         principal,
         "approval.waiting_per_user",
         limits.waiting_per_user,
-        lambda only: used(db, WAITING, now, user_id=only),
+        lambda only: used(db, WAITING, limits.waiting_per_user, now, user_id=only),
     )
     yield from _total(db, "rates.total.asks_per_minute", limits.total_asks_per_minute, ASKS, principal, now)
     yield from _total(
@@ -71,17 +71,17 @@ def _fixed(limit: str, most: int | None) -> Iterator[Budget]:
 
 
 def _total(
-    db: sqlite3.Connection, limit: str, most: int | None, query: str, principal: Principal, now: float
+    db: sqlite3.Connection, limit: str, most: int | None, usage: Usage, principal: Principal, now: float
 ) -> Iterator[Budget]:
     if most is not None:
-        yield Budget(limit, most, max(0, most - used(db, query, now, whose=principal)))
+        yield Budget(limit, most, max(0, most - used(db, usage, most, now, whose=principal)))
 
 
 def _of_user(
-    db: sqlite3.Connection, limit: str, most: int | None, query: str, principal: Principal, now: float
+    db: sqlite3.Connection, limit: str, most: int | None, usage: Usage, principal: Principal, now: float
 ) -> Iterator[Budget]:
     if most is not None:
-        yield _rest(principal, limit, most, lambda only: used(db, query, now, user_id=only))
+        yield _rest(principal, limit, most, lambda only: used(db, usage, most, now, user_id=only))
 
 
 def _rest(principal: Principal, limit: str, most: int, count: Callable[[str], int]) -> Budget:

@@ -14,7 +14,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.clock import CLOCK_SET_BACK, is_set_back
 from machines_mcp.permissions.destinations import normal_destination
-from machines_mcp.permissions.usage import ASKS, MUTATIONS, REVEALS, SPENT, VERIFICATIONS, WAITING, used
+from machines_mcp.permissions.usage import ASKS, MUTATIONS, REVEALS, SPENT, VERIFICATIONS, WAITING, Usage, used
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,8 +47,8 @@ def exceeded_limit(
     before it runs, as at `ask`.
     """
     if stage == "wait":
-        waiting = used(db, WAITING, now, user_id=call_request.user_id)
-        return "approval.waiting_per_user" if waiting >= policy.limits.waiting_per_user else None
+        waiting = used(db, WAITING, most := policy.limits.waiting_per_user, now, user_id=call_request.user_id)
+        return "approval.waiting_per_user" if waiting >= most else None
     if call_request.action_class is ActionClass.READ:
         return _verification(db, policy, details, now, audit_id) if details.sink == "none" else None
     if stage == "grant":
@@ -109,7 +109,7 @@ def _sums(
         ("withdrawals.per_user_day_cents", limits.per_user_day_cents, user_id),
     ):
         if most is not None:
-            spent = used(db, SPENT, now, user_id=whose, waiting=asked, asker=user_id, own=own)
+            spent = used(db, SPENT, most, now, user_id=whose, waiting=asked, asker=user_id, own=own)
             if spent + amount > most:
                 return limit
     return None
@@ -120,7 +120,7 @@ def _verification(
 ) -> str | None:
     # Counted apart from the reveals that show a card, so that a model can't use those up.
     most = policy.limits.reveals_per_card_per_day
-    if most is not None and used(db, VERIFICATIONS, now, card_id=audit_id(details.card_id or "")) >= most:
+    if most is not None and used(db, VERIFICATIONS, most, now, card_id=audit_id(details.card_id or "")) >= most:
         return "rates.reveals_per_card_per_day"
     return None
 
@@ -140,7 +140,7 @@ def _reveal(
     most, user_id = policy.limits.reveals_per_card_per_day, call_request.user_id
     if most is None:
         return None
-    shown = used(db, REVEALS, now, user_id=user_id, card_id=details.card_id, waiting=own is None, own=own)
+    shown = used(db, REVEALS, most, now, user_id=user_id, card_id=details.card_id, waiting=own is None, own=own)
     return "rates.reveals_per_card_per_day" if shown >= most else None
 
 
@@ -166,5 +166,5 @@ def _rates(
     return None
 
 
-def _at_least(most: int | None, db: sqlite3.Connection, query: str, now: float, user_id: str | None) -> bool:
-    return most is not None and used(db, query, now, user_id=user_id) >= most
+def _at_least(most: int | None, db: sqlite3.Connection, usage: Usage, now: float, user_id: str | None) -> bool:
+    return most is not None and used(db, usage, most, now, user_id=user_id) >= most

@@ -12,7 +12,7 @@ from machines_mcp.permissions.approval_rows import executing_approvals, others_w
 from machines_mcp.permissions.budgets import Budget
 from machines_mcp.permissions.passphrase_tries import WrongTries, wrong_tries
 from machines_mcp.storage.freeze import Freeze, freezes
-from machines_mcp.storage.journal_entry import selected
+from machines_mcp.storage.journal_entry import OPEN, selected
 from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
 from machines_mcp.storage.withdrawals import OpenWithdrawal, open_withdrawals, others_unresolved
 
@@ -91,7 +91,7 @@ class PendingWorkReader:
 def _by_hand(db: sqlite3.Connection, executing: list[Approval], withdrawals: list[OpenWithdrawal]) -> frozenset[str]:
     if not executing:
         return frozenset()
-    ids = {entry.approval_id for entry in selected(db, f"state = '{NEEDS_PERSON}'")}
+    ids = {entry.approval_id for entry in selected(db, f"{OPEN} AND state = '{NEEDS_PERSON}'")}
     ids |= {each.approval_id for each in withdrawals if each.status == "unknown"}
     # Approvals older than the journal have no entry in it.
     return frozenset(each.id for each in executing if each.id in ids or each.owner is None)

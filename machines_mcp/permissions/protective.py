@@ -16,8 +16,8 @@ PROTECTIVE = "protective"
 
 # Rows from the future are from a clock that was ahead. They must not hold a call that protects.
 _USED = (
-    "SELECT (SELECT count(*) FROM audit WHERE at > :now - 3600 AND at <= :now + :slack AND verdict = 'executing'"
-    " AND code = :code AND coalesce(user_id, '') = :audit_user_id)"
+    "SELECT (SELECT count(*) FROM audit WHERE at > :now - 3600 AND at <= :now + :slack AND verdict = 'executing'"  # noqa: S608
+    f" AND code = '{PROTECTIVE}' AND coalesce(user_id, '') = :audit_user_id)"
     " + (SELECT count(*) FROM approvals WHERE state IN ('waiting', 'granted') AND expires_at > :now"
     " AND user_id = :user AND id IS NOT :own AND json_extract(details, '$.protective'))"
 )
@@ -35,6 +35,6 @@ def used_locks(db: sqlite3.Connection, user_id: str, audit_user_id: str, now: fl
 
     `audit_user_id` is the user's id in the audit log.
     """
-    given = {"now": now, "slack": CLOCK_SLACK_SECONDS, "code": PROTECTIVE}
+    given: dict[str, str | float | None] = {"now": now, "slack": CLOCK_SLACK_SECONDS}
     given |= {"user": user_id, "audit_user_id": audit_user_id, "own": own}
     return int(db.execute(_USED, given).fetchone()[0])

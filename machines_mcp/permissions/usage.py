@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.clock import CLOCK_SLACK_SECONDS
@@ -14,53 +15,81 @@ if TYPE_CHECKING:
 DAY_SECONDS = 24 * 60 * 60
 
 MAY_HAVE_HAPPENED = (
-    "coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') IN ('outcome.unknown', 'output.blocked')"
+    "coalesce(CASE WHEN json_valid(outcome) THEN json_extract(outcome, '$.code') END, 'outcome.unknown')"
+    " IN ('outcome.unknown', 'output.blocked')"
 )
-"""Of failed calls, those whose outcome is unknown, and those that succeeded with a response that was withheld."""
+"""Of failed calls, those whose outcome is unknown, and those that succeeded with a response that was withheld. The view
+`payouts` has the same condition."""
 
-_WHOSE = f"{OF_PRINCIPAL} AND (:user IS NULL OR coalesce(user_id, '') = :user)"
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A query of what calls have used of a limit, for one user and for the users of a principal."""
+
+    of_user: str
+    of_principal: str
+
+    @classmethod
+    def where(cls, query: str, of_user: str = "user_id = :user") -> Usage:
+        """Return the query with `{whose}` replaced. A condition on one user is written as an index has it."""
+        return cls(query.replace("{whose}", of_user), query.replace("{whose}", OF_PRINCIPAL))
+
+    @classmethod
+    def number(cls, rows: str, of_user: str = "user_id = :user") -> Usage:
+        """Return a query of the number of rows. It stops at the limit, so its cost does not grow with the rows."""
+        return cls.where(f"SELECT count(*) FROM (SELECT 1 FROM {rows} AND {{whose}} LIMIT :most)", of_user)  # noqa: S608
+
+
+_UNPROTECTIVE = "coalesce(json_extract(details, '$.protective'), 0) = 0"
+_SHOWS = "action_class = 'reveal' AND card_id = :card"
 # Expired and refused calls don't count. A granted call counts for everybody, because a person has approved it. A
 # waiting one counts only when calls of its own user are asked for. A call counts for the day it began, because a grant
 # given before midnight may be used after it. A failed one counts if it may have happened.
-_COUNTS = (
-    "id IS NOT :own AND ("
-    "(state = 'waiting' AND expires_at > :now AND :waiting AND (:asker IS NULL OR user_id = :asker))"
-    " OR (state = 'granted' AND expires_at > :now)"
-    " OR (started_at >= :day AND (state IN ('executing', 'done')"
-    f" OR (state = 'failed' AND {MAY_HAVE_HAPPENED}))))"
+_MAY_RUN = (
+    "id IS NOT :own AND expires_at > :now AND (state = 'granted'"
+    " OR (state = 'waiting' AND :waiting AND (:asker IS NULL OR user_id = :asker))) AND state IN ('waiting', 'granted')"
 )
-SPENT = (
-    "SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE amount_cents IS NOT NULL"  # noqa: S608 - constants only
-    f" AND {_WHOSE} AND {_COUNTS}"
+_RAN = (
+    "id IS NOT :own AND started_at >= :day AND (state IN ('executing', 'done')"
+    f" OR (state = 'failed' AND {MAY_HAVE_HAPPENED}))"
 )
-REVEALS = (
-    "SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card"  # noqa: S608 - constants only
-    f" AND {_WHOSE} AND {_COUNTS}"
+_SPENT = (
+    "SELECT coalesce(({began}), 0) - coalesce((SELECT cents FROM payouts WHERE id = :own AND day >= :today), 0)"  # noqa: S608
+    f" + (SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE {_MAY_RUN} AND {{whose}})"
 )
-WAITING = (
-    "SELECT count(*) FROM approvals WHERE state = 'waiting' AND expires_at > :now"  # noqa: S608 - constants only
-    f" AND coalesce(json_extract(details, '$.protective'), 0) = 0 AND {_WHOSE}"
+_BY_USER = "SELECT sum(cents) FROM user_daily_totals WHERE day >= :today AND user_id"
+SPENT = Usage(
+    _SPENT.format(began=f"{_BY_USER} = :user", whose="user_id = :user"),
+    _SPENT.format(
+        began="CASE WHEN :principal IS NULL THEN (SELECT sum(cents) FROM daily_totals WHERE day >= :today)"  # noqa: S608
+        f" ELSE ({_BY_USER} IN (SELECT '' UNION ALL SELECT value FROM json_each(:principal))) END",
+        whose=OF_PRINCIPAL,
+    ),
 )
-VERIFICATIONS = (
-    "SELECT count(*) FROM audit WHERE at >= :day AND tool = 'reveal_card' AND verdict = 'executing'"
-    " AND sink = 'none' AND card_id = :card"
+REVEALS = Usage.where(
+    f"SELECT (SELECT count(*) FROM approvals WHERE {_SHOWS} AND {_RAN} AND {{whose}})"  # noqa: S608
+    f" + (SELECT count(*) FROM approvals WHERE {_SHOWS} AND {_MAY_RUN} AND {{whose}})"
+)
+WAITING = Usage.number(f"approvals WHERE state = 'waiting' AND expires_at > :now AND {_UNPROTECTIVE}")
+VERIFICATIONS = Usage.number(
+    "audit WHERE at >= :day AND tool = 'reveal_card' AND verdict = 'executing' AND sink = 'none' AND card_id = :card"
 )
 # Rows later than now are from a clock that was ahead. Calls that only protect have a rate of their own.
-ASKS = (
-    "SELECT count(*) FROM approvals WHERE created_at > :now - 60 AND created_at <= :now + :slack"  # noqa: S608
-    " AND decided_by IS NOT 'policy' AND coalesce(json_extract(details, '$.protective'), 0) = 0"
-    f" AND {_WHOSE}"
+ASKS = Usage.number(
+    "approvals WHERE created_at > :now - 60 AND created_at <= :now + :slack AND decided_by IS NOT 'policy'"
+    f" AND {_UNPROTECTIVE}"
 )
-MUTATIONS = (
-    "SELECT count(*) FROM audit WHERE at > :now - 3600 AND at <= :now + :slack"  # noqa: S608 - constants only
-    f" AND verdict = 'executing' AND action_class <> 'read' AND code IS NOT '{PROTECTIVE}'"
-    f" AND {_WHOSE}"
+MUTATIONS = Usage.number(
+    "audit WHERE at > :now - 3600 AND at <= :now + :slack AND verdict = 'executing' AND action_class <> 'read'"
+    f" AND code IS NOT '{PROTECTIVE}'",
+    "coalesce(user_id, '') = :user",
 )
 
 
 def used(
     db: sqlite3.Connection,
-    query: str,
+    usage: Usage,
+    most: int,
     now: float,
     *,
     whose: Principal = ANY_USER,
@@ -70,10 +99,13 @@ def used(
     asker: str | None = None,
     own: str | None = None,
 ) -> int:
-    """Return the sum or number of one of the queries above, for one user or else for the principal `whose`.
+    """Return how much was used of a limit of `most`, for one user or else for the principal `whose`.
 
-    `waiting` approvals count only if they are the `asker`'s (None: anybody's). The approval `own` doesn't count.
+    Calls are counted up to `most`. `waiting` approvals count only if they are the `asker`'s (None: anybody's). The
+    approval `own` doesn't count.
     """
     given = {"user": user_id, "card": card_id, "waiting": waiting, "asker": asker, "own": own, **whose.bound}
-    given |= {"now": now, "day": now - now % DAY_SECONDS, "slack": CLOCK_SLACK_SECONDS}
+    given |= {"now": now, "day": now - now % DAY_SECONDS, "today": int(now // DAY_SECONDS)}
+    given |= {"slack": CLOCK_SLACK_SECONDS, "most": most}
+    query = usage.of_principal if user_id is None else usage.of_user
     return int(db.execute(query, given).fetchone()[0])

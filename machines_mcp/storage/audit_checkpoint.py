@@ -72,7 +72,7 @@ def newest(db: sqlite3.Connection) -> Checkpoint:
     Raises:
         StoreUnavailable: The newest MAC is not bytes, so no row can be chained to it.
     """
-    row = db.execute("SELECT seq, mac, at FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    row = db.execute("SELECT seq, mac, at FROM audit WHERE seq = (SELECT max(seq) FROM audit)").fetchone()
     if row is None:
         return EMPTY
     if not isinstance(row[1], bytes):
@@ -87,8 +87,11 @@ def holds(db: sqlite3.Connection, checkpoint: Checkpoint) -> bool:
     row = db.execute("SELECT mac FROM audit WHERE seq = ?", (checkpoint.seq,)).fetchone()
     if row is not None:
         return isinstance(row[0], bytes) and hmac.compare_digest(row[0].hex(), checkpoint.mac)
-    within = "SELECT substr(macs, ? * (? - first) + 1, ?) FROM audit_pruned WHERE ? BETWEEN first AND last"
-    pruned = db.execute(within, (MAC_PREFIX, checkpoint.seq, MAC_PREFIX, checkpoint.seq)).fetchone()
+    within = (
+        "SELECT substr(macs, ? * (? - first) + 1, ?) FROM audit_pruned"
+        " WHERE first = (SELECT max(first) FROM audit_pruned WHERE first <= ?) AND last >= ?"
+    )
+    pruned = db.execute(within, (MAC_PREFIX, checkpoint.seq, MAC_PREFIX, checkpoint.seq, checkpoint.seq)).fetchone()
     return pruned is not None and hmac.compare_digest(pruned[0].hex(), checkpoint.mac[: 2 * MAC_PREFIX])
 
 

@@ -49,7 +49,7 @@ _TESTS = {
 }
 # What the desk shows of a call: its newest row, by which the others are found. Reads are left out, except denied ones.
 _FOLDED = (
-    "(kind <> 'call' OR action_class IS NOT 'read' OR verdict IS NOT NULL OR code LIKE 'policy.%')"
+    "(kind <> 'call' OR action_class IS NOT 'read' OR verdict IS NOT NULL OR substr(code, 1, 7) = 'policy.')"
     " AND (approval_id IS NULL OR NOT EXISTS"
     " (SELECT 1 FROM audit AS newer WHERE newer.approval_id = audit.approval_id AND newer.seq > audit.seq))"
 )

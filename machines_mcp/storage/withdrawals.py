@@ -190,7 +190,8 @@ class Withdrawals:
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE quotes SET used_by = NULL WHERE used_by = ?", (withdrawal_id,))
+            quote = "id = (SELECT quote_id FROM withdrawals WHERE id = ?) AND used_by = ?"
+            db.execute(f"UPDATE quotes SET used_by = NULL WHERE {quote}", (withdrawal_id, withdrawal_id))  # noqa: S608
             values = (now, withdrawal_id)
             db.execute("UPDATE withdrawals SET status = 'not_begun', updated_at = ? WHERE id = ?", values)
 

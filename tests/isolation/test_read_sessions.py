@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,19 @@ import pytest
 from mcp import MCPError
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.storage import migrations
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.known_users import KnownUsers
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.tools.catalog import TOOLS
 from tests.protocol.test_every_action_class import CALLS
 from tests.support.in_process import InProcessSandbox
+from tests.support.older_folder import before_migration
 from tests.support.stdio_client import ERAS, Era, agent
 from tests.support.tool_caller import caller
 
 pytestmark = pytest.mark.anyio
 
 TYPO = "user-1"
-FOLDER = Path(migrations.__file__ or "").parent
-MADE = re.compile(r"^CREATE (TABLE|INDEX) (\w+)", re.MULTILINE)
 READS = [
     pytest.param(tool.name, CALLS[tool.name][ActionClass.READ], id=tool.name)
     for tool in TOOLS
@@ -146,21 +143,6 @@ async def test_a_call_that_asks_makes_no_user_before_a_person_approves(
         assert users(c.sandbox) == []
 
 
-def _file(name: str) -> Path:
-    (file,) = FOLDER.glob(f"*_{name}.sql")
-    return file
-
-
-def _number(file: Path) -> int:
-    return int(file.name.partition("_")[0])
-
-
-def _made_since(name: str) -> list[tuple[str, str]]:
-    """Return the kind and name of all that this migration and later ones made."""
-    later = [file for file in FOLDER.glob("*.sql") if _number(file) >= _number(_file(name))]
-    return [found for file in later for found in MADE.findall(file.read_text(encoding="utf-8"))]
-
-
 async def _knows(folder: Path, user_id: str) -> bool:
     store = Store(folder)
     try:
@@ -170,15 +152,13 @@ async def _knows(folder: Path, user_id: str) -> bool:
 
 
 async def test_users_of_a_folder_from_before_are_known_by_what_succeeded_for_them(tmp_path: Path) -> None:
-    store = Store(tmp_path)
     audit = "INSERT INTO audit (seq, at, kind, tool, action_class, user_id, code, policy, mac) VALUES"
     journal = (
         "INSERT INTO mutations"
         " (id, tool, user_id, operation, body_hash, ids, attempts, state, owner, created_at, sent_at, last_sent_at)"
         " VALUES"
     )
-
-    def before(db: Any) -> None:
+    with before_migration("known_users", tmp_path) as db:
         for seq, (kind, user_id, code) in enumerate(
             [
                 ("outcome", "opened", "ok"),
@@ -190,12 +170,6 @@ async def test_users_of_a_folder_from_before_are_known_by_what_succeeded_for_the
             db.execute(f"{audit} (?, 1.0, ?, 'create_session', 'write', ?, ?, '', x'00')", (seq, kind, user_id, code))
         for name, state in (("resolved", "done"), ("refused", "rejected"), ("", "done")):
             db.execute(f"{journal} (?, 't', ?, 'o', '', '[]', 1, ?, '', 1.0, 1.0, 1.0)", (name, name, state))
-        for kind, name in _made_since("known_users"):
-            db.execute(f"DROP {kind} {name}")
-        db.execute(f"PRAGMA user_version = {_number(_file('known_users')) - 1}")
-
-    await store.run(before)
-    await store.close()
     found = [name for name in ("opened", "failed", "read", "~1", "resolved", "refused") if await _knows(tmp_path, name)]
     assert found == ["opened", "resolved"]
 

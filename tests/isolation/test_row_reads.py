@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.packaging.test_layout import modules
 from tests.support.running_sandbox import ROOT
 
-_TABLES = r"(approvals|mutations|withdrawals|quotes|audit|freezes|known_users)"
+_TABLES = r"(approvals|mutations|withdrawals|quotes|audit|freezes|known_users|payouts|daily_totals|user_daily_totals)"
 _READS = re.compile(rf"\bSELECT\b.*\bFROM {_TABLES}\b", re.DOTALL)
 _FOR = {"principal", "audit_principal", "call_request", "user_id"}
 """The parameters (or attributes) that name the users a read is for."""
@@ -32,6 +32,7 @@ WITHOUT = {
     "storage.concurrent_requests.concurrent_changes": "reads the other changes of the entry's user",
     "storage.concurrent_requests.concurrent_requests": "reads the other requests of the entry's user",
     "storage.journal_entry.selected": "its callers filter by user, or know the approval or key",
+    "storage.withdrawals.Withdrawals.release": "changes the quote of a withdrawal that was read for the principal",
     "storage.withdrawals.Withdrawals._newest": "finds a row by an id that was read for the principal",
 }
 
