@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import anyio
 
 from machines_mcp.cli.screen import wrapped
+from machines_mcp.desk.approval_view import CLASS_WORDS, TOOL_WORDS
 from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.characters import printable
 from machines_mcp.redaction.display import iso, moment, not_decidable
@@ -163,13 +165,18 @@ async def decide(
 
 
 def format_approval(approval: Approval, *more: str) -> str:
-    """Return an approval as text for a person, from the stored row only, with the lines of `more` below it."""
-    details = approval.details.items + approval.details.context
+    """Return an approval as text for a person, from the stored row only, with the lines of `more` below it.
+
+    It has the words of the desk. The names of tool and class stand last, for the policy and the audit log.
+    """
+    words, action_class = TOOL_WORDS.get(approval.tool), approval.action_class
+    technical = f"{approval.tool}, class {action_class}: {CLASS_WORDS.get(action_class, 'unknown')}"
+    details = (*approval.details.items, *approval.details.context, Detail("Tool", technical))
     width = max((len(detail.label) for detail in details), default=0)
     who = f"“{approval.asked_by}” (self-reported name)" if approval.asked_by else "an unnamed program"
     lines = [
         approval.id,
-        f"  {approval.tool} (class {approval.action_class}), requested by {who} at {_time_of_day(approval.created_at)},"
+        f"  {words.kind if words else approval.tool}, requested by {who} at {_time_of_day(approval.created_at)},"
         f" {_status(approval)} UTC",
         *(f"  {line}" for line in approval.question.splitlines()),
     ]

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from contextvars import Context
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from machines_mcp import testing
-from machines_mcp.cli.approvals import format_waiting, waiting_approvals, watch_waiting
+from machines_mcp.cli.approvals import format_approval, format_waiting, waiting_approvals, watch_waiting
 from machines_mcp.cli.main import main
+from machines_mcp.desk.approval_view import TOOL_WORDS
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
@@ -205,6 +207,16 @@ def test_only_waiting_approvals_are_listed(run: Run, env: dict[str, str]) -> Non
     run("deny", ids[1], typed=PASSPHRASE + "\n")
     shown = run("approve").stdout
     assert [found in shown for found in ids] == [True, False, True]
+
+
+@pytest.mark.parametrize("tool", [*TOOL_WORDS, "tool_of_another_version"])
+def test_a_call_is_named_in_the_words_of_the_desk_and_its_names_stand_last(env: dict[str, str], tool: str) -> None:
+    approval = replace(stored_approval(env, ask(env)), tool=tool)
+    _, head, *details = format_approval(approval).splitlines()
+    named = TOOL_WORDS[tool].kind if tool in TOOL_WORDS else tool
+    assert head.startswith(f"  {named}, requested by “agent 1.0” (self-reported name) at ")
+    assert "money" not in head and [line for line in details if tool in line] == [details[-1]]
+    assert details[-1].split("  ")[-1].strip() == f"{tool}, class money: money or spending"
 
 
 def test_control_characters_are_removed_from_the_listing(run: Run, env: dict[str, str]) -> None:
