@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _NOTHING = " Nothing was erased."
 _RESOLVE = "Run machines-mcp doctor --resolve, or wait until it ends."
-# A query that finds a row if the user's data is still needed, and what to tell then. `{}` is a time in the row.
+# A query that finds a row if the user's data is still needed, and what to tell then.
 _OBSTACLES = (
     (
         "SELECT id FROM approvals WHERE user_id = :user AND state = 'waiting' AND expires_at > :now",
@@ -39,14 +39,8 @@ _OBSTACLES = (
         "SELECT id FROM withdrawals WHERE user_id = :user AND status IN ('requested', 'pending', 'unknown')",
         f"The outcome of a withdrawal of this user is unknown. {_RESOLVE}",
     ),
-    (
-        # Without a time that can be read, it may be valid for a day.
-        "SELECT coalesce((julianday(json_extract(execution, '$.expires_at')) - 2440587.5) * 86400,"
-        " updated_at + 86400) AS ends FROM withdrawals"
-        " WHERE user_id = :user AND execution IS NOT NULL AND ends > :now ORDER BY ends DESC",
-        "A withdrawal signature of this user is valid until {} UTC. Try again after that.",
-    ),
 )
+_SIGNED = "SELECT execution, updated_at FROM withdrawals WHERE user_id = ? AND execution IS NOT NULL"
 # What today's limits count stays, for no user and without details.
 _ANONYMIZE = (
     "UPDATE approvals SET user_id = '', digest = '', question = '', details = :details, sealed = NULL, card_id = NULL,"
@@ -87,9 +81,23 @@ def refuse_if_needed(db: sqlite3.Connection, user_id: str, now: float) -> None:
         StillNeeded: It does.
     """
     for query, sentence in _OBSTACLES:
-        row = db.execute(query, {"user": user_id, "now": now}).fetchone()
-        if row is not None:
-            raise StillNeeded(sentence.format(moment(row[0]) if isinstance(row[0], float) else "") + _NOTHING)
+        if db.execute(query, {"user": user_id, "now": now}).fetchone() is not None:
+            raise StillNeeded(sentence + _NOTHING)
+    valid = max((_valid_until(*row) for row in db.execute(_SIGNED, (user_id,))), default=now)
+    if valid > now:
+        until = f"A withdrawal signature of this user is valid until {moment(valid)} UTC. Try again after that."
+        raise StillNeeded(until + _NOTHING)
+
+
+def _valid_until(answer: str, updated_at: float) -> float:
+    """Return when the signature of a stored answer expires. Without a time that can be read, it has a day."""
+    from machines_mcp.partner.models.withdrawals import Withdrawal
+
+    try:
+        expiry = Withdrawal.model_validate(json.loads(answer)).expiry_time
+    except (ValueError, RecursionError):
+        expiry = None
+    return updated_at + DAY_SECONDS if expiry is None else expiry.timestamp()
 
 
 def forget(db: sqlite3.Connection, audit: AuditLog, user_id: str, now: float) -> Forgotten | None:

@@ -17,8 +17,6 @@ from machines_mcp.tools.text import estimate, status_label
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal
 
-# The year 2200, in epoch seconds.
-_LATEST = 7_258_118_400
 _PENDING = "Machines has not signed yet. No money has moved."
 _UNKNOWN = "This server does not know that status, so it can't say whether money moved."
 _EXPIRED = "The signature has expired. This server can't say whether the wallet sent the transaction before that."
@@ -80,7 +78,7 @@ def withdrawal_result(
         chain_id=execution.chain_id if execution else None,
         call_path=ForeignText.of(execution.call_path, 40) if execution else None,
         call_target=execution.call_target if execution else None,
-        signature_expires_at=_expiry_time(answer),
+        signature_expires_at=answer.expiry_time,
         note=_EXPIRED + _CHECK if expired else _note(terms, answer),
         next_steps=[next_step(call, "get_balances", "See the remaining balance.")],
     )
@@ -102,12 +100,6 @@ def _is_expired(call: ServiceContext, answer: Withdrawal) -> bool:
     return answer.status == "ready" and expiry is not None and expiry <= call.services.state.clock()
 
 
-def _expiry_time(answer: Withdrawal) -> datetime | None:
-    """Return when the signature expires; None if that is not known or no sensible time."""
-    expiry = answer.expiry
-    return datetime.fromtimestamp(expiry, UTC) if expiry is not None and 0 <= expiry < _LATEST else None
-
-
 def _note(terms: Mapping[str, Any], answer: Withdrawal) -> str:
     if answer.status == "pending":
         return _PENDING
@@ -119,7 +111,7 @@ def _note(terms: Mapping[str, Any], answer: Withdrawal) -> str:
     wallet = (
         "the wallet given as admin_address" if terms["admin_address"] else "a wallet that administers the collateral"
     )
-    until = " before the signature expires" if _expiry_time(answer) else "; when the signature expires is not known"
+    until = " before the signature expires" if answer.expiry_time else "; when the signature expires is not known"
     return f"Ready: {wallet} must send the transaction{until}."
 
 

@@ -152,6 +152,12 @@ def test_nobody_without_the_key_passes_off_a_change_as_forgetting(
     assert (verified.exit_code, verified.output.startswith("Tampered with")) == (1, True)
 
 
+def signed(stated: str, judged: str) -> str:
+    """Return the statement that sets when a signature expires: what the API states, and what the chain judges by."""
+    paths = f"'$.expires_at', {stated}, '$.parameters[4]', {judged}, '$.signature.parameters[4]', {judged}"
+    return f"UPDATE withdrawals SET execution = json_set(execution, {paths}) WHERE user_id = ?"  # noqa: S608 - constants
+
+
 @pytest.mark.parametrize(("statement", "sentence"), [
     ("UPDATE approvals SET state = 'waiting', expires_at = 9e9 WHERE tool = 'create_card' AND user_id = ?", "waits"),
     ("UPDATE approvals SET state = 'granted', expires_at = 9e9 WHERE tool = 'create_card' AND user_id = ?", "approved"),
@@ -162,9 +168,13 @@ def test_nobody_without_the_key_passes_off_a_change_as_forgetting(
     ("UPDATE withdrawals SET status = 'requested' WHERE user_id = ?", "withdrawal"),
     ("UPDATE withdrawals SET status = 'pending' WHERE user_id = ?", "withdrawal"),
     ("UPDATE withdrawals SET status = 'unknown' WHERE user_id = ?", "withdrawal"),
-    ("UPDATE withdrawals SET execution = json_set(execution, '$.expires_at', '2199-01-01T00:00:00Z')"
-     " WHERE user_id = ?", "signature of this user is valid until 2199-01-01"),
+    (signed("'2199-01-01T00:00:00Z'", "7226582400"), "signature of this user is valid until 2199-01-01"),
+    (signed("null", "7226582400"), "signature of this user is valid until 2199-01-01"),
+    (signed("'2198-01-01T00:00:00Z'", "'7226582400'"), "signature of this user is valid until 2198-01-01"),
+    (signed("null", "null"), "signature of this user is valid until"),
+    (signed("null", "9e15"), "signature of this user is valid until"),
     ("UPDATE withdrawals SET execution = '{}' WHERE user_id = ?", "signature"),
+    ("UPDATE withdrawals SET execution = '{' WHERE user_id = ?", "signature"),
 ])  # fmt: skip
 def test_what_is_still_needed_is_not_erased(run: Run, lived: dict[str, str], statement: str, sentence: str) -> None:
     change(lived, statement, GONE)
@@ -174,6 +184,16 @@ def test_what_is_still_needed_is_not_erased(run: Run, lived: dict[str, str], sta
     assert refused.output.endswith("Nothing was erased.\n")
     assert rows(lived, GONE) == before
     assert run("state", "forget", OTHER, "--yes").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("stated", "judged"), [("null", "1700000000"), ("'2199-01-01T00:00:00Z'", "1700000000"), ("null", "'1700000000'")]
+)
+def test_a_signature_ends_with_the_first_of_its_expiries(
+    run: Run, lived: dict[str, str], stated: str, judged: str
+) -> None:
+    change(lived, signed(stated, judged), GONE)
+    assert run("state", "forget", GONE, "--yes").exit_code == 0
 
 
 def test_a_program_must_say_yes_and_a_person_types_the_id(

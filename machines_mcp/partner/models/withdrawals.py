@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ValidationInfo
@@ -36,6 +37,8 @@ from machines_mcp.partner.models.types import (
 )
 from machines_mcp.partner.same_value import PARAMETERS, whole
 
+# The year 2200, in epoch seconds.
+_LATEST_EXPIRY = 7_258_118_400
 # The place of the expiry among the parameters.
 _EXPIRY = 4
 CallPath = Literal["controller_v1", "coordinator_v2", "solana_v2_02", "unknown"] | str
@@ -118,6 +121,12 @@ class Withdrawal(ResponseModel):
         inside = [each[_EXPIRY] for each in signed if isinstance(each, list) and len(each) == PARAMETERS]
         times = map(_seconds, (self.expires_at, signature.get("expiresAt"), *inside))
         return min((time for time in times if time is not None), default=None)
+
+    @property
+    def expiry_time(self) -> datetime | None:
+        """`expiry` as a time; None if it is not known or no sensible time."""
+        expiry = self.expiry
+        return datetime.fromtimestamp(expiry, UTC) if expiry is not None and 0 <= expiry < _LATEST_EXPIRY else None
 
 
 def _seconds(value: object) -> float | None:
