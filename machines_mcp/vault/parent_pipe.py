@@ -77,13 +77,12 @@ class ParentPipe:
         return await awaited
 
     def _read_answers(self) -> None:
-        line = b""
+        rest = b""
         while chunk := os.read(0, MAX_EVENT_BYTES):
-            line += chunk
-            if line.endswith(b"\n"):
-                self._deliver(line)
-                line = b""
-            elif len(line) > MAX_EVENT_BYTES:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._deliver(line + b"\n")
+            if len(rest) > MAX_EVENT_BYTES:
                 break
         hardening.end()
 

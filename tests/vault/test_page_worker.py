@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,19 @@ def test_the_child_exits_with_its_parent_or_on_an_unasked_answer(
         else:
             child.stdin.close()
         assert _exit_and_outputs(child) == (1, b"", b"")
+
+
+def test_answers_that_arrive_together_are_each_read(api: Simulator, card: OpenedCard) -> None:
+    with _child(api, card) as (child, port), ThreadPoolExecutor() as threads:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        url = f"http://127.0.0.1:{port}/the-handle-of-this-page-1"
+        loads = [threads.submit(httpx.get, url, trust_env=False, timeout=PATIENCE) for _ in range(3)]
+        assert [child.stdout.readline() for _ in loads] == [b'{"event":"look"}\n'] * 3
+        # As one write, so that one read returns all of them, or a part of the last.
+        child.stdin.write(b'{"go":true}\n' * 3)
+        child.stdin.flush()
+        assert [load.result(PATIENCE).status_code for load in loads] == [200] * 3
 
 
 def test_a_silent_server_prevents_the_reveal(api: Simulator, card: OpenedCard) -> None:
