@@ -52,7 +52,8 @@ def purpose(description: str) -> str:
 
 def _arguments(schema: dict[str, Any]) -> str:
     required: Collection[str] = schema.get("required", ())
-    given = (name for name in schema["properties"] if name not in _COMMON)
+    # The one tool that requires an approval_id has it for itself.
+    given = (name for name in schema["properties"] if name not in _COMMON or (name in NAMES and name in required))
     names = [name if name in required else f"{name}?" for name in sorted(given, key=lambda name: name not in required)]
     shown = ", ".join(f"`{name}`" for name in names[: 3 if len(names) > _MANY else _MANY])
     return f"{shown} and {len(names) - 3} more" if len(names) > _MANY else shown

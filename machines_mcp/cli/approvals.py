@@ -43,6 +43,7 @@ _ALREADY_DECIDED = {
     "done": "Already approved, and the call is done.",
     "failed": "Already approved, and the call failed.",
     "refused": "Already refused.",
+    "withdrawn": "The assistant withdrew this request, so there is nothing to decide.",
     "waiting": "This waits for a decision again. Run the same command again.",
 }
 """What a person is told of an approval that is not expired, by its state. One can wait again after its form failed."""
@@ -204,7 +205,7 @@ async def _why_not_waiting(guard: Guard, approval_id: str) -> str:
     if approval is None:
         return f"No approval has this id in {guard.store.folder}. Use the server's MACHINES_ENV, key and user."
     if not guard.approvals.is_expired(approval):
-        return _ALREADY_DECIDED[approval.state]
+        return _ALREADY_DECIDED[approval.shown_state]
     if approval.policy != guard.policy.digest:
         return "This was requested under another policy. Set the server's MACHINES_POLICY, or have it requested again."
     unused = " It was approved, but not used in time." if approval.state == "granted" else ""

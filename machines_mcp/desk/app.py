@@ -29,6 +29,7 @@ _CHANNEL_LABELS = {
     "terminal": "in a terminal",
     "page": "on the card's page",
     "form": "by sending the form",
+    "withdrawn": "by the assistant",
     "operator": "by an operator command",
     "policy": "by the policy, without asking a person",
 }

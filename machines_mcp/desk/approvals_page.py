@@ -150,13 +150,15 @@ class ApprovalsPage:
             return "Expired", "soft", "It was requested under another policy." if other else ""
         outcome: dict[str, Any] = json.loads(approval.outcome) if approval.outcome else {}
         led_to = self._renderer.dependencies.outcome_sentence(approval.tool, outcome)
-        match approval.state:
+        match approval.shown_state:
             case "waiting":
                 return "Waiting", "wait", ""
             case "granted":
                 return "Approved", "good", "The assistant has not used it yet."
             case "refused":
                 return "Refused", "bad", "Nothing was changed."
+            case "withdrawn":
+                return "Withdrawn", "soft", "The assistant withdrew this request. Nothing was changed."
             case "executing":
                 running = self._guard.approvals.running(approval)
                 return ("Running", "wait", "") if running else ("Unknown", "bad", "The outcome of the call is unknown.")

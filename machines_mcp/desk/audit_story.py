@@ -26,10 +26,12 @@ _PAGES = {
     "page.left": "Page closed before the card was shown",
     "page.refused": "Refused",
     "page.expired": "Page expired",
+    "page.withdrawn": "Withdrawn",
 }
 _VERDICTS = {
     "granted": "Approved",
     "refused": "Refused",
+    "withdrawn": "Withdrawn",
     "executing": "Started",
     "done": "Done",
     "failed": "Failed",
@@ -41,6 +43,7 @@ _VERDICTS = {
 # The code of a call that did not run now, but was not refused either: see `permissions.authorizer.Verdict`.
 _OPEN_CALLS = {
     "waiting": "Waiting for approval",
+    "withdrawn": "Withdrawn",
     "repeat": "Outcome repeated",
     "running": "Still running",
     "later": "Outcome not known yet",
@@ -133,7 +136,7 @@ def _weight(found: Step) -> tuple[int, int]:
         return 4, row.seq
     if row.kind == "outcome" or row.code == "resolved":
         return 3, row.seq
-    if row.kind == "decision" and row.verdict == "refused":
+    if row.kind == "decision" and row.verdict in ("refused", "withdrawn"):
         return 2, row.seq
     return (0 if row.kind == "call" and row.verdict is None else 1), row.seq
 

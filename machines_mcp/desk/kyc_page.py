@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_FORMS = 32
 """The most users whose form is remembered as Machines described it."""
 
-_CLOSED = "This form is no longer open: it was already sent or refused. Nothing was sent now."
+_CLOSED = "This form is no longer open: it was already sent, refused or withdrawn. Nothing was sent now."
 _SENT = (
     "Sent to Machines",
     "The assistant sees the status of the check, but nothing that you typed. You can close this page.",
@@ -34,6 +34,10 @@ _ENDS = {
     "done": _SENT,
     "failed": ("The call failed", "The form was sent, but the call failed. Ask the assistant what to do next."),
     "refused": ("This request was refused", "Nothing was sent. You can close this page."),
+    "withdrawn": (
+        "This request was withdrawn",
+        "The assistant does not need your data any more. Nothing was sent. You can close this page.",
+    ),
     "waiting": ("This form has expired", "Nothing was sent. Ask the assistant to ask for your data again."),
 }
 """What a person reads in place of a form that is closed, by the state of its approval: a title and a sentence."""
@@ -41,7 +45,7 @@ _EXPIRED = (
     "This form has expired, so nothing was sent. What you typed is still here: ask the assistant to ask for your data"
     " again, then press Send to Machines."
 )
-_NEW_REQUEST = "The first request had expired. There is a new one, so check what you typed and send it again."
+_NEW_REQUEST = "The first request is no longer open. There is a new one, so check what you typed and send it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class KycPage:
         found = await self._guard.approvals.get(request.path_parameter)
         if found is None or found.details.only != "form":
             return self._renderer.lead_to(f"/decisions/{request.path_parameter}")
-        title, sentence = _ENDS[found.state]
+        title, sentence = _ENDS[found.shown_state]
         # A call that failed has its own sentence, which only the next page can tell.
         notice = request.session.take_notice()
         return self._renderer.page(request, "kyc_end", title=title, sentence=notice or sentence, again=False)
@@ -88,9 +92,13 @@ class KycPage:
         if approval is not None and approval.details.only == "form":
             return await self._with_form(request, approval, form, self._handle_submission)
         found = await self._guard.approvals.get(request.path_parameter)
-        if found is None or found.details.only != "form" or not self._guard.approvals.is_expired(found):
+        if found is None or found.details.only != "form":
             return self._end(request, _CLOSED)
         renewed = [one for one in await self._channels.waiting() if _same_form(one, found)]
+        if found.shown_state == "withdrawn" and not renewed:
+            return self._end(request, "")
+        if found.shown_state != "withdrawn" and not self._guard.approvals.is_expired(found):
+            return self._end(request, _CLOSED)
         return await self._with_form(request, renewed[-1] if renewed else found, form, self._show_expired)
 
     async def _with_form(

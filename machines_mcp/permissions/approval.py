@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
+from machines_mcp.permissions.approval_details import WITHDRAWN, ApprovalDetails, CallRequest, Detail, Withdrawn
 from machines_mcp.permissions.protective import PROTECTIVE
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 
@@ -48,6 +48,11 @@ class Approval:
     def idempotency_key(self) -> str:
         """The idempotency key of every API request made for this approval."""
         return f"machines-{self.id}"
+
+    @property
+    def shown_state(self) -> State | Withdrawn:
+        """The state for people and models: a withdrawn request is told apart from a refused one."""
+        return WITHDRAWN if self.state == "refused" and self.decided_by == WITHDRAWN else self.state
 
     @property
     def started(self) -> bool:
@@ -101,13 +106,16 @@ def each_digest(key: bytes, arguments: Mapping[str, Any]) -> dict[str, str]:
     return {name: arguments_digest(key, {name: value})[:16] for name, value in arguments.items() if value is not None}
 
 
-def admission_entry(call_request: CallRequest, details: ApprovalDetails) -> AuditEntry:
-    """Return the audit entry for a call that needs no approval, from before it runs."""
+def admission_entry(call_request: CallRequest, details: ApprovalDetails, nobody: str) -> AuditEntry:
+    """Return the audit entry for a call that needs no approval, from before it runs.
+
+    `nobody` stands for the user of a call that names none.
+    """
     return AuditEntry(
         kind="call",
         tool=call_request.tool,
         action_class=call_request.action_class.value,
-        user_id=call_request.user_id or None,
+        user_id=call_request.user_id or nobody or None,
         verdict="executing",
         code=PROTECTIVE if call_request.protective else None,
         sink=details.sink,

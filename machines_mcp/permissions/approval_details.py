@@ -17,6 +17,9 @@ from machines_mcp.storage.withdrawals import Destination
 
 Channel = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
 """The channel of a decision. `page` is the vault's page, `form` the desk's form for identity data."""
+Withdrawn = Literal["withdrawn"]
+WITHDRAWN: Withdrawn = "withdrawn"
+"""In place of the channel of a refused row: the assistant withdrew the request. Earlier versions read it as refused."""
 
 
 @dataclass(frozen=True, slots=True)

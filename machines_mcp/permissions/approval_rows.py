@@ -1,7 +1,7 @@
 """The rows of approvals in the database: queries, and each change of state.
 
     waiting -> granted <-> executing -> done | failed
-            -> refused
+            -> refused (by a person, or by `withdrawn`)
 
 Functions that take `db` run inside the caller's transaction. Those that take a `principal` return rows of its users.
 """
@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel, Detail, Withdrawn
 from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
@@ -130,11 +130,13 @@ def set_granted(
     return _updated_one(db, change, principal.bound | {"by": by, "now": now, "until": expires_at, "id": approval_id})
 
 
-def set_refused(db: sqlite3.Connection, principal: Principal, approval_id: str, by: Channel, now: float) -> bool:
+def set_refused(
+    db: sqlite3.Connection, principal: Principal, approval_id: str, by: Channel | Withdrawn, now: float
+) -> bool:
     """Change a waiting approval to refused. Returns False if it no longer waits."""
     change = (
         "UPDATE approvals SET state = 'refused', decided_by = :by, decided_at = :now, sealed = NULL"  # noqa: S608
-        f" WHERE id = :id AND state = 'waiting' AND {OF_PRINCIPAL}"
+        f" WHERE id = :id AND {_WAITING} AND {OF_PRINCIPAL}"
     )
     return _updated_one(db, change, principal.bound | {"by": by, "now": now, "id": approval_id})
 

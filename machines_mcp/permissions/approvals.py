@@ -16,6 +16,7 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, CallReque
 from machines_mcp.permissions.cooldown import refuse_during_cooldown
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.permissions.limits import Stage
+from machines_mcp.permissions.refusals import Refusals
 from machines_mcp.permissions.sealed_identity import SealedIdentity
 from machines_mcp.storage.audit_log import Kind
 from machines_mcp.storage.audited_store import AuditedStore
@@ -48,6 +49,7 @@ class ApprovalStore:
         check_limits: CheckLimits,
         executions: Executions,
         identity: SealedIdentity,
+        refusals: Refusals,
         principal: Principal,
         *,
         policy_digest: str,
@@ -59,6 +61,8 @@ class ApprovalStore:
         self.executions = executions
         self.running = executions.running
         self.identity = identity
+        self.refusals = refusals
+        self.refuse = refusals.refuse
 
     async def open(self, call_request: CallRequest, details: ApprovalDetails) -> Approval:
         """Return the waiting approval for this call: an existing one, or a new one that stays open for 15 minutes.
@@ -109,7 +113,9 @@ class ApprovalStore:
     ) -> Approval:
         self._check_limits(db, "ask", call_request, details, now, None)
         expires_at, seal = details.expiry(now + OPEN_SECONDS), self.identity.seal
-        return approval_rows.insert(db, call_request, details, self._policy_digest, now, expires_at, seal)
+        approval = approval_rows.insert(db, call_request, details, self._policy_digest, now, expires_at, seal)
+        self.refusals.add_own(approval.id)
+        return approval
 
     async def admit(self, call_request: CallRequest, details: ApprovalDetails = NO_DETAILS) -> None:
         """Check the limits for a call that needs no approval, and record it before it runs.
@@ -121,7 +127,7 @@ class ApprovalStore:
 
         def work(db: sqlite3.Connection) -> None:
             self._check_limits(db, "ask", call_request, details, now, None)
-            self._record(db, admission_entry(call_request, details))
+            self._record(db, admission_entry(call_request, details, self._principal.recorded_as))
 
         await self._store.run(work)
 
@@ -146,19 +152,6 @@ class ApprovalStore:
             LimitExceeded: A limit that held when the person was asked would be exceeded now. It goes on waiting.
         """
         return await self._run("approval.granted", lambda db: self._grant(db, approval_id, by))
-
-    async def refuse(self, approval_id: str, by: Channel) -> bool:
-        """Record a person's no. Returns False if the approval is no longer waiting."""
-        now = self._clock()
-
-        def work(db: sqlite3.Connection) -> bool:
-            self.identity.erase_with(db, approval_id)
-            refused = approval_rows.set_refused(db, self._principal, approval_id, by, now)
-            if refused:
-                self._record_change(db, "decision", approval_id, "refused")
-            return refused
-
-        return await self._store.run(work)
 
     async def consume(self, approval: Approval) -> bool:
         """Use the grant for one execution. A single UPDATE decides, so only one concurrent caller gets True.

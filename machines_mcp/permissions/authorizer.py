@@ -30,6 +30,7 @@ Verdict = Literal[
     "needs_person",
     "waiting",
     "refused",
+    "withdrawn",
     "expired",
     "mismatch",
     "limit_exceeded",
@@ -213,8 +214,8 @@ class Authorizer:
             return Authorization("repeat", approval)
         if approval.state == "executing":
             return Authorization("running", approval)
-        if approval.state == "refused":
-            return Authorization("refused", approval)
+        if approval.shown_state in ("refused", "withdrawn"):
+            return Authorization("withdrawn" if approval.shown_state == "withdrawn" else "refused", approval)
         if expired:
             return Authorization("expired", approval)
         if approval.state == "waiting":

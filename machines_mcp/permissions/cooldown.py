@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from machines_mcp.permissions.approval_details import WITHDRAWN
 from machines_mcp.permissions.clock import CLOCK_SLACK_SECONDS
 
 if TYPE_CHECKING:
@@ -40,11 +41,14 @@ def refuse_during_cooldown(db: sqlite3.Connection, call_request: CallRequest, no
         return
     rows = db.execute(
         "SELECT decided_at FROM approvals WHERE user_id = ? AND tool = ? AND action_class = ?"
-        " AND state = 'refused' AND decided_at > ? AND decided_at <= ? ORDER BY decided_at DESC",
+        " AND state = 'refused' AND decided_by IS NOT ? AND decided_at > ? AND decided_at <= ?"
+        " ORDER BY decided_at DESC",
         (
             call_request.user_id,
             call_request.tool,
             call_request.action_class.value,
+            # A withdrawn request is no person's no, and ends no cooldown.
+            WITHDRAWN,
             now - COOLDOWN_SECONDS - REFUSALS_WITHIN_SECONDS,
             # Later ones are from a clock that was ahead.
             now + CLOCK_SLACK_SECONDS,

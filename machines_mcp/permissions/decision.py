@@ -20,5 +20,5 @@ MESSAGES: Mapping[Decision, str] = {
     "limit_exceeded": "A limit in the operator's policy forbids this now. Nothing was changed.",
     "frozen": "Changes are frozen, so nothing was approved, and the request goes on waiting. To lift the freeze, run"
     " machines-mcp unfreeze.",
-    "gone": "This request is no longer waiting. It was decided elsewhere or has expired.",
+    "gone": "This request is no longer waiting. It was decided elsewhere, was withdrawn or has expired.",
 }

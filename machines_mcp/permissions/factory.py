@@ -22,7 +22,8 @@ from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.passphrase_tries import PassphraseTries
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy
-from machines_mcp.permissions.protective import exceeded_rate
+from machines_mcp.permissions.protective import CANCEL_APPROVAL, exceeded_rate
+from machines_mcp.permissions.refusals import Refusals
 from machines_mcp.permissions.sealed_identity import SealedIdentity
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.audited_store import AuditedStore
@@ -83,11 +84,13 @@ def build_guard(
 
     locks = ProcessLocks(store.folder)
     passphrase = Passphrase(audited, PassphraseTries(audited))
+    identity = SealedIdentity(store, clock)
     approvals = ApprovalStore(
         audited,
         _limit_check(policy, audit),
         Executions(store, locks, principal, clock),
-        SealedIdentity(store, clock),
+        identity,
+        Refusals(audited, identity, principal),
         principal,
         policy_digest=policy.digest,
     )
@@ -123,6 +126,9 @@ def _limit_check(policy: Policy, audit: AuditLog) -> CheckLimits:
         own: str | None,
     ) -> None:
         user_id, most = call_request.user_id, policy.limits.locks_per_hour
+        if call_request.tool == CANCEL_APPROVAL:
+            # Each such call needs a request, and requests are limited when they are made.
+            return
         if call_request.protective:
             broken = exceeded_rate(db, most, user_id, audit.recorded_id(user_id), now, own)
         else:

@@ -24,7 +24,7 @@ from typing import Any
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Channel
-from machines_mcp.permissions.protective import LOCKS_PER_HOUR
+from machines_mcp.permissions.protective import CANCEL_APPROVAL, LOCKS_PER_HOUR
 from machines_mcp.storage.withdrawals import Destination
 
 SENSITIVE = frozenset(
@@ -150,7 +150,9 @@ class Policy:
     def rule(self, action_class: ActionClass, tool: str | None = None) -> Rule:
         """Return the rule for a class, or for a tool's calls of that class. The default is `deny`."""
         own = self.tools.get(tool, {}) if tool is not None else {}
-        return own.get(action_class) or self.rules.get(action_class, Rule.DENY)
+        rule = own.get(action_class) or self.rules.get(action_class, Rule.DENY)
+        # A person who had to approve that a request is withdrawn would have more to decide than before.
+        return Rule.ALLOW if rule is Rule.ASK and tool == CANCEL_APPROVAL else rule
 
     def reason(self, action_class: ActionClass, tool: str | None = None) -> str:
         """Return why such a call is denied, as a clause; empty if it is not denied."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.permissions.policy import Policy, Rule
+from machines_mcp.permissions.protective import CANCEL_APPROVAL
 
 _CHANNEL_NAMES: Mapping[Channel, str] = {
     "dialog": "in the client's dialog",
@@ -23,6 +24,8 @@ def explain_rule(policy: Policy, action_class: ActionClass, tool: str | None = N
     rule = policy.rule(action_class, tool)
     if rule is Rule.DENY:
         return policy.reason(action_class, tool)
+    if rule is Rule.ALLOW and tool == CANCEL_APPROVAL:
+        return f"runs at once, because it asks nobody ({key})"
     if rule is Rule.ALLOW:
         return f"runs at once ({key})"
     if action_class is not ActionClass.REVEAL:

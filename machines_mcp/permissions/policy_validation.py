@@ -10,6 +10,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import PRODUCTION_RATES, SENSITIVE, STRICTER, Rule
 from machines_mcp.permissions.policy_fault import nearest
 from machines_mcp.permissions.policy_schema import Classes, PolicyFile
+from machines_mcp.permissions.protective import CANCEL_APPROVAL
 from machines_mcp.storage.files import write_fault
 
 Tools = Mapping[str, Collection[ActionClass]]
@@ -22,6 +23,7 @@ def contradictions(file: PolicyFile, environment: str, tools: Tools, user_id: st
     if file.environment != environment:
         yield f"environment does not match MACHINES_ENV, which is {environment}"
     yield from _wrong_tools(file, tools)
+    yield from _asks_in_vain(file)
     yield from _wrong_users(file, user_id)
     yield from _wrong_sinks(file)
     if file.environment == "production" and set(file.approval.dialog or ()) - {"write"}:
@@ -63,6 +65,12 @@ def _wrong_tools(file: PolicyFile, tools: Tools) -> Iterator[str]:
         for action_class in tools[name]:
             if STRICTER.index(rule) < STRICTER.index(classes[action_class]):
                 yield f"{where} is looser than classes.{action_class}; set it per class, as in {where}.{action_class}"
+
+
+def _asks_in_vain(file: PolicyFile) -> Iterator[str]:
+    given = file.tools.get(CANCEL_APPROVAL)
+    if Rule.ASK in (given, given.write if isinstance(given, Classes) else None):
+        yield f"tools.{CANCEL_APPROVAL} must be allow or deny: withdrawing a request asks nobody"
 
 
 def _wrong_users(file: PolicyFile, user_id: str | None) -> Iterator[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.clock import CLOCK_SLACK_SECONDS
-from machines_mcp.permissions.protective import PROTECTIVE
+from machines_mcp.permissions.protective import PROTECTIVE, WITHDRAWN_ROWS
 from machines_mcp.storage.principal import ANY_USER, OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ SPENT = Usage(
 REVEALS = Usage.where(
     f"SELECT (SELECT count(*) FROM approvals WHERE {_SHOWS} AND {_RAN} AND {{whose}})"  # noqa: S608
     f" + (SELECT count(*) FROM approvals WHERE {_SHOWS} AND {_MAY_RUN} AND {{whose}})"
+    f" + (SELECT count(*) FROM approvals WHERE {_SHOWS} AND {WITHDRAWN_ROWS} AND created_at >= :day AND {{whose}})"
 )
 WAITING = Usage.number(f"approvals WHERE state = 'waiting' AND expires_at > :now AND {_UNPROTECTIVE}")
 VERIFICATIONS = Usage.number(

@@ -48,6 +48,8 @@ def raise_denied(tool: Tool, authorization: Authorization) -> NoReturn:
     match authorization.verdict:
         case "refused":
             raise ToolError(Code.APPROVAL_REFUSED)
+        case "withdrawn":
+            raise ToolError(Code.APPROVAL_WITHDRAWN)
         case "expired":
             raise ToolError(Code.APPROVAL_EXPIRED, next_steps=[NextStep(tool.name, _ANEW, repeats=True)])
         case "running" | "later" if authorization.approval is not None:

@@ -10,9 +10,10 @@ import mcp_types as types
 
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
+from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.protocol import elicitation
-from machines_mcp.protocol.approval_errors import approval_required, as_tool_error
-from machines_mcp.protocol.decision_wait import wait_for_decision
+from machines_mcp.protocol.approval_errors import approval_required, as_tool_error, limit_exceeded
+from machines_mcp.protocol.decision_wait import wait_for_decision, while_waiting
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.responses import ResponseBuilder
@@ -54,7 +55,7 @@ class ApprovalFlow:
                 return await self._requested(call)
             found = await self._resumed(call, call.approval_id)
             if call.wait_seconds and call.answer is None and found.verdict == "waiting" and found.approval is not None:
-                await wait_for_decision(call, found.approval, self.authorizer)
+                await wait_for_decision(call, found.approval.id, self.authorizer)
                 found = await self._resumed(call, call.approval_id)
             if call.answer in (None, "nothing") or found.verdict != "waiting" or found.approval is None:
                 return found
@@ -62,6 +63,22 @@ class ApprovalFlow:
         except Exception as error:
             self.authorizer.record(call.request, as_tool_error(error).code.value)
             raise
+
+    async def admit(self, call: ToolCall) -> None:
+        """Authorize a write that needs no approval, and record it.
+
+        Raises:
+            ToolError: A limit forbids it.
+        """
+        try:
+            await self.authorizer.admit(call.request)
+        except LimitExceeded as exceeded:
+            raise limit_exceeded(exceeded) from None
+
+    async def still_waits(self, approval_id: str, asking: Callable[[], Awaitable[None]]) -> bool:
+        """Run `asking` while the approval waits for a decision, and return whether it still does."""
+        await while_waiting(approval_id, self.authorizer, asking, None)
+        return await self.authorizer.waiting(approval_id) is not None
 
     async def required(self, call: ToolCall, approval: Approval) -> ToolError:
         """Return `approval.required`, with where the person decides. Any address works until the approval expires.
@@ -95,8 +112,12 @@ class ApprovalFlow:
             self.responses.allow(call.request_id, [question])
         if call.dialog == "result":
             return elicitation.question_result(question, approval.id)
-        answer = await elicitation.ask(client, question)
-        return found if answer == "nothing" else await self.authorizer.decide(approval, yes=answer == "yes")
+        answer: elicitation.DialogAnswer = await while_waiting(
+            approval.id, self.authorizer, lambda: elicitation.ask(client, question), "nothing"
+        )
+        if answer == "nothing":
+            return await self.authorizer.reevaluate(approval)
+        return await self.authorizer.decide(approval, yes=answer == "yes")
 
     async def _resumed(self, call: ToolCall, approval_id: str) -> Authorization:
         """Continue an approval: wait for its own page, and reconcile a call that was interrupted."""

@@ -13,10 +13,10 @@ from mcp.server.context import ServerRequestContext
 from machines_mcp.permissions.action_class import PLAIN, ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
-from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.policy import Rule
-from machines_mcp.protocol.approval_errors import as_tool_error, limit_exceeded, policy_denied, raise_denied
+from machines_mcp.permissions.protective import CANCEL_APPROVAL
+from machines_mcp.protocol.approval_errors import as_tool_error, policy_denied, raise_denied
 from machines_mcp.protocol.approval_flow import ApprovalFlow
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.execution import ToolRunner
@@ -65,7 +65,7 @@ class Dispatcher:
         self._repeats = RepeatableCalls(registry)
         self._reader = CallReader(registry, digest_key, self._repeats.restored)
         self._users = UserCheck(registry, runner.users)
-        self._approvals = ApprovalFlow(authorizer, runner, reconciler, responses, desk, page_ended)
+        self.approvals = ApprovalFlow(authorizer, runner, reconciler, responses, desk, page_ended)
 
     @property
     def users(self) -> Mapping[str, None]:
@@ -86,7 +86,7 @@ class Dispatcher:
             # Every other call gets an approval even if the policy allows it, so that limits count it.
             if call.rule is Rule.ALLOW and call.request.action_class in PLAIN:
                 return self._responses.result(call, await self._run_plain(call))
-            authorization = await self._approvals.authorize(call)
+            authorization = await self.approvals.authorize(call)
             if isinstance(authorization, types.InputRequiredResult):
                 return authorization
             self._repeats.note(call, authorization)
@@ -201,11 +201,14 @@ class Dispatcher:
         """Run a call that needs no approval. A write is in the audit before it is sent, and its outcome after."""
         writes = call.request.action_class is ActionClass.WRITE
         if writes:
-            await self._recorded(call, self._admit(call))
+            await self._recorded(call, self.approvals.admit(call))
         code = Code.INTERNAL.value
         try:
             ran = await self._runner.run(call)
             code = "ok"
+            if call.tool.name == CANCEL_APPROVAL:
+                # Nobody repeats the withdrawn call, so what was kept for it would stay until it expires.
+                self._repeats.forget(getattr(call.arguments, "approval_id", ""))
         except Exception as error:
             code = as_tool_error(error).code.value
             raise
@@ -213,12 +216,6 @@ class Dispatcher:
             # A cancelled call is recorded too.
             self._authorizer.record(call.request, code, kind="outcome" if writes else "call")
         return ran
-
-    async def _admit(self, call: ToolCall) -> None:
-        try:
-            await self._authorizer.admit(call.request)
-        except LimitExceeded as exceeded:
-            raise limit_exceeded(exceeded) from None
 
     async def _answer(self, call: ToolCall, authorization: Authorization) -> ToolAnswer:
         """Answer a call that does not run: repeat its outcome, or say what is missing."""
@@ -228,7 +225,7 @@ class Dispatcher:
         if authorization.verdict == "repeat" and approval is not None:
             return await self._repeated(call, approval)
         if authorization.verdict == "waiting" and approval is not None:
-            raise await self._approvals.required(call, approval)
+            raise await self.approvals.required(call, approval)
         if authorization.verdict == "mismatch":
             raise self._repeats.mismatch(call, approval)
         raise_denied(call.tool, authorization)

@@ -17,6 +17,8 @@ class Code(StrEnum):
     POLICY_FROZEN = "policy.frozen"
     APPROVAL_REQUIRED = "approval.required"
     APPROVAL_REFUSED = "approval.refused"
+    APPROVAL_WITHDRAWN = "approval.withdrawn"
+    APPROVAL_NOT_WAITING = "approval.not_waiting"
     APPROVAL_EXPIRED = "approval.expired"
     APPROVAL_MISMATCH = "approval.mismatch"
     KYC_NOT_APPROVED = "kyc.not_approved"
@@ -56,6 +58,11 @@ _CATALOGUE: Mapping[Code, _Entry] = {
         " decision."
     ),
     Code.APPROVAL_REFUSED: _Entry("The person refused this. Do not call again unless they want it."),
+    Code.APPROVAL_WITHDRAWN: _Entry(
+        "This request was withdrawn with cancel_approval, and nothing was done. Only if the user wants the call after"
+        " all, make it without approval_id: a person is asked anew."
+    ),
+    Code.APPROVAL_NOT_WAITING: _Entry("This request no longer waits, so it can't be withdrawn."),
     Code.APPROVAL_EXPIRED: _Entry("This approval expired. Call again without approval_id to request a new one.", True),
     Code.APPROVAL_MISMATCH: _Entry(
         "This approval_id is for another call; fields says what differs. Repeat that call. Only if the user wants this"

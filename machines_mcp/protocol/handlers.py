@@ -189,14 +189,16 @@ async def _called(
     if params.name in loaded.resources.linking:
         loaded.resources.link(ctx.protocol_version, params, answer)
     if isinstance(answer, dict) and "isError" in answer:
-        return await _offered(ctx, params, answer)
+        return await _offered(loaded.dispatcher, ctx, params, answer)
     return answer
 
 
-async def _offered(ctx: Context, params: types.CallToolRequestParams, answer: dict[str, Any]) -> ToolAnswer:
+async def _offered(
+    dispatcher: Dispatcher, ctx: Context, params: types.CallToolRequestParams, answer: dict[str, Any]
+) -> ToolAnswer:
     """If a call is decided on its own page, have a client with URL elicitation offer that page once.
 
-    The result stays `approval.required`, because opening a page decides nothing.
+    The result stays `approval.required` while nobody has decided, because opening a page decides nothing.
     """
     repeated = params.request_state is not None or "approval_id" in (params.arguments or {})
     if repeated or not elicitation.supports_urls(ctx):
@@ -206,8 +208,11 @@ async def _offered(ctx: Context, params: types.CallToolRequestParams, answer: di
         return answer
     if elicitation.asks_in_result(ctx):
         return elicitation.page_result(body["page"], body["approval_id"])
-    await elicitation.open_page(ctx, body["page"], body["approval_id"])
-    return answer
+    page, approval_id = body["page"], body["approval_id"]
+    if await dispatcher.approvals.still_waits(approval_id, lambda: elicitation.open_page(ctx, page, approval_id)):
+        return answer
+    again = {"arguments": (params.arguments or {}) | {"approval_id": approval_id}}
+    return await dispatcher.call(ctx, params.model_copy(update=again))
 
 
 def _discovering(

@@ -59,7 +59,7 @@ class RepeatableCalls:
         approval = authorization.approval
         if approval is None or authorization.verdict == "mismatch":
             return
-        if authorization.verdict in ("refused", "expired"):
+        if authorization.verdict in ("refused", "withdrawn", "expired"):
             self.forget(approval.id)
             return
         if approval.id not in self._kept:

@@ -111,7 +111,7 @@ class RevealPage:
         if found is None:
             return "page.gone"
         if found.state == "refused":
-            return "page.refused_elsewhere"
+            return "page.withdrawn" if found.shown_state == "withdrawn" else "page.refused_elsewhere"
         if found.state != "waiting":
             return "page.used"
         if found.policy != self._guard.policy.digest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.tools.agreements import accept_agreements, get_agreements
+from machines_mcp.tools.approvals import cancel_approval
 from machines_mcp.tools.balances import get_balances, list_transactions
 from machines_mcp.tools.cards import close_card, create_card, get_card, list_cards, update_card
 from machines_mcp.tools.deposits import create_deposit, get_deposit, list_deposit_assets, list_deposits, quote_deposit
@@ -19,6 +20,7 @@ from machines_mcp.tools.withdrawals import create_withdrawal, list_withdrawal_as
 
 TOOLS: tuple[Tool, ...] = (
     status,
+    cancel_approval,
     list_users,
     create_session,
     resolve_user,

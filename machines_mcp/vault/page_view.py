@@ -71,6 +71,7 @@ _ENDINGS: dict[str, tuple[str, str]] = {
     ),
     "page.expired": (_NO_LONGER_OPEN, "It has expired. The card was not fetched. To see it, ask the assistant again."),
     "page.refused_elsewhere": (_NO_LONGER_OPEN, "It was refused elsewhere. The card was not fetched."),
+    "page.withdrawn": (_NO_LONGER_OPEN, "The assistant withdrew it. The card was not fetched."),
     "page.used": (
         _NO_LONGER_OPEN,
         "It was approved on another page, which shows the card once. This page did not fetch the card.",

@@ -25,6 +25,7 @@ Denial = Literal[
     "page.new_passphrase",
     "page.expired",
     "page.refused_elsewhere",
+    "page.withdrawn",
     "page.used",
     "page.other_policy",
     "page.gone",

@@ -45,6 +45,8 @@ class StdioServer:
     dialog: bool
     asked: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
     """The questions that the server sent as requests (2025-11-25), in order."""
+    cancelled: list[Any] = field(default_factory=list)
+    """The ids of those that the server cancelled."""
     _waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     _next: int = 0
 
@@ -146,6 +148,8 @@ class StdioServer:
                 waiting.set_result(message)
         elif message["method"] == "elicitation/create":
             self.asked.put_nowait(message)
+        elif message["method"] == "notifications/cancelled":
+            self.cancelled.append(message["params"]["requestId"])
 
     def _capabilities(self) -> dict[str, Any]:
         return {"elicitation": {"form": {}}} if self.dialog else {}

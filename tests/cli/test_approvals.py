@@ -56,14 +56,22 @@ def run(env: dict[str, str]) -> Run:
 
 
 def ask(
-    env: dict[str, str], details: ApprovalDetails = DETAILS, digest: str = "d1", asked_by: str = "agent 1.0"
+    env: dict[str, str],
+    details: ApprovalDetails = DETAILS,
+    digest: str = "d1",
+    asked_by: str = "agent 1.0",
+    *,
+    withdraw: bool = False,
 ) -> str:
-    """Open a waiting approval and return its id."""
+    """Open a waiting approval, withdraw it if asked to, and return its id."""
 
     async def opened() -> str:
         async with open_guard(read_settings(env)) as guard:
             call_request = CallRequest("create_withdrawal", ActionClass.MONEY, "user-1", digest, asked_by)
-            return (await guard.approvals.open(call_request, details)).id
+            approval_id = (await guard.approvals.open(call_request, details)).id
+            if withdraw:
+                await guard.approvals.refusals.withdraw(approval_id)
+            return approval_id
 
     return anyio.run(opened)
 
@@ -241,6 +249,14 @@ def test_a_decided_approval_reports_its_decision(run: Run, env: dict[str, str]) 
     run("approve", approval_id, typed=PASSPHRASE + "\n")
     assert "Already approved" in refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
     assert "Already approved" in refused(run("deny", approval_id, typed=PASSPHRASE + "\n"))
+
+
+def test_a_withdrawn_request_has_nothing_to_decide(run: Run, env: dict[str, str]) -> None:
+    set_passphrase(env)
+    approval_id = ask(env, withdraw=True)
+    assert "No approvals" in run("approve").stdout
+    for command in ("approve", "deny"):
+        assert "The assistant withdrew this request" in refused(run(command, approval_id, typed=PASSPHRASE + "\n"))
 
 
 def test_another_policy_decides_nothing_and_names_the_setting(run: Run, env: dict[str, str], tmp_path: Path) -> None:

@@ -397,3 +397,22 @@ async def test_the_page_counts_the_requests_under_another_policy(tmp_path: Path)
     async with running_desk(tmp_path / "state", "embedded", policy=policy) as desk, browser(desk) as person:
         assert "1 call waits under another policy" in (await person.get("/")).text
         assert "It was requested under another policy" in (await person.get(f"/decisions/{other.id}")).text
+
+
+async def test_a_withdrawn_request_is_shown_as_withdrawn_in_a_neutral_tone(
+    desk: RunningDesk, person: FakeBrowser
+) -> None:
+    approval = await desk.ask()
+    path = f"/decisions/{approval.id}"
+    form = forms((await person.get()).text)[path]
+    found = await desk.guard.approvals.refusals.withdraw(approval.id)
+    assert found is not None and found.shown_state == "withdrawn"
+    # The person had the page open, and presses a button.
+    for pressed in ({"decision": "approve", "passphrase": PASSPHRASE}, {"decision": "refuse"}):
+        late = await person.post(path, form | pressed)
+        assert (late.status_code, "was withdrawn" in late.text) == (409, True)
+    for page in (late.text, (await person.get("/")).text, (await person.get(path)).text):
+        states = re.findall(r'class="state (\w*)">([^<]*)<', page)
+        assert states == [("soft", "Withdrawn")]
+        assert "The assistant withdrew this request. Nothing was changed." in page
+        assert "by the assistant" in page

@@ -233,6 +233,7 @@ async def test_a_call_over_two_pages_is_on_the_page_of_its_newest_row(desk: Runn
     ("failed", "page.unused", "page", "Page not opened", ""),
     ("failed", "page.left", "page", "Page closed before the card was shown", ""),
     ("failed", "page.refused", "page", "Refused", "bad"),
+    ("failed", "page.withdrawn", "page", "Withdrawn", ""),
     ("failed", "partner.unavailable", "none", "Failed", "bad"),
 ])  # fmt: skip
 def test_a_reveal_says_what_a_person_saw(verdict: str, code: str, sink: str, words: str, tone: str) -> None:
@@ -270,3 +271,12 @@ def test_the_charts_scale_begins_at_nothing_and_ends_at_the_top() -> None:
     assert [cents for _, cents in drawn.ticks] == [0, 12_500, 25_000, 37_500, 50_000]
     assert drawn.ticks[0][0] == drawn.floor and drawn.cap_y is not None
     assert drawn.ticks[-1][0] < drawn.cap_y < drawn.ticks[-2][0]
+
+
+async def test_a_withdrawn_request_is_told_in_a_neutral_tone(desk: RunningDesk, person: FakeBrowser) -> None:
+    approval = await desk.ask()
+    await desk.guard.approvals.refusals.withdraw(approval.id)
+    table = (page := (await person.get("/audit")).text)[page.index("<tbody role=") :]
+    row = table.split('<tr role="row">')[1]
+    assert '<span class="state ">Withdrawn</span>' in row
+    assert "by the assistant" in row and "Refused" not in row

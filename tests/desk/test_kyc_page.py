@@ -173,6 +173,30 @@ async def test_a_refused_form_says_so(desk: RunningDesk, person: FakeBrowser) ->
     assert desk.partner.sent == []
 
 
+async def test_a_withdrawn_form_says_so(desk: RunningDesk, person: FakeBrowser) -> None:
+    approval = await open_form_approval(desk)
+    path = f"/kyc/{approval.id}"
+    await person.get(path)
+    await desk.guard.approvals.refusals.withdraw(approval.id)
+    assert (await person.post(path, TYPED | {"passphrase": PASSPHRASE})).status_code == 303
+    page = (await person.get(path)).text
+    assert "This request was withdrawn" in page and "Nothing was sent" in page
+    assert desk.partner.sent == []
+
+
+async def test_a_withdrawn_form_keeps_what_was_typed_for_the_next_request(
+    desk: RunningDesk, person: FakeBrowser
+) -> None:
+    approval = await open_form_approval(desk)
+    await person.get(path := f"/kyc/{approval.id}")
+    await desk.guard.approvals.refusals.withdraw(approval.id)
+    renewed = await open_form_approval(desk)
+    answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE})
+    assert (answer.status_code, "no longer open. There is a new one" in answer.text) == (409, True)
+    assert forms(answer.text)[f"/kyc/{renewed.id}"]["last_name"] == "Zyxhopper"
+    assert desk.partner.sent == []
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [

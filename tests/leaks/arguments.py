@@ -79,6 +79,9 @@ class Arguments:
         if ("limit_amount_cents" in given) != ("limit_frequency" in given):
             given.pop("limit_amount_cents", None)
             given.pop("limit_frequency", None)
+        if tool == "cancel_approval":
+            waiting = [pending.approval_id for pending in self.known.approvals]
+            given["approval_id"] = self.rng.choice([*waiting[-2:], "ab" * 16])
         if tool == "update_card" and len(given) <= 2:
             given["status"] = self.rng.choice(["active", "locked"])
         return given

@@ -393,11 +393,14 @@ async def test_each_change_has_an_audit_row_in_the_same_transaction(
         before = after
     other = await _open(approvals, digest="d2")
     with monkeypatch.context() as broken:
-        broken.setattr(approvals, "_record", _fail)
+        for part in (approvals, approvals.refusals):
+            broken.setattr(part, "_record", _fail)
         with pytest.raises(StoreUnavailable):
             await _open(approvals, digest="d3")
         with pytest.raises(StoreUnavailable):
             await approvals.refuse(other.id, "terminal")
+        with pytest.raises(StoreUnavailable):
+            await approvals.refusals.withdraw(other.id)
     assert [waiting.id for waiting in await approvals.waiting()] == [other.id]
 
 

@@ -13,6 +13,7 @@ from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.tool import Tool, ToolContext
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.principal import ANY_USER
+from machines_mcp.tools.approvals import cancel_approval
 from machines_mcp.tools.catalog import ACTION_CLASSES, TOOLS
 from tests.support.clock import Clock
 from tests.support.fake_tools import Harness, body, build_harness, code
@@ -27,6 +28,7 @@ WALLET = "0x" + "ab" * 20
 
 CALLS: dict[str, dict[ActionClass, dict[str, Any]]] = {
     "status": {ActionClass.READ: {}},
+    "cancel_approval": {ActionClass.WRITE: {"approval_id": "0" * 32}},
     "list_users": {ActionClass.READ: {}},
     "create_session": {ActionClass.WRITE: USER | {"purpose": "kyc"}},
     "resolve_user": {ActionClass.WRITE: USER, ActionClass.IDENTITY: USER | {"wallet_address": WALLET}},
@@ -124,7 +126,17 @@ async def test_a_denied_call_is_not_reached_with_any_id(
     assert reached == []
 
 
-@pytest.mark.parametrize(("tool", "action_class"), CASES)
+async def test_withdrawing_a_request_asks_nobody_even_if_writes_ask(
+    store: Store, clock: Clock, reached: list[str]
+) -> None:
+    found = harness(store, clock, cancel_approval, Rule.ASK, reached)
+    async with found.client("2026-07-28") as client:
+        await client.call_tool("cancel_approval", CALLS["cancel_approval"][ActionClass.WRITE])
+    assert reached == ["cancel_approval"]
+    assert await found.guard.approvals.recent(1) == []
+
+
+@pytest.mark.parametrize(("tool", "action_class"), [case for case in CASES if case.values[0] is not cancel_approval])
 async def test_a_call_that_asks_is_reached_once_and_only_after_approval(
     tool: Tool, action_class: ActionClass, store: Store, clock: Clock, reached: list[str]
 ) -> None:

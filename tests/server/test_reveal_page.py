@@ -129,6 +129,10 @@ async def _refuse(reveal: Reveal) -> None:
     assert await reveal.guard.channels.refuse(reveal.approval.id, "terminal", Secret(PASSPHRASE)) == "refused"
 
 
+async def _withdraw(reveal: Reveal) -> None:
+    await reveal.guard.approvals.refusals.withdraw(reveal.approval.id)
+
+
 async def _use(reveal: Reveal) -> None:
     """Approve it on a page of another server."""
     assert await reveal.guard.channels.grant_and_consume(reveal.approval.id, "page") == "granted"
@@ -176,6 +180,7 @@ CASES = [
     Case("page.unset", _remove_passphrase, MESSAGES["unset"], refusal="page.unset"),
     Case("page.expired", _let_expire, "It has expired.", refusal="page.expired"),
     Case("page.refused_elsewhere", _refuse, "It was refused elsewhere.", "refused", refusal="page.refused_elsewhere"),
+    Case("page.withdrawn", _withdraw, "The assistant withdrew it.", "refused", refusal="page.withdrawn"),
     Case("page.used", _use, "It was approved on another page", "executing", refusal="page.used"),
     Case("page.other_policy", _change_policy, "under another policy", refusal="page.other_policy"),
     Case(

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 # In the order of the journey, as clients list them.
 NAMES = [
     "status",
+    "cancel_approval",
     "list_users",
     "create_session",
     "resolve_user",
@@ -50,6 +51,7 @@ NAMES = [
     "reveal_card",
 ]
 CLASSES = {
+    "cancel_approval": {ActionClass.WRITE},
     "create_session": {ActionClass.WRITE},
     "resolve_user": {ActionClass.WRITE, ActionClass.IDENTITY},
     "submit_kyc": {ActionClass.IDENTITY},
@@ -155,7 +157,9 @@ async def test_hints_agree_with_the_action_classes(tools: list[dict[str, Any]]) 
 
 async def test_only_tools_that_need_approval_take_an_approval_id(tools: list[dict[str, Any]]) -> None:
     asks = {name for name, classes in CLASSES.items() if classes - {ActionClass.READ, ActionClass.WRITE}}
-    assert {tool["name"] for tool in tools if "approval_id" in tool["inputSchema"]["properties"]} == asks
+    # It withdraws an approval's request, and asks nobody itself.
+    own = {"cancel_approval"}
+    assert {tool["name"] for tool in tools if "approval_id" in tool["inputSchema"]["properties"]} == asks | own
 
 
 async def test_schemas_are_valid_and_avoid_known_client_problems(tools: list[dict[str, Any]]) -> None:
@@ -199,7 +203,7 @@ async def test_pinned_server_takes_no_user_id(tools: list[dict[str, Any]]) -> No
     pinned = {tool["name"]: tool for tool in await golden.listed(MACHINES_USER_ID="user-1")}
     for tool in tools:
         given = dict(tool["inputSchema"]["properties"])
-        assert ("user_id" in given) is (tool["name"] not in ("status", "list_users"))
+        assert ("user_id" in given) is (tool["name"] not in ("status", "cancel_approval", "list_users"))
         given.pop("user_id", None)
         assert pinned[tool["name"]]["inputSchema"]["properties"] == given
         assert "user_id" not in pinned[tool["name"]]["inputSchema"].get("required", [])
@@ -213,10 +217,10 @@ async def test_read_only_server_lists_only_reads() -> None:
 @pytest.mark.parametrize(
     ("toolsets", "names"),
     [
-        ("onboarding", NAMES[:9]),
-        ("funding,observe", ["status", *NAMES[9:16]]),
-        ("withdrawals", ["status", *NAMES[16:20]]),
-        ("cards", ["status", *NAMES[20:]]),
+        ("onboarding", NAMES[:10]),
+        ("funding,observe", [*NAMES[:2], *NAMES[10:17]]),
+        ("withdrawals", [*NAMES[:2], *NAMES[17:21]]),
+        ("cards", [*NAMES[:2], *NAMES[21:]]),
     ],
 )
 async def test_toolset_selects_its_part_of_the_journey(toolsets: str, names: list[str]) -> None:

@@ -39,6 +39,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "get_deposit": {"deposit_id": "deposit-0123456789"},
     "quote_withdrawal": TERMS,
     "create_withdrawal": {"quote_id": "quote_" + "0" * 32},
+    "cancel_approval": {"approval_id": "0" * 32},
     "create_card": {"label": "Books", **LIMIT},
     "get_card": {"card_id": "card-0123456789"},
     "update_card": {"card_id": "card-0123456789", "label": "Food", **LIMIT},

@@ -22,6 +22,7 @@ FOLLOWED = {
     "Status.user_id, UserResolved.user_id, UserOutput.user_id": "the caller's own id, which a response must repeat",
     "WithdrawalQuote.quote_id, WithdrawalCreated.withdrawal_id, WaitingApproval.approval_id": "made by this server",
     "WithdrawalOutput.withdrawal_id, UnresolvedItem.approval_id, UnresolvedItem.withdrawal_id": "made by this server",
+    "ApprovalCancelled.approval_id": "made by this server",
 }
 """Fields that may look like a card number, each with the reason."""
 OURS = {
@@ -32,7 +33,7 @@ OURS = {
     "Status.simulator_page": "a port of this machine and a constant path",
     "Status.alarms, Status.audit_trouble, Status.frozen, Status.not_listed, Status.other_users": "constant",
     "UnresolvedItem.status, UnresolvedItem.tool, UnresolvedItem.what_to_do, WithdrawalCreated.note": "constant",
-    "WithdrawalOutput.status": "constant",
+    "WithdrawalOutput.status, ApprovalCancelled.status, ApprovalCancelled.tool": "constant",
     "WithdrawalOutput.currency, WithdrawalOutput.network": "arguments of the quote",
     "WaitingApproval.tool, WaitingApproval.question": "stored approval details, masked as a whole",
     "DepositQuote.currency, DepositQuote.network, WithdrawalQuote.currency, WithdrawalQuote.network": "arguments",

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from machines_mcp.protocol.tool import Output
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.tools.agreements import AgreementsOutput
+from machines_mcp.tools.approvals import ApprovalCancelled
 from machines_mcp.tools.assets import AssetListOutput
 from machines_mcp.tools.balances import BalancesOutput, TransactionListOutput
 from machines_mcp.tools.card_output import CardClosed, CardResult
@@ -137,6 +138,10 @@ SENTENCES = [
     ),
     (_made(KycRequirements, occupations=[], occupations_total=3), "0 occupations match the search."),
     (_made(KycSubmitted, status="in_review", meaning="m"), "The identity check's status is in review."),
+    (
+        _made(ApprovalCancelled, approval_id=ID, tool="create_card", status="withdrawn"),
+        "The request is withdrawn, and nothing was done.",
+    ),
     (_made(KycStatusOutput, status="approved", meaning="m"), "The identity check's status is approved."),
     (
         _made(CardRevealed, **CARD | {"status": "verified", "shown": "nowhere"}),
