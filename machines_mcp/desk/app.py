@@ -17,10 +17,10 @@ from machines_mcp.desk.freeze_page import FreezePage
 from machines_mcp.desk.identity_page import IdentityPage
 from machines_mcp.desk.kyc_page import KycPage
 from machines_mcp.desk.request_guard import RequestGuard
-from machines_mcp.desk.routing import PageRenderer, Router
+from machines_mcp.desk.routing import Form, PageRenderer, Router
 from machines_mcp.desk.secret_path import SecretPath
-from machines_mcp.desk.sessions import Sessions
-from machines_mcp.desk.sign_in import sign_in_page, sign_in_route, sign_out_route
+from machines_mcp.desk.sessions import Session, Sessions
+from machines_mcp.desk.sign_in import sign_in_again, sign_in_page, sign_in_route, sign_out_route
 from machines_mcp.desk.templates import Templates
 
 _CHANNEL_LABELS = {
@@ -66,6 +66,13 @@ def build_app(dependencies: DeskDependencies, port: int, closing: asyncio.Event)
         *FreezePage(renderer).routes(),
         sign_out_route(renderer),
     ]
-    router = Router(renderer, routes, public_routes, lambda request, path: sign_in_page(renderer, request, path))
+
+    def sign_in(request: Request, path: str) -> Response:
+        return sign_in_page(renderer, request, path)
+
+    async def again(request: Request, path: str, form: Form) -> Session | Response:
+        return await sign_in_again(renderer, request, path, form)
+
+    router = Router(renderer, routes, public_routes, sign_in, again)
     guarded = RequestGuard(router, port, templates.message_page)
     return SecretPath(guarded, dependencies.key, dependencies.fingerprint, port)

@@ -45,6 +45,7 @@ _EXPIRED = (
     "This form has expired, so nothing was sent. What you typed is still here: ask the assistant to ask for your data"
     " again, then press Send to Machines."
 )
+_SIGNED_IN_AGAIN = "This desk was locked meanwhile, so nothing was sent. Check what you typed and send it again."
 _NEW_REQUEST = "The first request is no longer open. There is a new one, so check what you typed and send it again."
 
 
@@ -71,7 +72,7 @@ class KycPage:
 
     def routes(self) -> list[Route]:
         """Return the route of the form."""
-        return [Route(re.compile("/kyc/([0-9a-f]{32})"), get=self.show, post=self.submit)]
+        return [Route(re.compile("/kyc/([0-9a-f]{32})"), get=self.show, post=self.submit, again=self.show_again)]
 
     async def show(self, request: SessionRequest) -> Response:
         """Show the empty form, or how it ended."""
@@ -91,6 +92,16 @@ class KycPage:
         approval = await self._channels.get(request.path_parameter)
         if approval is not None and approval.details.only == "form":
             return await self._with_form(request, approval, form, self._handle_submission)
+        return await self._show_closed(request, form)
+
+    async def show_again(self, request: SessionRequest, form: Form) -> Response:
+        """Show a form that came from an earlier session, with what was typed. Nothing is sent."""
+        approval = await self._channels.get(request.path_parameter)
+        if approval is None or approval.details.only != "form":
+            return await self._show_closed(request, form)
+        return await self._with_form(request, approval, form, self._show_typed)
+
+    async def _show_closed(self, request: SessionRequest, form: Form) -> Response:
         found = await self._guard.approvals.get(request.path_parameter)
         if found is None or found.details.only != "form":
             return self._end(request, _CLOSED)
@@ -122,6 +133,9 @@ class KycPage:
 
     async def _show_form(self, request: SessionRequest, form: Form, state: FormState) -> Response:
         return self._page(request, 200, state)
+
+    async def _show_typed(self, request: SessionRequest, form: Form, state: FormState) -> Response:
+        return self._page(request, 409, replace(state, message=_SIGNED_IN_AGAIN))
 
     async def _show_expired(self, request: SessionRequest, form: Form, state: FormState) -> Response:
         expired = self._guard.approvals.is_expired(state.approval)

@@ -41,11 +41,15 @@ class SessionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path and its handlers: `get` for GET, `post` for POST. A `passive` one is requested by an open page itself."""
+    """A path and its handlers: `get` for GET, `post` for POST. A `passive` one is requested by an open page itself.
+
+    `again` shows a form that came from an earlier session anew, with what was typed, and does nothing else.
+    """
 
     pattern: re.Pattern[str]
     get: GetHandler | None = None
     post: PostHandler | None = None
+    again: PostHandler | None = None
     passive: bool = False
 
 
@@ -102,11 +106,13 @@ class Router:
         routes: list[Route],
         public_routes: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]],
         sign_in: Callable[[Request, str], Response],
+        sign_in_again: Callable[[Request, str, Form], Awaitable[Session | Response]],
     ) -> None:
         self._renderer = renderer
         self._routes = routes
         self._public_routes = public_routes
         self._sign_in = sign_in
+        self._sign_in_again = sign_in_again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -135,15 +141,26 @@ class Router:
             return self._method_not_allowed("GET")
         form = read_form(await request.body())
         path = str(request.scope["path"])
-        if (
-            session is None
-            or form is None
-            or not self._renderer.sessions.is_form_token(session, path, form.get("token", ""))
-        ):
-            return self._renderer.templates.message_response(
-                403, "This form is not from this session. Go back, reload the page and try again."
-            )
-        return await route.post(await self._renderer.open(request, session, name), form)
+        is_form_token = self._renderer.sessions.is_form_token
+        if form is not None and session is not None and is_form_token(session, path, form.get("token", "")):
+            return await route.post(await self._renderer.open(request, session, name), form)
+        if form is not None and route.again is not None:
+            return await self._show_again(route.again, request, session, name, form)
+        return self._renderer.templates.message_response(
+            403, "This form is not from this session. Go back, reload the page and try again."
+        )
+
+    async def _show_again(
+        self, show: PostHandler, request: Request, session: Session | None, name: str, form: Form
+    ) -> Response:
+        if session is not None:
+            return await show(await self._renderer.open(request, session, name), form)
+        found = await self._sign_in_again(request, str(request.scope["path"]), form)
+        if isinstance(found, Response):
+            return found
+        response = await show(await self._renderer.open(request, found, name), form)
+        response.headers["Set-Cookie"] = self._renderer.sessions.cookie_header(found)
+        return response
 
     async def _get(self, route: Route, request: Request, session: Session | None, name: str) -> Response:
         if route.get is None:

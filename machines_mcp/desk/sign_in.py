@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from machines_mcp.desk.identity_page import NAME
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest, read_form
+from machines_mcp.desk.sessions import Session
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.passphrase_tries import PassphrasePlace
 from machines_mcp.redaction.secret import Secret
@@ -52,20 +53,50 @@ async def passphrase_missing(renderer: PageRenderer, typed: str) -> bool:
 
 
 def sign_in_page(
-    renderer: PageRenderer, request: Request, path: str, result: tuple[int, str] | None = None
+    renderer: PageRenderer,
+    request: Request,
+    path: str,
+    result: tuple[int, str] | None = None,
+    typed: Form | None = None,
 ) -> Response:
-    """Return the sign-in page, which leads to `path` afterwards. `result` is the fault of the last try."""
+    """Return the sign-in page, which leads to `path` afterwards. `result` is the fault of the last try.
+
+    It keeps what was `typed` into a form at `path`, and sends it there.
+    """
     status, fault = result or (401, "")
-    token = renderer.sessions.form_token(None, SIGN_IN)
-    locked = result is None and renderer.sessions.has_cookie(request.cookies)
+    action = SIGN_IN if typed is None else path
+    token = renderer.sessions.form_token(None, action)
+    locked = result is None and (typed is not None or renderer.sessions.has_cookie(request.cookies))
     # Browsers omit the SameSite=Strict cookie if another site's link leads here. The next request includes it.
     linked = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
     response = renderer.templates.page(
-        "sign_in", status, path=path, token=token, fault=fault, linked=linked, locked=locked
+        "sign_in", status, path=path, token=token, fault=fault, linked=linked, locked=locked, action=action, typed=typed
     )
     if linked:
         response.headers["Refresh"] = f"0; url={renderer.dependencies.base_path}{path}"
     return response
+
+
+async def sign_in_again(renderer: PageRenderer, request: Request, path: str, form: Form) -> Session | Response:
+    """Return a session for a form whose session has ended, or the sign-in page, which keeps what was typed."""
+    shared = renderer.sessions.shared_session()
+    if shared is not None:
+        return shared
+    fault = None
+    if renderer.sessions.is_form_token(None, path, form.get("token", "")):
+        result = await _check_passphrase(renderer, form)
+        if result == "granted":
+            return renderer.sessions.start()
+        fault = await passphrase_fault(renderer, result, "sign-in")
+    typed = {name: value for name, value in form.items() if name not in ("token", "passphrase")}
+    return sign_in_page(renderer, request, path, fault, typed)
+
+
+async def _check_passphrase(renderer: PageRenderer, form: Form) -> Decision | Literal["empty"]:
+    channels = renderer.dependencies.guard.channels
+    return await decide_with_passphrase(
+        renderer, form.get("passphrase", ""), lambda passphrase: channels.check_passphrase(passphrase, "sign-in")
+    )
 
 
 def sign_in_route(renderer: PageRenderer) -> dict[tuple[str, str], Callable[[Request], Awaitable[Response]]]:
@@ -76,10 +107,7 @@ def sign_in_route(renderer: PageRenderer) -> dict[tuple[str, str], Callable[[Req
         if form is None or not renderer.sessions.is_form_token(None, SIGN_IN, form.get("token", "")):
             return renderer.templates.message_response(403, "This form is not from this desk. Open the page again.")
         path = _own_path(form.get("path", ""))
-        channels = renderer.dependencies.guard.channels
-        result = await decide_with_passphrase(
-            renderer, form.get("passphrase", ""), lambda passphrase: channels.check_passphrase(passphrase, "sign-in")
-        )
+        result = await _check_passphrase(renderer, form)
         if result != "granted":
             return sign_in_page(renderer, request, path, await passphrase_fault(renderer, result, "sign-in"))
         response = renderer.lead_to(path)

@@ -182,9 +182,19 @@ async def test_each_state_of_the_desk_is_accessible_and_fits(
     await in_thread(lambda: visit("form", f"/kyc/{form.id}", "document.querySelector('[role=combobox]')"))
     await in_thread(lambda: page.evaluate("document.getElementById('occupation').click()"))
     await in_thread(lambda: judge("open list", "document.querySelectorAll('[role=option]').length > 1"))
+    await in_thread(lambda: page.call("Network.clearBrowserCookies"))
+    await in_thread(lambda: page.evaluate("document.querySelector('main form').submit()"))
+    await in_thread(lambda: judge("locked form", "document.querySelector('input[type=hidden][name=last_name]')"))
+    unlock = (
+        f"document.querySelector('#passphrase').value = {PASSPHRASE!r}; document.querySelector('main form').submit()"
+    )
+    await in_thread(lambda: page.evaluate(unlock))
+    await in_thread(lambda: judge("form again", "document.querySelector('.problems')"))
     desk.clock.advance(15 * 60 + 1)
     await in_thread(lambda: page.evaluate("document.querySelector('main form').submit()"))
-    await in_thread(lambda: judge("expired form", "document.querySelector('.problems')"))
+    await in_thread(
+        lambda: judge("expired form", "document.querySelector('.problems')?.textContent.includes('expired')")
+    )
     await in_thread(lambda: visit("closed form", f"/kyc/{form.id}", "document.querySelector('h1')"))
     await in_thread(lambda: visit("expired", f"/decisions/{form.id}", "document.querySelector('.state.soft')"))
     cookie = {"name": f"machines_desk_{urlsplit(home).port}", "value": "gone", "url": f"{home}/"}

@@ -148,6 +148,88 @@ async def test_an_expired_form_keeps_what_was_typed_for_the_next_request(
     assert "This form has expired" in (await person.get(path)).text
 
 
+async def test_a_form_whose_session_ended_keeps_what_was_typed(desk: RunningDesk, person: FakeBrowser) -> None:
+    approval = await open_form_approval(desk)
+    path = f"/kyc/{approval.id}"
+    await person.get(path)
+    person.http.cookies.clear()
+    typed = TYPED | {"last_name": '"><b>Zyx'}
+    answer = await person.post(path, typed | {"passphrase": PASSPHRASE})
+    assert (answer.status_code, "The desk is locked" in answer.text) == (401, True)
+    assert {name: forms(answer.text)[path][name] for name in TYPED} == typed
+    assert forms(answer.text)[path]["passphrase"] == "" and "<b>Zyx" not in answer.text
+    for wrong, status in (("", 422), ("not this one", 403)):
+        answer = await person.post(path, {"passphrase": wrong})
+        assert (answer.status_code, "set-cookie" in answer.headers) == (status, False)
+        assert {name: forms(answer.text)[path][name] for name in TYPED} == typed
+    desk.clock.advance(61)  # past the delay after a wrong passphrase
+    answer = await person.post(path, {"passphrase": PASSPHRASE})
+    assert (answer.status_code, "This desk was locked meanwhile, so nothing was sent" in answer.text) == (409, True)
+    assert "HttpOnly; SameSite=Strict" in answer.headers["set-cookie"]
+    kept = forms(answer.text)[path]
+    assert {name: kept[name] for name in TYPED} == typed and kept["passphrase"] == ""
+    assert desk.partner.sent == [] and await desk.state(approval) == "waiting"
+    assert (await person.post(path, TYPED | {"passphrase": PASSPHRASE})).status_code == 303
+    assert desk.partner.sent == [TYPED]
+
+
+async def test_a_form_of_an_earlier_session_is_shown_again_in_the_new_one(
+    desk: RunningDesk, person: FakeBrowser
+) -> None:
+    approval = await open_form_approval(desk)
+    path = f"/kyc/{approval.id}"
+    old = (await person.get(path)).text
+    person.http.cookies.clear()
+    await person.sign_in()
+    person.page = old
+    answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE})
+    assert answer.status_code == 409 and desk.partner.sent == []
+    assert (await person.post(path, forms(answer.text)[path] | {"passphrase": PASSPHRASE})).status_code == 303
+    assert desk.partner.sent == [TYPED]
+
+
+async def test_a_form_that_expired_while_the_desk_was_locked_keeps_what_was_typed(
+    desk: RunningDesk, person: FakeBrowser
+) -> None:
+    approval = await open_form_approval(desk)
+    path = f"/kyc/{approval.id}"
+    await person.get(path)
+    desk.clock.advance(31 * 60)
+    person.http.cookies.clear()
+    await person.post(path, TYPED)
+    answer = await person.post(path, {"passphrase": PASSPHRASE})
+    assert (answer.status_code, "has expired, so nothing was sent" in answer.text) == (409, True)
+    assert {name: forms(answer.text)[path][name] for name in TYPED} == TYPED
+    second = await desk.ask(ActionClass.IDENTITY, identity_form(), tool="submit_kyc", digest="2")
+    answer = await person.post(path, {"passphrase": PASSPHRASE})
+    renewed = forms(answer.text)[f"/kyc/{second.id}"]
+    assert (await person.post(f"/kyc/{second.id}", renewed | {"passphrase": PASSPHRASE})).status_code == 303
+    assert desk.partner.sent == [TYPED]
+
+
+async def test_the_simulators_form_of_an_earlier_desk_is_shown_again(simulated: RunningDesk) -> None:
+    async with browser(simulated) as person:
+        approval = await open_form_approval(simulated)
+        path = f"/kyc/{approval.id}"
+        await person.get(path)
+        person.http.cookies.clear()
+        answer = await person.post(path, TYPED | {"token": "of another desk"})
+        assert (answer.status_code, forms(answer.text)[path]["last_name"]) == (409, "Zyxhopper")
+        assert simulated.partner.sent == []
+        assert (await person.post(path)).status_code == 303
+        assert simulated.partner.sent == [TYPED]
+
+
+async def test_a_form_of_another_page_is_not_taken_up(desk: RunningDesk, person: FakeBrowser) -> None:
+    approval = await open_form_approval(desk)
+    path = f"/kyc/{approval.id}"
+    await person.get(path)
+    answer = await person.post(path, TYPED, Origin="http://evil.example")
+    assert answer.status_code == 403 and "Zyx" not in answer.text
+    answer = await person.http.post(person.home + path, data=TYPED, headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403 and "Zyx" not in answer.text
+
+
 async def test_a_form_during_a_freeze_says_why_it_is_not_sent_and_keeps_the_input(
     desk: RunningDesk, person: FakeBrowser
 ) -> None:
