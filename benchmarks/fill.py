@@ -129,7 +129,11 @@ def _fill_state(database: sqlite3.Connection, numbers: range, now: float) -> Non
         at = within(day, earlier, number)
         return {"created_at": at, "expires_at": at, "decided_at": at, "started_at": at}
 
-    copies("approvals", "state = 'done' AND amount_cents IS NOT NULL", lambda number: of(number, **started(number)))
+    copies(
+        "approvals",
+        "state = 'done' AND action_class = 'money' AND amount_cents > 0",
+        lambda number: of(number, **started(number)),
+    )
     copies("mutations", "state = 'done'", lambda number: of(number, idempotency_key=None, approval_id=ids[number]))
     copies("quotes", "used_by IS NOT NULL", lambda number: of(number, used_by=ids[number]))
     copies("withdrawals", "status = 'ready'", lambda number: of(number, quote_id=ids[number], approval_id=ids[number]))

@@ -63,6 +63,12 @@ def rows_beside_raw(tool: Samples, raw: Samples) -> list[Row]:
     return [Row(name, "ms", ours, other, ours - other, low, high, "difference", "at most", 1.5)]
 
 
+def rows_by_size(filled: Samples, empty: Samples, count: int) -> list[Row]:
+    """Return the time of a change and `status` with that many rows in each table, compared with an empty folder."""
+    name = f"a change and status, {count:,} rows, median"
+    return [_ratio(name, "ms", filled, empty, 0.5, "at most", 1.1)]
+
+
 def cancellation_rows(taken: Samples) -> list[Row]:
     """Return how long cancelled calls took to stop. A bare server has no waits to compare with."""
     middle, tail, middles = taken.quantile(0.5), taken.quantile(0.99), taken.medians()

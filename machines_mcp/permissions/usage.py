@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.clock import CLOCK_SLACK_SECONDS
 from machines_mcp.permissions.protective import PROTECTIVE, WITHDRAWN_ROWS
-from machines_mcp.storage.principal import ANY_USER, OF_PRINCIPAL, Principal
+from machines_mcp.storage.principal import ANY_USER, Principal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,52 +25,53 @@ MAY_HAVE_HAPPENED = (
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A query of what calls have used of a limit, for one user and for the users of a principal."""
+    """A query of what calls have used of a limit, for some users and for all."""
 
-    of_user: str
-    of_principal: str
-
-    @classmethod
-    def where(cls, query: str, of_user: str = "user_id = :user") -> Usage:
-        """Return the query with `{whose}` replaced. A condition on one user is written as an index has it."""
-        return cls(query.replace("{whose}", of_user), query.replace("{whose}", OF_PRINCIPAL))
+    of_users: str
+    of_all: str
 
     @classmethod
-    def number(cls, rows: str, of_user: str = "user_id = :user") -> Usage:
+    def where(cls, query: str, column: str = "user_id") -> Usage:
+        """Return the query with `{whose}` replaced. `column` is the user as an index has it."""
+        return cls(query.replace("{whose}", f"{column} IN {_USERS}"), query.replace("{whose}", "true"))
+
+    @classmethod
+    def number(cls, rows: str, column: str = "user_id") -> Usage:
         """Return a query of the number of rows. It stops at the limit, so its cost does not grow with the rows."""
-        return cls.where(f"SELECT count(*) FROM (SELECT 1 FROM {rows} AND {{whose}} LIMIT :most)", of_user)  # noqa: S608
+        return cls.where(f"SELECT count(*) FROM (SELECT 1 FROM {rows} AND {{whose}} LIMIT :most)", column)  # noqa: S608
 
 
+_USERS = "(SELECT value FROM json_each(:users))"
 _UNPROTECTIVE = "coalesce(json_extract(details, '$.protective'), 0) = 0"
-_SHOWS = "action_class = 'reveal' AND card_id = :card"
 # Expired and refused calls don't count. A granted call counts for everybody, because a person has approved it. A
 # waiting one counts only when calls of its own user are asked for. A call counts for the day it began, because a grant
 # given before midnight may be used after it. A failed one counts if it may have happened.
 _MAY_RUN = (
-    "id IS NOT :own AND expires_at > :now AND (state = 'granted'"
-    " OR (state = 'waiting' AND :waiting AND (:asker IS NULL OR user_id = :asker))) AND state IN ('waiting', 'granted')"
+    "id IS NOT :own AND state IN ('waiting', 'granted') AND expires_at > :now"
+    # A plus keeps SQLite from an index for each side of the OR, in place of one with the user.
+    " AND (+state = 'granted' OR (:waiting AND (:asker IS NULL OR user_id = :asker)))"
 )
 _RAN = (
     "id IS NOT :own AND started_at >= :day AND (state IN ('executing', 'done')"
     f" OR (state = 'failed' AND {MAY_HAVE_HAPPENED}))"
 )
 _SPENT = (
-    "SELECT coalesce(({began}), 0) - coalesce((SELECT cents FROM payouts WHERE id = :own AND day >= :today), 0)"  # noqa: S608
+    "SELECT coalesce((SELECT sum(cents) FROM {totals} WHERE {whose} AND day >= :today), 0)"  # noqa: S608
+    " - coalesce((SELECT cents FROM payouts WHERE id = :own AND day >= :today), 0)"
     f" + (SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE {_MAY_RUN} AND {{whose}})"
 )
-_BY_USER = "SELECT sum(cents) FROM user_daily_totals WHERE day >= :today AND user_id"
 SPENT = Usage(
-    _SPENT.format(began=f"{_BY_USER} = :user", whose="user_id = :user"),
-    _SPENT.format(
-        began="CASE WHEN :principal IS NULL THEN (SELECT sum(cents) FROM daily_totals WHERE day >= :today)"  # noqa: S608
-        f" ELSE ({_BY_USER} IN (SELECT '' UNION ALL SELECT value FROM json_each(:principal))) END",
-        whose=OF_PRINCIPAL,
-    ),
+    Usage.where(_SPENT.replace("{totals}", "user_daily_totals")).of_users,
+    Usage.where(_SPENT.replace("{totals}", "daily_totals")).of_all,
 )
+# The plus: not the card's earlier reveals, but the user's requests of today.
 REVEALS = Usage.where(
-    f"SELECT (SELECT count(*) FROM approvals WHERE {_SHOWS} AND {_RAN} AND {{whose}})"  # noqa: S608
-    f" + (SELECT count(*) FROM approvals WHERE {_SHOWS} AND {_MAY_RUN} AND {{whose}})"
-    f" + (SELECT count(*) FROM approvals WHERE {_SHOWS} AND {WITHDRAWN_ROWS} AND created_at >= :day AND {{whose}})"
+    "SELECT (SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card"  # noqa: S608
+    f" AND {_RAN} AND {{whose}})"
+    " + (SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card"
+    f" AND {_MAY_RUN} AND {{whose}})"
+    " + (SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND +card_id = :card"
+    f" AND {WITHDRAWN_ROWS} AND created_at >= :day AND {{whose}})"
 )
 WAITING = Usage.number(f"approvals WHERE state = 'waiting' AND expires_at > :now AND {_UNPROTECTIVE}")
 VERIFICATIONS = Usage.number(
@@ -83,7 +85,7 @@ ASKS = Usage.number(
 MUTATIONS = Usage.number(
     "audit WHERE at > :now - 3600 AND at <= :now + :slack AND verdict = 'executing' AND action_class <> 'read'"
     f" AND code IS NOT '{PROTECTIVE}'",
-    "coalesce(user_id, '') = :user",
+    "coalesce(user_id, '')",
 )
 
 
@@ -105,8 +107,11 @@ def used(
     Calls are counted up to `most`. `waiting` approvals count only if they are the `asker`'s (None: anybody's). The
     approval `own` doesn't count.
     """
-    given = {"user": user_id, "card": card_id, "waiting": waiting, "asker": asker, "own": own, **whose.bound}
+    # Rows of no user are everybody's.
+    principal = None if whose.users is None else ["", *whose.users]
+    users = principal if user_id is None else [user_id]
+    given: dict[str, str | float | None] = {"users": json.dumps(users), "card": card_id, "asker": asker, "own": own}
     given |= {"now": now, "day": now - now % DAY_SECONDS, "today": int(now // DAY_SECONDS)}
-    given |= {"slack": CLOCK_SLACK_SECONDS, "most": most}
-    query = usage.of_principal if user_id is None else usage.of_user
-    return int(db.execute(query, given).fetchone()[0])
+    given |= {"waiting": waiting, "most": most}
+    query = usage.of_all if users is None else usage.of_users
+    return int(db.execute(query, given | {"slack": CLOCK_SLACK_SECONDS}).fetchone()[0])

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+import uuid
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,13 +62,13 @@ destinations = "any"
 unbounded = true
 
 [rates]
-asks_per_minute = 1_000
-mutations_per_hour = 1_000
+asks_per_minute = 100
+mutations_per_hour = 100
 reveals_per_card_per_day = 50
 
 [rates.total]
-asks_per_minute = 10_000
-mutations_per_hour = 10_000
+asks_per_minute = 200
+mutations_per_hour = 200
 """
 GROWING = {
     "approvals", "audit", "audit_forgotten", "audit_pruned", "known_users", "mutations", "quotes",
@@ -96,6 +98,13 @@ EXEMPT = {
     "storage.audit_log.AuditLog.rows.work": "a page: ends at its limit, by number",
     "storage.known_users._newest": "list_users returns how many there are",
 }
+
+PAGES = {
+    "permissions.clock.newest_time",
+    "permissions.approval_rows.newest_approvals",
+    "storage.audit_log.AuditLog.rows.work",
+}
+"""Of these, the ones that read no more rows if there are more."""
 
 
 async def walk(folder: Path) -> None:
@@ -241,7 +250,7 @@ async def test_every_statement_finds_its_rows_by_an_index(walked: tuple[Statemen
     assert not missed, "the walk above does not execute these:\n" + "\n".join(missed)
     executed = {sql for _, sql in statements.found}
     for name, each in vars(usage).items():
-        assert not isinstance(each, usage.Usage) or executed & {each.of_user, each.of_principal}, name
+        assert not isinstance(each, usage.Usage) or executed & {each.of_users, each.of_all}, name
     scans = [
         (one.place, table, one.sql)
         for one in statements.found.values()
@@ -268,17 +277,51 @@ def _instructions(db: sqlite3.Connection, statement: Statement) -> int:
     return taken
 
 
+LONG_AGO = dict.fromkeys(("created_at", "expires_at", "decided_at", "started_at"), 1.0)
+# More rows than a limit counts, or that it does not count although an index of another order would read them.
+MORE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("approvals", LONG_AGO | {"state": "refused", "user_id": USER, "tool": "create_card"}),
+    ("approvals", LONG_AGO | {"user_id": "user-2", "action_class": "reveal", "card_id": "card-1"}),
+    ("approvals", LONG_AGO | {"user_id": USER, "state": "waiting"}),
+    ("approvals", LONG_AGO | {"user_id": "neighbour", "created_at": time.time()}),
+    ("audit", {"user_id": "neighbour", "at": time.time(), "verdict": "executing", "action_class": "money"}),
+)
+
+
+def _add(db: sqlite3.Connection, count: int) -> None:
+    """Add copies of the newest row of these tables, with changes."""
+    db.row_factory = sqlite3.Row
+    for table, changes in MORE:
+        key, where = ("id", "state = 'done' AND amount_cents IS NOT NULL") if table == "approvals" else ("seq", "true")
+        row = {**db.execute(f"SELECT * FROM {table} WHERE {where} ORDER BY {key} DESC").fetchone(), **changes}  # noqa: S608
+        time_of = "at" if table == "audit" else "created_at"
+        new = (
+            {
+                **row,
+                key: row[key] + number if table == "audit" else uuid.uuid4().hex,
+                time_of: row[time_of] + number / 1e6,
+            }
+            for number in range(1, count + 1)
+        )
+        marks = ", ".join(f":{name}" for name in row)
+        db.executemany(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", new)  # noqa: S608
+    db.commit()
+
+
 async def test_no_read_of_a_call_costs_more_with_more_rows(walked: tuple[Statements, Path]) -> None:
     statements, file = walked
     reads = [
         one
         for one in statements.found.values()
-        if one.sql.lstrip().startswith("SELECT") and not one.place.startswith(tuple(EXEMPT))
+        if one.sql.lstrip().startswith("SELECT")
+        and not one.place.startswith(tuple(EXEMPT.keys() - PAGES))
+        and "tool = :tool" not in one.sql  # an operator's filter
     ]
     costs: dict[int, list[int]] = {}
     for rows in (300, 3_000):
         fill_state(file, rows, time.time())
         with closing(sqlite3.connect(file)) as db:
+            _add(db, rows)
             costs[rows] = [_instructions(db, one) for one in reads]
     few, many = costs.values()
     grown = [
@@ -286,5 +329,5 @@ async def test_no_read_of_a_call_costs_more_with_more_rows(walked: tuple[Stateme
         for one, before, after in zip(reads, few, many, strict=True)
         if after > before * 1.2 + 100
     ]
-    assert grown == []
+    assert not grown, "\n".join(map(str, grown))
     assert len(reads) > 40
