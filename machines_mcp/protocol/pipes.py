@@ -18,9 +18,9 @@ CHUNK = 64 * 1024
 
 
 class Sink(Protocol):
-    """Takes bytes. `write` returns when all bytes are written; `ready` when earlier bytes are."""
+    """Takes bytes. `write` returns at once; `ready` when all earlier bytes are written."""
 
-    async def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> None: ...
 
     async def ready(self) -> None: ...
 
@@ -70,10 +70,10 @@ class _Input(asyncio.StreamReader):
 async def open_sink(fd: int, lost: Callable[[], None]) -> Sink:
     """Return the sink for a descriptor. `lost` is called when the other end of a pipe is closed."""
     if not _is_pipe(fd):
-        return _FileSink(fd)
+        return _FileSink(fd, lost)
     pipe = os.fdopen(fd, "wb", buffering=0)
     transport, sink = await asyncio.get_running_loop().connect_write_pipe(lambda: _PipeSink(lost), pipe)
-    # A write ends only when the pipe has all of it: buffered bytes would be lost when the process exits.
+    # `ready` waits until the pipe has everything: buffered bytes would be lost when the process exits.
     transport.set_write_buffer_limits(high=0)
     return sink
 
@@ -81,14 +81,35 @@ async def open_sink(fd: int, lost: Callable[[], None]) -> Sink:
 class _FileSink:
     """Writes to a file, a terminal, or a pipe on Windows, in a worker thread."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, lost: Callable[[], None]) -> None:
         self._fd = fd
+        self._lost = lost
+        self._data = bytearray()
+        self._writing: asyncio.Task[None] | None = None
+        self._gone = False
 
-    async def write(self, data: bytes) -> None:
-        await anyio.to_thread.run_sync(self._write, data)
+    def write(self, data: bytes) -> None:
+        """Write the bytes, or drop them if nobody can read them any more."""
+        if self._gone:
+            return
+        self._data += data
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all())
 
     async def ready(self) -> None:
-        """Return at once: `write` does not buffer."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def _write_all(self) -> None:
+        try:
+            while self._data:
+                data, self._data = bytes(self._data), bytearray()
+                await asyncio.to_thread(self._write, data)
+        except OSError:
+            self._gone = True
+            self._lost()
+        finally:
+            self._writing = None
 
     def _write(self, data: bytes) -> None:
         while data:
@@ -106,11 +127,10 @@ class _PipeSink(asyncio.BaseProtocol):
         self._lost = lost
         self._gone = False
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Write the bytes, or drop them if the other end is closed."""
         if not self._gone:
             self._transport.write(data)
-            await self.ready()
 
     async def ready(self) -> None:
         if not self._free.is_set():

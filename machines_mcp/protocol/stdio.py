@@ -1,19 +1,18 @@
-"""Serve MCP over stdin and stdout on the event loop, without worker threads between the pipe and the SDK.
+"""Serve MCP over stdin and stdout on the event loop, without worker threads or streams between the pipe and a request.
 
-The SDK's `stdio_server` does the framing, over the reader and writer built here. The real descriptors are moved away
-first, so stray output of libraries and child processes can't reach the client.
+The real descriptors are moved away first, so stray output of libraries and child processes can't reach the client.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import anyio
-from mcp.server.stdio import stdio_server
 from pydantic_core import from_json
 
 from machines_mcp.protocol.jsonrpc import OutgoingLines, answered_id, invalid_request, is_id, parse_error
@@ -28,10 +27,10 @@ _ENDLESS = ("subscriptions/listen",)
 
 
 @asynccontextmanager
-async def serve_stdio(
+async def open_stdio(
     wire: OutgoingLines, *, left: Callable[[], None], lost: Callable[[], None]
-) -> AsyncIterator[tuple[Any, Any]]:
-    """Yield the SDK's stream pair over this process's stdin and stdout.
+) -> AsyncIterator[tuple[LineReader, LineWriter]]:
+    """Yield a reader and a writer of this process's stdin and stdout.
 
     After the last line of a pipe, running calls have 1.5 s to finish, because the client has gone. After the last line
     of a file, they have 60 s, because a script wants its responses. `left` is called at the end of input, even while
@@ -40,39 +39,44 @@ async def serve_stdio(
     source, target = claim(0, os.open(os.devnull, os.O_RDONLY)), claim(1, os.dup(2))
     writer = LineWriter(wire, await open_sink(target, lost))
     drain_seconds = FILE_DRAIN_SECONDS if is_file(source) else PIPE_DRAIN_SECONDS
-    reader = LineReader(await open_reader(source, left), writer, drain_seconds, left)
-    # The SDK only iterates the reader and calls write and flush of the writer.
-    async with stdio_server(stdin=cast(Any, reader), stdout=cast(Any, writer)) as streams:
-        yield streams
+    yield LineReader(await open_reader(source, left), writer, drain_seconds, left), writer
+    await writer.ready()
 
 
 class LineWriter:
-    """Writes every line that leaves the server."""
+    """Writes every line that leaves the server. Lines of one turn of the event loop are written at once."""
 
     def __init__(self, wire: OutgoingLines, sink: Sink) -> None:
         self._wire = wire
         self._sink = sink
+        self._lines: list[bytes] = []
         self._awaited: set[int | str] = set()
         self._all_answered: anyio.Event | None = None
 
-    async def write(self, line: str) -> None:
+    def write(self, line: str) -> None:
         """Send one finished line."""
         answered = answered_id(line)
-        await self.send(line)
+        self.send(line)
         if answered is not None:
             self.mark_answered(answered)
 
-    async def send(self, line: str) -> None:
+    def send(self, line: str) -> None:
         """Send a line without marking its request as answered."""
         line = self._wire.outgoing(line)
         if line:
-            await self._sink.write(line.encode("utf-8", "backslashreplace"))
+            if not self._lines:
+                asyncio.get_running_loop().call_soon(self._flush)
+            self._lines.append(line.encode("utf-8", "backslashreplace"))
 
-    async def flush(self) -> None:
-        """Do nothing: `write` does not buffer."""
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        self._sink.write(b"".join(lines))
 
     async def ready(self) -> None:
         """Wait until earlier output has been written."""
+        if self._lines:
+            # After `_flush`, which was scheduled first.
+            await asyncio.sleep(0)
         await self._sink.ready()
 
     def expect(self, request_id: int | str) -> None:
@@ -93,7 +97,7 @@ class LineWriter:
 
 
 class LineReader:
-    """Reads JSON-RPC lines. It answers malformed ones itself, because the SDK ignores them silently."""
+    """Reads JSON-RPC messages, a line each. It answers malformed lines itself."""
 
     def __init__(
         self,
@@ -113,7 +117,7 @@ class LineReader:
     def __aiter__(self) -> LineReader:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> dict[str, Any]:
         while True:
             # Back-pressure: do not read from a client that does not read its responses.
             await self._writer.ready()
@@ -121,9 +125,9 @@ class LineReader:
             if line is None:
                 await self._drain()
                 raise StopAsyncIteration
-            text = await self._checked(line)
-            if text is not None:
-                return text
+            message = self._checked(line)
+            if message is not None:
+                return message
 
     async def _next_line(self) -> bytes | None:
         while not self._lines:
@@ -137,33 +141,33 @@ class LineReader:
                 del whole[0]
                 self._overlong = False
             self._lines.extend(whole)
-            await self._check_length()
+            self._check_length()
         return self._lines.popleft()
 
-    async def _check_length(self) -> None:
+    def _check_length(self) -> None:
         if self._overlong:
             self._rest = b""
         elif len(self._rest) > MAX_LINE:
             beginning, self._rest, self._overlong = self._rest, b"", True
-            await self._writer.send(parse_error(beginning))
+            self._writer.send(parse_error(beginning))
 
-    async def _checked(self, line: bytes) -> str | None:
+    def _checked(self, line: bytes) -> dict[str, Any] | None:
         if not line.strip():
             return None
         try:
             # Values in the parser's cache would stay in memory until the process ends.
             message = from_json(line, cache_strings="keys")
         except ValueError:
-            await self._writer.send(parse_error(line))
+            self._writer.send(parse_error(line))
             return None
         if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not _is_message(message):
-            await self._writer.send(invalid_request(message))
+            self._writer.send(invalid_request(message))
             return None
         if message.get("method") == "notifications/cancelled":
             self._mark_cancelled(message)
         elif "method" in message and "id" in message and message["method"] not in _ENDLESS:
             self._writer.expect(message["id"])
-        return line.decode("utf-8", "replace")
+        return message
 
     def _mark_cancelled(self, message: dict[Any, Any]) -> None:
         cancelled = message.get("params", {}).get("requestId")
@@ -173,6 +177,7 @@ class LineReader:
     async def _drain(self) -> None:
         with anyio.move_on_after(self._drain_seconds):
             await self._writer.all_answered()
+            await self._writer.ready()
         self._left()
 
 

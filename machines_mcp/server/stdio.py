@@ -19,8 +19,10 @@ RECONCILE_DELAY_SECONDS = 0.5
 
 async def serve(settings: Settings) -> None:
     """Serve MCP on stdin and stdout until the client disconnects or a signal arrives, then exit within 6 seconds."""
+    from machines_mcp.protocol.eras import serve_client
     from machines_mcp.protocol.jsonrpc import OutgoingLines
-    from machines_mcp.protocol.stdio import serve_stdio
+    from machines_mcp.protocol.pipe_dispatcher import PipeDispatcher
+    from machines_mcp.protocol.stdio import open_stdio
 
     _disable_core_dumps()
     async with opened(settings, opens_pages=True) as app:
@@ -34,11 +36,11 @@ async def serve(settings: Settings) -> None:
 
             _stop_on_signals(stop)
             async with (
-                serve_stdio(wire, left=_exit_after_deadline, lost=stop) as (reader, writer),
+                open_stdio(wire, left=_exit_after_deadline, lost=stop) as (reader, writer),
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(_reconcile, app)
-                await server.run(reader, writer, server.create_initialization_options())
+                await serve_client(server, PipeDispatcher(reader, writer))
                 tasks.cancel_scope.cancel()
 
 

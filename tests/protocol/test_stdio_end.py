@@ -134,7 +134,7 @@ def test_shutdown_limits_are_within_the_documented_bound() -> None:
 
 async def test_a_call_that_hangs_after_the_last_line_is_abandoned() -> None:
     class Nowhere:
-        async def write(self, data: bytes) -> None:
+        def write(self, data: bytes) -> None:
             pass
 
         async def ready(self) -> None:

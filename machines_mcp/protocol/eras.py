@@ -1,0 +1,112 @@
+"""Serve one client in the protocol era in which it opens the connection, like the SDK's own loop over streams.
+
+The first request decides: with the 2026-07-28 envelope in its `_meta`, each request carries its own version and client;
+otherwise the 2025-11-25 handshake does. A later request of the other era is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import mcp_types as types
+from mcp.server.connection import Connection
+from mcp.server.lowlevel import Server
+from mcp.server.runner import ServerRunner, aclose_shielded, serve_one
+from mcp.shared.dispatcher import CallOptions, Dispatcher
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
+from mcp.shared.transport_context import TransportContext
+from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
+
+from machines_mcp.protocol.exchange import AnyExchange, OneWayExchange, Params
+
+
+class _NoConnectionChannel:
+    """What a 2026-07-28 server can send outside a request: nothing."""
+
+    async def notify(self, method: str, params: Params, opts: CallOptions | None = None) -> None:
+        """Drop it: changes reach a client only through a stream that it opened."""
+
+    async def send_raw_request(self, method: str, params: Params, opts: CallOptions | None = None) -> dict[str, Any]:
+        """Refuse."""
+        raise NoBackChannelError(method)
+
+
+class ClientConnection:
+    """One client's requests, in the era of its first one. `state` is the server's lifespan state."""
+
+    def __init__(self, server: Server[Any], connection: Connection, state: Any) -> None:
+        self._server = server
+        self._handshake = ServerRunner(server, connection, state, init_options=server.create_initialization_options())
+        self._state = state
+        self._modern: bool | None = None
+        self._channel = _NoConnectionChannel()
+
+    async def request(self, exchange: AnyExchange, method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Handle a request.
+
+        Raises:
+            MCPError: It is refused.
+        """
+        enveloped = method != "initialize" and _has_envelope(params)
+        if self._modern is None:
+            self._modern = enveloped
+        if self._modern:
+            return await self._with_envelope(exchange, method, params)
+        if enveloped:
+            raise MCPError(code=types.INVALID_REQUEST, message="the connection uses the handshake era")
+        return await self._handshake.on_request(exchange, method, params)
+
+    async def notification(self, exchange: AnyExchange, method: str, params: Mapping[str, Any] | None) -> None:
+        """Handle a notification."""
+        if not self._modern:
+            await self._handshake.on_notify(exchange, method, params)
+            return
+        connection = Connection.from_envelope(LATEST_MODERN_VERSION, None, None, outbound=self._channel)
+        try:
+            runner = ServerRunner(self._server, connection, self._state)
+            await runner.on_notify(OneWayExchange(exchange), method, params)
+        finally:
+            await aclose_shielded(connection)
+
+    async def _with_envelope(
+        self, exchange: AnyExchange, method: str, params: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        if method == "initialize":
+            raise _handshake_refused(params)
+        route = classify_inbound_request({"method": method, "params": params})
+        if isinstance(route, InboundLadderRejection):
+            raise MCPError(code=route.code, message=route.message, data=route.data)
+        connection = Connection.from_envelope(
+            route.protocol_version, route.client_info, route.client_capabilities, outbound=self._channel
+        )
+        return await serve_one(
+            self._server, OneWayExchange(exchange), method, params, connection=connection, lifespan_state=self._state
+        )
+
+
+def _has_envelope(params: Params) -> bool:
+    meta = params.get("_meta") if params else None
+    return isinstance(meta, Mapping) and types.PROTOCOL_VERSION_META_KEY in meta
+
+
+def _handshake_refused(params: Params) -> MCPError:
+    data: dict[str, Any] = {"supported": list(MODERN_PROTOCOL_VERSIONS)}
+    requested = (params or {}).get("protocolVersion")
+    if isinstance(requested, str):
+        data["requested"] = requested
+    return MCPError(
+        code=types.UNSUPPORTED_PROTOCOL_VERSION, message="the connection uses the 2026-07-28 era", data=data
+    )
+
+
+async def serve_client(server: Server[Any], dispatcher: Dispatcher[TransportContext]) -> None:
+    """Serve the client of these pipes until its input ends."""
+    async with server.lifespan(server) as state:
+        connection = Connection.for_loop(dispatcher)
+        client = ClientConnection(server, connection, state)
+        try:
+            await dispatcher.run(client.request, client.notification)
+        finally:
+            await aclose_shielded(connection)

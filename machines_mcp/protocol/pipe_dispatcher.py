@@ -1,0 +1,222 @@
+"""The SDK's `Dispatcher` on two pipes: a line is parsed once, its request gets one task, and responses are written as
+lines of one buffer. The SDK's own moves each message through three memory streams and four tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import anyio.abc
+import mcp_types as types
+from mcp.shared.dispatcher import (
+    CallOptions,
+    OnNotify,
+    OnNotifyIntercept,
+    OnRequest,
+    as_request_id,
+    coerce_request_id,
+    run_notify_intercept,
+)
+from mcp.shared.exceptions import MCPError
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params, handler_exception_to_error_data
+from pydantic_core import to_json
+
+from machines_mcp.protocol.exchange import Exchange, Params
+from machines_mcp.protocol.stdio import LineReader, LineWriter
+
+logger = logging.getLogger(__name__)
+
+_CLOSED = types.ErrorData(code=types.CONNECTION_CLOSED, message="Connection closed")
+_INTERNAL = types.ErrorData(code=types.INTERNAL_ERROR, message="internal")
+
+
+class PipeDispatcher:
+    """Dispatches the reader's messages and writes their responses. It runs once."""
+
+    def __init__(self, reader: LineReader, writer: LineWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._in_flight: dict[int | str, Exchange] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Our requests to the client.
+        self._asked: dict[int | str, asyncio.Future[dict[str, Any]]] = {}
+        self._last_id = 0
+        self._closed = False
+
+    async def run(
+        self,
+        on_request: OnRequest,
+        on_notify: OnNotify,
+        on_notify_intercept: OnNotifyIntercept | None = None,
+        *,
+        task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Dispatch messages until the input ends. Then cancel what still runs, and wait for it."""
+        task_status.started()
+        try:
+            async for message in self._reader:
+                method, params = message.get("method"), message.get("params")
+                if method is None:
+                    self._answered(message)
+                elif "id" in message:
+                    await self._requested(message["id"], method, params, on_request)
+                else:
+                    self._notified(method, params, on_notify, on_notify_intercept)
+        finally:
+            self._closed = True
+            for future in self._asked.values():
+                future.cancel()
+            await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
+        for exchange in list(self._in_flight.values()):
+            exchange.scope.cancel()
+        with anyio.CancelScope(shield=True):
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+
+    async def _requested(self, request_id: int | str, method: str, params: Params, on_request: OnRequest) -> None:
+        exchange = Exchange(self, request_id, params)
+        self._in_flight[coerce_request_id(request_id)] = exchange
+        task = self._start(self._handle(exchange, request_id, method, params, on_request))
+        if method == "initialize":
+            # A client may send its next request before it has the response.
+            await asyncio.wait([task])
+
+    def _start(self, work: Any) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _handle(
+        self,
+        exchange: Exchange,
+        request_id: int | str,
+        method: str,
+        params: Params,
+        on_request: OnRequest,
+    ) -> None:
+        """Run the handler and write the response. A request that the client cancelled gets none."""
+        line = _error_line(request_id, _CLOSED)
+        try:
+            with exchange.scope:
+                line = _result_line(request_id, await on_request(exchange, method, params))
+        except Exception as error:
+            line = _error_line(request_id, _error_data(error))
+        finally:
+            exchange.close()
+            key = coerce_request_id(request_id)
+            if self._in_flight.get(key) is exchange:
+                del self._in_flight[key]
+            if not exchange.cancelled:
+                self._writer.write(line)
+
+    def _notified(self, method: str, params: Params, on_notify: OnNotify, intercept: OnNotifyIntercept | None) -> None:
+        if method == "notifications/cancelled":
+            cancelled = cancelled_request_id_from_params(params)
+            found = None if cancelled is None else self._in_flight.get(coerce_request_id(cancelled))
+            if found is not None:
+                found.cancel()
+        if not run_notify_intercept(intercept, method, params):
+            self._start(self._contained(on_notify, Exchange(self, None, params), method, params))
+
+    async def _contained(
+        self, on_notify: OnNotify, exchange: Exchange, method: str, params: Mapping[str, Any] | None
+    ) -> None:
+        try:
+            await on_notify(exchange, method, params)
+        except Exception as error:
+            logger.error("a notification's handler failed: %s", type(error).__name__)
+
+    def _answered(self, message: Mapping[str, Any]) -> None:
+        """Give a response of the client to the request of ours that waits for it."""
+        given = as_request_id(message.get("id"))
+        future = None if given is None else self._asked.get(coerce_request_id(given))
+        if future is not None and not future.done():
+            future.set_result(dict(message))
+
+    async def notify(self, method: str, params: Params, opts: CallOptions | None = None) -> None:
+        """Send a notification. After the end of the input, it is dropped."""
+        if not self._closed:
+            self._writer.write(
+                _line({"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params}))
+            )
+
+    async def send_raw_request(self, method: str, params: Params, opts: CallOptions | None = None) -> dict[str, Any]:
+        """Send a request to the client and wait for its result, for as long as `opts` says.
+
+        Raises:
+            MCPError: The client answered with an error, left, or took too long.
+        """
+        if self._closed:
+            raise MCPError.from_error_data(_CLOSED)
+        self._last_id += 1
+        request_id = self._last_id
+        future = self._asked[request_id] = asyncio.get_running_loop().create_future()
+        message = {"jsonrpc": "2.0", "id": request_id, "method": method}
+        try:
+            self._writer.write(_line(message | _params(params)))
+            with anyio.fail_after((opts or {}).get("timeout")):
+                return _result_of(await self._response(future))
+        except TimeoutError:
+            await self._abandon(request_id, "timed out")
+            raise MCPError(code=types.REQUEST_TIMEOUT, message=f"Request {method!r} timed out") from None
+        except asyncio.CancelledError:
+            await self._abandon(request_id, "caller cancelled")
+            raise
+        finally:
+            del self._asked[request_id]
+
+    async def _response(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
+        """Wait for a response. The end of the input cancels the future, which must not look like a cancelled task."""
+        await asyncio.wait([future])
+        if future.cancelled():
+            raise MCPError.from_error_data(_CLOSED)
+        return future.result()
+
+    async def _abandon(self, request_id: int, reason: str) -> None:
+        """Tell the client that nobody waits for its response."""
+        await self.notify("notifications/cancelled", {"requestId": request_id, "reason": reason})
+
+
+def _params(params: Params) -> dict[str, Any]:
+    return {} if params is None else {"params": params}
+
+
+def _result_of(response: Mapping[str, Any]) -> dict[str, Any]:
+    if "error" in response:
+        raise MCPError.from_error_data(_read_error(response["error"]))
+    result = response["result"]
+    return result if isinstance(result, dict) else {}
+
+
+def _read_error(error: Any) -> types.ErrorData:
+    try:
+        return types.ErrorData.model_validate(error)
+    except ValueError:
+        return _INTERNAL
+
+
+def _error_data(error: Exception) -> types.ErrorData:
+    known = handler_exception_to_error_data(error)
+    if known is None:
+        logger.error("a request's handler failed: %s", type(error).__name__)
+    return known or _INTERNAL
+
+
+def _result_line(request_id: int | str, result: Mapping[str, Any]) -> str:
+    return _line({"jsonrpc": "2.0", "id": request_id, "result": result})
+
+
+def _error_line(request_id: int | str, error: types.ErrorData) -> str:
+    told = error.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return _line({"jsonrpc": "2.0", "id": request_id, "error": told})
+
+
+def _line(message: Mapping[str, Any]) -> str:
+    return to_json(message, inf_nan_mode="null").decode() + "\n"
