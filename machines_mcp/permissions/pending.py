@@ -11,6 +11,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_rows import executing_approvals, others_waiting, waiting_approvals
 from machines_mcp.permissions.budgets import Budget
 from machines_mcp.permissions.passphrase_tries import WrongTries, wrong_tries
+from machines_mcp.storage.desk_note import noted_port
 from machines_mcp.storage.freeze import Freeze, freezes
 from machines_mcp.storage.journal_entry import OPEN, selected
 from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
@@ -41,6 +42,8 @@ class PendingWork:
     alarms: tuple[WrongTries, ...] = ()
     others_waiting: int = 0
     others_unresolved: int = 0
+    taken_desk_port: int | None = None
+    """The desk's fixed port, if another program has it."""
 
 
 class PendingWorkReader:
@@ -85,6 +88,7 @@ class PendingWorkReader:
             tuple(wrong_tries(db, now)),
             others_waiting(db, principal, now),
             others_unresolved(db, principal),
+            noted_port(self._store.folder, "taken"),
         )
 
 

@@ -53,8 +53,9 @@ def tool_run(output: Output, output_filter: OutputFilter, user_id: str) -> ToolR
         repeated |= payees
         kept["next_steps"] = _steps_without_payees(kept["next_steps"])
     kept = _without(kept, repeated) if repeated else kept
-    said = output.model_copy(update={name: None for name, value in output if _is_one(value, repeated)}).summary()
-    return ToolRun(kept, said, output.ephemeral(), frozenset({str(one) for one in exact} - repeated))
+    if repeated:
+        output = output.model_copy(update={name: None for name, value in output if _is_one(value, repeated)})
+    return ToolRun(kept, output.summary(), output.ephemeral(), frozenset({str(one) for one in exact} - repeated))
 
 
 def _steps_without_payees(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ _ESCAPE = re.compile(
     r"|&(?P<n>amp|lt|gt|quot|apos);|\\\\*(?P<s>[nrt])"
 )
 _PAIR = re.compile(r"[0-9a-fA-F]{2}")
-_MARKS = ("\\u", "\\x", "\\n", "\\r", "\\t", "%", "&")
+_MARKS = ("\\u", "\\x", "\\n", "\\r", "\\t")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _RUNS = bytes(byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"+/_-") else 32 for byte in range(256))
@@ -54,7 +54,13 @@ def unescaped(text: str) -> str:
 
 def has_escapes(text: str) -> bool:
     """Whether `unescaped` might find an escape."""
-    return any(mark in text for mark in _MARKS)
+    if "%" in text or "&" in text:
+        return True
+    if "\\" not in text:
+        return False
+    # JSON within JSON has many escaped quotes, and seldom another escape.
+    rest = text.replace('\\"', "")
+    return "\\" in rest and any(mark in rest for mark in _MARKS)
 
 
 def _character(found: re.Match[str]) -> str:

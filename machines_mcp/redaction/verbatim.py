@@ -131,18 +131,25 @@ def _walk(value: Any, tell: Callable[[Verbatim], None]) -> None:
     elif isinstance(value, list | tuple):
         for inner in value:
             _walk(inner, tell)
-    elif hasattr(kind, "model_fields"):
+    else:
         for name in _fields_to_walk(kind):
             _walk(getattr(value, name), tell)
 
 
 @cache
-def _fields_to_walk(model: Any) -> tuple[str, ...]:
-    return tuple(name for name, field in model.model_fields.items() if not _is_leaf(field.annotation))
+def _fields_to_walk(kind: Any, above: tuple[Any, ...] = ()) -> tuple[str, ...]:
+    """Return the fields of a model that may hold a `Verbatim`; none of another class. `above` are the models around
+    it."""
+    fields = getattr(kind, "model_fields", {})
+    return tuple(name for name, field in fields.items() if not _is_leaf(field.annotation, (*above, kind)))
 
 
-def _is_leaf(annotation: Any) -> bool:
+def _is_leaf(annotation: Any, above: tuple[Any, ...]) -> bool:
     parts = get_args(annotation)
     if get_origin(annotation) is Literal or annotation in _LEAVES:
         return True
-    return bool(parts) and all(map(_is_leaf, parts))
+    if hasattr(annotation, "model_fields"):
+        # A subclass, which may stand there too, can have other fields.
+        known = annotation.model_config.get("extra") != "allow" and not annotation.__subclasses__()
+        return known and annotation not in above and not _fields_to_walk(annotation, above)
+    return bool(parts) and all(_is_leaf(part, above) for part in parts)

@@ -17,7 +17,7 @@ from machines_mcp.protocol.tool import Input, NextStepOutput, Output, OutputPart
 from machines_mcp.protocol.withheld import outcome_tool
 from machines_mcp.redaction.display import iso, others_unresolved, others_waiting
 from machines_mcp.redaction.verbatim import Verbatim
-from machines_mcp.storage.desk_note import noted_port, port_taken
+from machines_mcp.storage.desk_note import port_taken
 from machines_mcp.storage.freeze import Freeze
 from machines_mcp.storage.withdrawals import OpenWithdrawal
 from machines_mcp.tools.services import Permission, Services, State
@@ -111,7 +111,7 @@ async def status(call: ToolContext[Services], args: GetStatus) -> Status:
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=state.guard.audit.trouble(),
-        alarms=[*map(format_alarm, found.alarms), *await _desk_alarms(state)],
+        alarms=[*map(format_alarm, found.alarms), *_desk_alarms(found)],
         frozen=[_frozen(each) for each in found.freezes[:MAX_LISTED]],
         permissions=_permissions(state, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[LimitBudget(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
@@ -124,11 +124,8 @@ async def status(call: ToolContext[Services], args: GetStatus) -> Status:
     )
 
 
-async def _desk_alarms(state: State) -> list[str]:
-    store = state.guard.store
-    # On the store's thread, because it reads a file.
-    taken = await store.read(lambda db: noted_port(store.folder, "taken"))
-    return [] if taken is None else [port_taken(taken)]
+def _desk_alarms(found: PendingWork) -> list[str]:
+    return [] if found.taken_desk_port is None else [port_taken(found.taken_desk_port)]
 
 
 def _permissions(state: State, *, decidable: bool) -> list[Permission]:
