@@ -20,6 +20,7 @@ from mcp.shared.transport_context import TransportContext
 from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 
 from machines_mcp.protocol.exchange import AnyExchange, OneWayExchange, Params
+from machines_mcp.protocol.tool_requests import METHOD, ToolRequests
 
 
 class _NoConnectionChannel:
@@ -38,12 +39,14 @@ class ClientConnection:
 
     def __init__(self, server: Server[Any], connection: Connection, state: Any) -> None:
         self._server = server
+        self._connection = connection
+        self._tools = ToolRequests(server, state)
         self._handshake = ServerRunner(server, connection, state, init_options=server.create_initialization_options())
         self._state = state
         self._modern: bool | None = None
         self._channel = _NoConnectionChannel()
 
-    async def request(self, exchange: AnyExchange, method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
+    async def request(self, exchange: AnyExchange, method: str, params: Params) -> dict[str, Any]:
         """Handle a request.
 
         Raises:
@@ -56,9 +59,11 @@ class ClientConnection:
             return await self._with_envelope(exchange, method, params)
         if enveloped:
             raise MCPError(code=types.INVALID_REQUEST, message="the connection uses the handshake era")
+        if method == METHOD and self._tools.writes_for(self._connection):
+            return await self._tools.handle(exchange, self._connection, params)
         return await self._handshake.on_request(exchange, method, params)
 
-    async def notification(self, exchange: AnyExchange, method: str, params: Mapping[str, Any] | None) -> None:
+    async def notification(self, exchange: AnyExchange, method: str, params: Params) -> None:
         """Handle a notification."""
         if not self._modern:
             await self._handshake.on_notify(exchange, method, params)
@@ -81,8 +86,11 @@ class ClientConnection:
         connection = Connection.from_envelope(
             route.protocol_version, route.client_info, route.client_capabilities, outbound=self._channel
         )
+        exchange = OneWayExchange(exchange)
+        if method == METHOD and self._tools.writes_for(connection):
+            return await self._tools.handle(exchange, connection, params)
         return await serve_one(
-            self._server, OneWayExchange(exchange), method, params, connection=connection, lifespan_state=self._state
+            self._server, exchange, method, params, connection=connection, lifespan_state=self._state
         )
 
 

@@ -27,6 +27,7 @@ from pydantic_core import to_json
 
 from machines_mcp.protocol.exchange import Exchange, Params
 from machines_mcp.protocol.stdio import LineReader, LineWriter
+from machines_mcp.protocol.written import WrittenResult
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class PipeDispatcher:
         on_request: OnRequest,
     ) -> None:
         """Run the handler and write the response. A request that the client cancelled gets none."""
-        line = _error_line(request_id, _CLOSED)
+        line = ""
         try:
             with exchange.scope:
                 line = _result_line(request_id, await on_request(exchange, method, params))
@@ -114,7 +115,8 @@ class PipeDispatcher:
             if self._in_flight.get(key) is exchange:
                 del self._in_flight[key]
             if not exchange.cancelled:
-                self._writer.write(line)
+                # Without a line, the server is ending.
+                self._writer.write(line or _error_line(request_id, _CLOSED))
 
     def _notified(self, method: str, params: Params, on_notify: OnNotify, intercept: OnNotifyIntercept | None) -> None:
         if method == "notifications/cancelled":
@@ -210,6 +212,8 @@ def _error_data(error: Exception) -> types.ErrorData:
 
 
 def _result_line(request_id: int | str, result: Mapping[str, Any]) -> str:
+    if isinstance(result, WrittenResult):
+        return f'{{"jsonrpc":"2.0","id":{to_json(request_id).decode()},"result":{result.text}}}\n'
     return _line({"jsonrpc": "2.0", "id": request_id, "result": result})
 
 
