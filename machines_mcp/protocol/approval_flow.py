@@ -109,7 +109,7 @@ class ApprovalFlow:
             return found
         if approval.details.destination is not None:
             # The person must see the destination of the money in full.
-            self.responses.allow(call.request_id, [question])
+            call.allowance.allow([question])
         if call.dialog == "result":
             return elicitation.question_result(question, approval.id)
         answer: elicitation.DialogAnswer = await while_waiting(

@@ -8,6 +8,7 @@ from typing import Any
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 
+from machines_mcp.protocol.allowance import allowance_of
 from machines_mcp.protocol.dispatcher import Dispatcher
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.storage.principal import Principal
@@ -36,7 +37,7 @@ class Completions:
         typed = params.argument.value.lower()
         values = [value for value in known if value.lower().startswith(typed)]
         if params.argument.name == "user_id":
-            self._dispatcher.allow_verbatim(ctx, values)
+            allowance_of(ctx).allow(values)
         completion = types.Completion(values=values[:MOST], total=len(values), has_more=len(values) > MOST)
         return types.CompleteResult(completion=completion)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
@@ -16,6 +16,7 @@ from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.permissions.protective import CANCEL_APPROVAL
+from machines_mcp.protocol.allowance import Allowance, allowance_of
 from machines_mcp.protocol.approval_errors import as_tool_error, policy_denied, raise_denied
 from machines_mcp.protocol.approval_flow import ApprovalFlow
 from machines_mcp.protocol.errors import Code, ToolError
@@ -75,7 +76,8 @@ class Dispatcher:
     async def call(self, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
         """Handle `tools/call`. Every outcome becomes a result or an error from the catalogue."""
         call: ToolCall | None = None
-        self._responses.begin(ctx.request_id)
+        allowance = allowance_of(ctx)
+        self._responses.begin(allowance)
         try:
             call = self._read(self._tools.get(params.name), params.arguments or {}, ctx, params)
             if call.rule is Rule.DENY:
@@ -100,7 +102,7 @@ class Dispatcher:
             # Log the class name only: the text of an exception can contain arguments.
             logger.error("a tool call failed: %s", type(error).__name__)
             tool_error = as_tool_error(error)
-        return await self._error(ctx.request_id, tool_error.payload(), call)
+        return await self._error(allowance, tool_error.payload(), call)
 
     async def read(self, ctx: Context, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Return the result of a read tool without its next steps, for a resource or a completion.
@@ -121,7 +123,7 @@ class Dispatcher:
             self._authorizer.record(call.request, as_tool_error(error).code.value)
             raise
         self._authorizer.record(call.request, "ok")
-        self._responses.allow(ctx.request_id, ran.verbatim)
+        call.allowance.allow(ran.verbatim)
         return {key: value for key, value in ran.outcome.items() if key != "next_steps"} | self._responses.stamp
 
     async def fulfil(
@@ -159,10 +161,6 @@ class Dispatcher:
         # The row has the arguments of such a call.
         given = {"card_id": approval.card_id, "sink": approval.details.sink}
         return await self._runner.open_page(self._reader.read_form(tool, approval, given), approval)
-
-    def allow_verbatim(self, ctx: Context, values: Collection[str]) -> None:
-        """Let the response to this request show these values verbatim."""
-        self._responses.allow(ctx.request_id, values)
 
     def _read(
         self,
@@ -234,12 +232,12 @@ class Dispatcher:
         """Return the stored outcome of an approval."""
         outcome = json.loads(approval.outcome or "null")
         if approval.state != "done":
-            return await self._error(call.request_id, outcome, call)
+            return await self._error(call.allowance, outcome, call)
         output = call.tool.output_model.model_validate_json(approval.outcome or "")
         ran = ToolRun(outcome, output.summary(), {}, frozenset(collect_verbatim(output)))
         return self._responses.result(call, ran)
 
-    async def _error(self, request_id: int | str | None, payload: dict[str, Any], call: ToolCall | None) -> ToolAnswer:
+    async def _error(self, allowance: Allowance, payload: dict[str, Any], call: ToolCall | None) -> ToolAnswer:
         """Return an error result whose next steps can be called."""
         completed = self._repeats.completed(payload, call)
-        return self._responses.error(request_id, await self._users.reachable(completed, call))
+        return self._responses.error(allowance, await self._users.reachable(completed, call))

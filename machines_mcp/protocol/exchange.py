@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import anyio
-from mcp.shared.dispatcher import CallOptions, DispatchContext, Outbound
+from mcp.shared.dispatcher import CallOptions, DispatchContext
 from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
+from mcp.shared.message import MessageMetadata, ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
+
+from machines_mcp.protocol.allowance import Allowance
 
 Params: TypeAlias = Mapping[str, Any] | None
 """The params of a message, as they came."""
@@ -19,25 +22,41 @@ _DUPLEX = TransportContext(kind="jsonrpc", can_send_request=True)
 _ONE_WAY = TransportContext(kind="jsonrpc", can_send_request=False)
 
 
+class Channel(Protocol):
+    """Sends to the client. `ask` raises `MCPError` if the client answers with an error, leaves, or takes too long."""
+
+    async def notify(self, method: str, params: Params, opts: CallOptions | None = None) -> None: ...
+
+    async def ask(
+        self, method: str, params: Params, opts: CallOptions | None, allowance: Allowance
+    ) -> dict[str, Any]: ...
+
+
 class Exchange:
     """A request or notification, and the channel for what is sent to the client while it is handled.
 
-    `outbound` sends to the client. `request_id` is None for a notification.
+    `request_id` is None for a notification.
     """
 
-    __slots__ = ("_cancel_requested", "_closed", "_outbound", "_token", "request_id", "scope")
+    __slots__ = ("_cancel_requested", "_channel", "_closed", "_token", "allowance", "request_id", "scope")
 
-    message_metadata = None
     transport = _DUPLEX
 
-    def __init__(self, outbound: Outbound, request_id: int | str | None, params: Params) -> None:
+    def __init__(self, channel: Channel, request_id: int | str | None, params: Params) -> None:
         self.request_id = request_id
         self.scope = anyio.CancelScope()
         """The handler runs in it."""
-        self._outbound = outbound
+        self.allowance = Allowance()
+        """What the response may show. The SDK passes it on as the request's `request`."""
+        self._channel = channel
         self._token = progress_token_from_params(params) if params and "_meta" in params else None
         self._cancel_requested: anyio.Event | None = None
         self._closed = False
+
+    @property
+    def message_metadata(self) -> ServerMessageMetadata:
+        """What the SDK's context of the request gets from its transport."""
+        return ServerMessageMetadata(request_context=self.allowance)
 
     @property
     def can_send_request(self) -> bool:
@@ -68,7 +87,7 @@ class Exchange:
     async def notify(self, method: str, params: Params, opts: CallOptions | None = None) -> None:
         """Send a notification, unless the response was sent."""
         if not self._closed:
-            await self._outbound.notify(method, params, opts)
+            await self._channel.notify(method, params, opts)
 
     async def send_raw_request(self, method: str, params: Params, opts: CallOptions | None = None) -> dict[str, Any]:
         """Send a request and wait for its result.
@@ -79,7 +98,7 @@ class Exchange:
         """
         if self._closed:
             raise NoBackChannelError(method)
-        return await self._outbound.send_raw_request(method, params, opts)
+        return await self._channel.ask(method, params, opts, self.allowance)
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         """Report progress if the client gave a token for it."""
@@ -94,7 +113,6 @@ class OneWayExchange:
 
     __slots__ = ("_exchange",)
 
-    message_metadata = None
     transport = _ONE_WAY
     can_send_request = False
 
@@ -105,6 +123,11 @@ class OneWayExchange:
     def request_id(self) -> int | str | None:
         """The id of the request; None for a notification."""
         return self._exchange.request_id
+
+    @property
+    def message_metadata(self) -> MessageMetadata:
+        """What the SDK's context of the request gets from its transport."""
+        return self._exchange.message_metadata
 
     @property
     def cancel_requested(self) -> anyio.Event:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from machines_mcp.protocol.allowance import NOTHING, Allowance
 from machines_mcp.protocol.request_id import request_id
-from machines_mcp.protocol.withheld import ResultMaker, WithheldResults
-from machines_mcp.redaction.output_filter import HEAD, OutputFilter
+from machines_mcp.redaction.output_filter import OutputFilter
 
 _TEXT = {
     -32700: "Parse error",
@@ -47,30 +46,32 @@ _CAPABILITIES = {"elicitation": ("form", "url"), "sampling": ("context", "tools"
 MAX_ID = 2**63
 
 
+_HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
+"""The start of an outgoing line that has an id: groups are the id and the kind."""
+
+
 class OutgoingLines:
-    """Turns the SDK's finished lines into the lines to send. `withheld` has what to send in place of tool results."""
+    """Turns finished lines into the lines to send."""
 
-    def __init__(self, output_filter: OutputFilter, withheld: WithheldResults) -> None:
+    def __init__(self, output_filter: OutputFilter) -> None:
         self._output_filter = output_filter
-        self._instead = withheld
 
-    def outgoing(self, line: str) -> str:
+    def outgoing(self, line: str, allowance: Allowance = NOTHING) -> str:
         """Return the line to send in place of `line`, with apparent secrets masked; empty if it must not be sent.
 
         Every outgoing line passes here: results, errors, progress and elicitation.
         """
         if kind(line) == "error":
             line = _constant_error(line)
-        given = answered_id(line)
-        instead = self._instead.take(given)
-        shown = self._output_filter.filtered(line)
-        return self._withheld(line, given, instead) if shown is None else shown
+        shown = self._output_filter.filtered(line, allowance.values)
+        return self._withheld(line, allowance) if shown is None else shown
 
-    def _withheld(self, line: str, given: int | str | None, instead: Sequence[ResultMaker]) -> str:
+    def _withheld(self, line: str, allowance: Allowance) -> str:
         """Return an error in place of a withheld response, or an empty line for other messages."""
+        given = answered_id(line)
         if kind(line) == "result":
-            for make in instead:
-                shown = self._output_filter.filtered(_replaced(line, given, make()))
+            for make in allowance.instead:
+                shown = self._output_filter.filtered(_replaced(line, given, make()), allowance.values)
                 if shown is not None:
                     return shown
         if kind(line) not in ("result", "error"):
@@ -81,13 +82,13 @@ class OutgoingLines:
 
 def kind(line: str) -> str:
     """Return the kind of a line: `result`, `error`, `method` (a request to the client) or `notification`."""
-    head = HEAD.match(line)
+    head = _HEAD.match(line)
     return head[2] if head else "notification"
 
 
 def answered_id(line: str) -> int | str | None:
     """Return the id of the request that a line answers, or None for any other line."""
-    head = HEAD.match(line)
+    head = _HEAD.match(line)
     return json.loads(head[1]) if head and head[2] != "method" else None
 
 

@@ -25,6 +25,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params, handler_exception_to_error_data
 from pydantic_core import to_json
 
+from machines_mcp.protocol.allowance import NOTHING, Allowance
 from machines_mcp.protocol.exchange import Exchange, Params
 from machines_mcp.protocol.stdio import LineReader, LineWriter
 from machines_mcp.protocol.written import WrittenResult
@@ -116,7 +117,8 @@ class PipeDispatcher:
                 del self._in_flight[key]
             if not exchange.cancelled:
                 # Without a line, the server is ending.
-                self._writer.write(line or _error_line(request_id, _CLOSED))
+                self._writer.write(line or _error_line(request_id, _CLOSED), exchange.allowance)
+                self._writer.mark_answered(request_id)
 
     def _notified(self, method: str, params: Params, on_notify: OnNotify, intercept: OnNotifyIntercept | None) -> None:
         if method == "notifications/cancelled":
@@ -150,6 +152,10 @@ class PipeDispatcher:
             )
 
     async def send_raw_request(self, method: str, params: Params, opts: CallOptions | None = None) -> dict[str, Any]:
+        """Send a request that belongs to no request of the client: see `ask`."""
+        return await self.ask(method, params, opts, NOTHING)
+
+    async def ask(self, method: str, params: Params, opts: CallOptions | None, allowance: Allowance) -> dict[str, Any]:
         """Send a request to the client and wait for its result, for as long as `opts` says.
 
         Raises:
@@ -162,7 +168,7 @@ class PipeDispatcher:
         future = self._asked[request_id] = asyncio.get_running_loop().create_future()
         message = {"jsonrpc": "2.0", "id": request_id, "method": method}
         try:
-            self._writer.write(_line(message | _params(params)))
+            self._writer.write(_line(message | _params(params)), allowance)
             with anyio.fail_after((opts or {}).get("timeout")):
                 return _result_of(await self._response(future))
         except TimeoutError:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
 
+from machines_mcp.protocol.allowance import Allowance
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.result_size import fits, shortened
 from machines_mcp.protocol.tool import Output
 from machines_mcp.protocol.tool_call import ToolCall
-from machines_mcp.protocol.withheld import WithheldResults, withheld_error, withheld_unclear
+from machines_mcp.protocol.withheld import withheld_error, withheld_unclear
 from machines_mcp.redaction.foreign_text import MASK_KEY, Mask
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier, collect_verbatim, find_verbatim
@@ -75,32 +76,15 @@ def _is_one(value: Any, values: Collection[str]) -> bool:
 
 
 class ResponseBuilder:
-    """Builds results and errors. `stamp` is added to each: the environment, and `simulated` in embedded mode.
+    """Builds results and errors. `stamp` is added to each: the environment, and `simulated` in embedded mode."""
 
-    `expect` receives, per request id, the values that the response may show verbatim, and `withheld` the result to send
-    if the output filter withholds it.
-    """
-
-    def __init__(
-        self,
-        registry: Registry,
-        stamp: Mapping[str, Any],
-        expect: Callable[[int | str, Iterable[str]], None] = lambda request_id, values: None,
-        withheld: WithheldResults | None = None,
-    ) -> None:
+    def __init__(self, registry: Registry, stamp: Mapping[str, Any]) -> None:
         self._registry = registry
-        self._expect = expect
-        self._withheld = WithheldResults() if withheld is None else withheld
         self.stamp = dict(stamp)
 
-    def begin(self, request_id: int | str | None) -> None:
+    def begin(self, allowance: Allowance) -> None:
         """Note a tool call. If its response is withheld, the client gets an error result."""
-        self._withheld.begin(request_id, lambda: self.error(request_id, withheld_unclear().payload()))
-
-    def allow(self, request_id: int | str | None, values: Collection[str]) -> None:
-        """Let the response to this request, and a question sent before it, show these values verbatim."""
-        if request_id is not None and values:
-            self._expect(request_id, values)
+        allowance.begin(lambda: self.error(allowance, withheld_unclear().payload()))
 
     def fitting(self, call: ToolCall, ran: ToolRun) -> ToolRun:
         """Return the run, without the entries of its lists that would make the response too long.
@@ -142,23 +126,23 @@ class ResponseBuilder:
         if ran.verbatim or ran.ephemeral:
             # A sentence of ours with an address in it is shown whole, too.
             exact = {ran.summary} if any(one in ran.summary for one in ran.verbatim) else set()
-            self.allow(call.request_id, ran.verbatim.union(ran.ephemeral.values(), exact))
+            call.allowance.allow(ran.verbatim.union(ran.ephemeral.values(), exact))
         self._note_withheld(call)
         return {"resultType": "complete", "content": content, "structuredContent": body}
 
     def _note_withheld(self, call: ToolCall) -> None:
         # Keep nothing of the arguments: a cancelled call is forgotten late.
-        request_id, tool, action_class = call.request_id, call.tool.name, call.request.action_class
+        allowance, tool, action_class = call.allowance, call.tool.name, call.request.action_class
         user_id = "" if self._registry.principal.pinned is not None else call.request.user_id
 
         def instead() -> dict[str, Any]:
-            return self.error(request_id, withheld_error(tool, action_class, user_id).payload())
+            return self.error(allowance, withheld_error(tool, action_class, user_id).payload())
 
-        self._withheld.prefer(request_id, instead)
+        allowance.prefer(instead)
 
-    def error(self, request_id: int | str | None, payload: dict[str, Any]) -> dict[str, Any]:
+    def error(self, allowance: Allowance, payload: dict[str, Any]) -> dict[str, Any]:
         """Return an error result. If none of its next steps is usable, the message says to tell the user."""
-        self.allow(request_id, collect_verbatim(payload))
+        allowance.allow(collect_verbatim(payload))
         steps, usable = payload["next_steps"], self._registry.usable_names
         if steps and not any(step["tool"] in usable for step in steps):
             payload = payload | {"message": f"{payload['message']} {_ABSENT.format(steps[0]['tool'])}"}

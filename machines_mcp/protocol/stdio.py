@@ -15,7 +15,8 @@ from typing import Any
 import anyio
 from pydantic_core import from_json
 
-from machines_mcp.protocol.jsonrpc import OutgoingLines, answered_id, invalid_request, is_id, parse_error
+from machines_mcp.protocol.allowance import NOTHING, Allowance
+from machines_mcp.protocol.jsonrpc import OutgoingLines, invalid_request, is_id, parse_error
 from machines_mcp.protocol.pipes import Sink, claim, is_file, open_reader, open_sink
 
 MAX_LINE = 4 * 1024 * 1024
@@ -53,16 +54,9 @@ class LineWriter:
         self._awaited: set[int | str] = set()
         self._all_answered: anyio.Event | None = None
 
-    def write(self, line: str) -> None:
+    def write(self, line: str, allowance: Allowance = NOTHING) -> None:
         """Send one finished line."""
-        answered = answered_id(line)
-        self.send(line)
-        if answered is not None:
-            self.mark_answered(answered)
-
-    def send(self, line: str) -> None:
-        """Send a line without marking its request as answered."""
-        line = self._wire.outgoing(line)
+        line = self._wire.outgoing(line, allowance)
         if line:
             if not self._lines:
                 asyncio.get_running_loop().call_soon(self._flush)
@@ -149,7 +143,7 @@ class LineReader:
             self._rest = b""
         elif len(self._rest) > MAX_LINE:
             beginning, self._rest, self._overlong = self._rest, b"", True
-            self._writer.send(parse_error(beginning))
+            self._writer.write(parse_error(beginning))
 
     def _checked(self, line: bytes) -> dict[str, Any] | None:
         if not line.strip():
@@ -158,10 +152,10 @@ class LineReader:
             # Values in the parser's cache would stay in memory until the process ends.
             message = from_json(line, cache_strings="keys")
         except ValueError:
-            self._writer.send(parse_error(line))
+            self._writer.write(parse_error(line))
             return None
         if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not _is_message(message):
-            self._writer.send(invalid_request(message))
+            self._writer.write(invalid_request(message))
             return None
         if message.get("method") == "notifications/cancelled":
             self._mark_cancelled(message)

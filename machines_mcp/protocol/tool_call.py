@@ -15,6 +15,7 @@ from machines_mcp.permissions.approval import Approval, arguments_digest, each_d
 from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol import elicitation
+from machines_mcp.protocol.allowance import Allowance, allowance_of
 from machines_mcp.protocol.approval_errors import policy_denied
 from machines_mcp.protocol.arguments import parse, validate
 from machines_mcp.protocol.errors import Code, ToolError
@@ -43,8 +44,8 @@ class ToolCall:
     """The client's request, for dialogs and progress; None if a form made the call."""
     dialog: elicitation.Dialog | None = None
     """How the client shows a dialog; None if it shows none, or the call needs none."""
-    request_id: int | str | None = None
-    """The id of that request; None if it expects no response."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """What the response may show."""
     approval_id: str | None = None
     """The approval that the call continues."""
     answer: elicitation.DialogAnswer | None = None
@@ -99,11 +100,11 @@ class CallReader:
         action_class, user_id = tool.classify(arguments), getattr(arguments, "user_id", "")
         if not registry.principal.may_act_for(user_id):
             raise ToolError(Code.NOT_FOUND)
-        rule, key, request_id = policy.rule(action_class, tool.name), uuid.uuid4().hex, client.request_id
+        rule, key, allowance = policy.rule(action_class, tool.name), uuid.uuid4().hex, allowance_of(client)
         if action_class is ActionClass.READ and rule is Rule.ALLOW:
             # An allowed read needs no approval, so no digest. Most calls are such reads.
             request = CallRequest(tool.name, action_class, user_id, "")
-            return ToolCall(tool, arguments, request, rule, key, client, request_id=request_id)
+            return ToolCall(tool, arguments, request, rule, key, client, allowance=allowance)
         values = arguments.model_dump(mode="json", exclude={"wait_seconds"})
         digest, digests = arguments_digest(self._digest_key, values), each_digest(self._digest_key, values)
         asked_by, protective = elicitation.client_name(client), tool.protective(arguments)
@@ -113,7 +114,7 @@ class CallReader:
             approval_id, answer = params.request_state, elicitation.read_answer(params)
         seconds = parsed.approval.wait_seconds or 0
         return ToolCall(
-            tool, arguments, request, rule, key, client, dialog, request_id, approval_id, answer, seconds, digests
+            tool, arguments, request, rule, key, client, dialog, allowance, approval_id, answer, seconds, digests
         )
 
     def read_form(self, tool: Tool, approval: Approval, values: Mapping[str, Any]) -> ToolCall:

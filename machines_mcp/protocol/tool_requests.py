@@ -14,6 +14,7 @@ from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.session import ServerSession
+from mcp.shared.message import ServerMessageMetadata
 from mcp_types import methods
 from mcp_types.version import LATEST_MODERN_VERSION
 from pydantic import BaseModel
@@ -56,6 +57,7 @@ class ToolRequests:
             params=params,
             request_id=exchange.request_id,
             meta=meta,
+            request=_request_of(exchange),
         )
         result = await self._checked_call(context)
         version = connection.protocol_version
@@ -82,6 +84,11 @@ class ToolRequests:
         if version == LATEST_MODERN_VERSION:
             shaped["_meta"] = {types.SERVER_INFO_META_KEY: self._server_info} | shaped.get("_meta", {})
         return shaped
+
+
+def _request_of(exchange: AnyExchange) -> Any:
+    given = exchange.message_metadata
+    return given.request_context if isinstance(given, ServerMessageMetadata) else None
 
 
 def _through(

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
-
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.redaction.verbatim import Verbatim
-
-MAX_NOTED = 1024
-"""The limit for calls without a response yet. A cancelled one never gets one."""
 
 _WHY = "its response was withheld because it would have shown a secret or could not be checked"
 _OPERATOR = "tell the operator, who can run machines-mcp audit show --kind alarm"
@@ -35,9 +29,6 @@ _OUTCOME_TOOLS = {
     "accept_agreements": "get_agreements",
     "resolve_user": "resolve_user",
 }
-
-ResultMaker: TypeAlias = Callable[[], dict[str, Any]]
-"""Makes the result to send instead."""
 
 
 def outcome_tool(tool: str) -> str:
@@ -65,31 +56,3 @@ def withheld_outcome(approval: Approval, *, ok: bool) -> ToolError:
 def withheld_unclear() -> ToolError:
     """Return the error in place of a question, of an error, or of a result that can't name its call."""
     return ToolError(Code.OUTPUT_BLOCKED, next_steps=[_STATUS])
-
-
-class WithheldResults:
-    """The results to send in place of those that are withheld, by the request of their call.
-
-    They are made only if one is withheld.
-    """
-
-    def __init__(self) -> None:
-        self._instead: dict[int | str, tuple[ResultMaker, ...]] = {}
-
-    def begin(self, request_id: int | str | None, instead: ResultMaker) -> None:
-        """Note a tool call, with the result for whatever its response would have been."""
-        if request_id is None:
-            return
-        self._instead.pop(request_id, None)
-        self._instead[request_id] = (instead,)
-        while len(self._instead) > MAX_NOTED:
-            del self._instead[next(iter(self._instead))]
-
-    def prefer(self, request_id: int | str | None, instead: ResultMaker) -> None:
-        """Note what to send, if that is not withheld itself."""
-        if request_id in self._instead:
-            self._instead[request_id] = (instead, *self._instead[request_id])
-
-    def take(self, request_id: int | str | None) -> Sequence[ResultMaker]:
-        """Return what to try in place of the response to a request, best first. Without a tool call, it is empty."""
-        return () if request_id is None else self._instead.pop(request_id, ())

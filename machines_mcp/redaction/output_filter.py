@@ -16,7 +16,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,13 +39,8 @@ UNDER_WAY_SECONDS = 60
 MAX_LINE = 256 * 1024
 # How many nested encodings are decoded.
 DEPTH = 2
-# The limit for requests without a response yet. A cancelled request never gets one.
-MAX_ALLOWED = 1024
 # Shorter values, or ones with fewer digits, would match unrelated lines.
 _LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
-
-HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
-"""The start of an outgoing line that has an id: groups are the id and the kind."""
 
 # The lists of tools and of resources are long, and always the same. They are checked again only for new secrets.
 _LONG_LINE, MAX_CLEAN = 4096, 16
@@ -63,7 +58,7 @@ def _unheard(code: str) -> None:
 
 
 class OutputFilter:
-    """Knows the secrets of this process and the values that each line may contain.
+    """Knows the secrets of this process.
 
     `on_alarm` is called with `output_filter.exact` (a secret was found) or `output_filter.failed` (the filter broke).
     The line is withheld in both cases.
@@ -76,7 +71,6 @@ class OutputFilter:
         self._next_end = math.inf
         self._secrets = SecretIndex[Secret](lambda secret: all_encodings(secret.expose()))
         self._literals: dict[Secret, frozenset[str]] = {}
-        self._allowed: dict[int | str, frozenset[str]] = {}
         # Digests of long responses in which nothing was found, without their ids, the oldest first.
         self._clean: dict[bytes, None] = {}
         self.identity_echoes = IdentityEchoes()
@@ -116,20 +110,6 @@ class OutputFilter:
         finally:
             self.remove_secret(secret)
 
-    def allow(self, request_id: int | str, values: Iterable[str]) -> None:
-        """Allow these values in the response to this request, and in any question sent before it.
-
-        A value is allowed only as a whole string. The response ends the exemption.
-        """
-        self._allowed[request_id] = self._allowed.get(request_id, frozenset()) | frozenset(values)
-        while len(self._allowed) > MAX_ALLOWED:
-            del self._allowed[next(iter(self._allowed))]
-
-    @property
-    def allowed(self) -> frozenset[str]:
-        """All values that the pending responses may contain."""
-        return frozenset().union(*self._allowed.values())
-
     def contains_secret(self, text: str) -> bool:
         """Whether the text contains a known secret and so must not be stored. Raises the same alarms as `inspect`."""
         try:
@@ -166,14 +146,14 @@ class OutputFilter:
             return None
         return None if self.contains_secret(text) else text
 
-    def filtered(self, line: str) -> str | None:
+    def filtered(self, line: str, exempt: frozenset[str] = frozenset()) -> str | None:
         """Return the line with likely secrets masked, or None if it must not be sent.
 
+        The values in `exempt` are not masked where they are whole strings. A known secret is withheld all the same.
         A line of more than 256 KB is withheld without being checked.
         """
         try:
             self._forget_expired()
-            exempt = self._take_allowed(line)
             if len(line) > MAX_LINE:
                 logger.warning("a line of more than 256 KB was withheld")
                 return None
@@ -216,16 +196,6 @@ class OutputFilter:
         self._clean[digest] = None
         if len(self._clean) > MAX_CLEAN:
             del self._clean[next(iter(self._clean))]
-
-    def _take_allowed(self, line: str) -> frozenset[str]:
-        """Return the values this line may contain. A response ends its request's exemption."""
-        found = HEAD.match(line) if self._allowed else None
-        if found is None:
-            return frozenset()
-        if found[2] == "method":
-            # A question to the client, which does not say which request it belongs to.
-            return self.allowed
-        return self._allowed.pop(json.loads(found[1]), frozenset())
 
     def _raise_alarm(self, code: str) -> None:
         try:

@@ -20,7 +20,6 @@ from machines_mcp.protocol.handlers import Identity, Loaded, build_server
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.responses import ResponseBuilder
-from machines_mcp.protocol.withheld import WithheldResults
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.server.partner_connection import EmbeddedApi, PartnerConnection
@@ -79,7 +78,6 @@ class App:
         self.settings = settings
         self._opens_pages = opens_pages
         self.output_filter = OutputFilter(self._alarm)
-        self.withheld = WithheldResults()
         if settings.partner_key is not None:
             self.output_filter.add_secret(settings.partner_key)
         self.policy = load_operator_policy(settings)
@@ -151,7 +149,7 @@ class App:
                 self.guard.authorizer,
                 runner,
                 reconciler,
-                ResponseBuilder(registry, stamp, self.output_filter.allow, self.withheld),
+                ResponseBuilder(registry, stamp),
                 digest_key=state_key(settings.state_dir, ARGUMENTS_KEY),
                 desk=self.desk_address,
                 page_ended=self._ended,

@@ -27,7 +27,7 @@ async def serve(settings: Settings) -> None:
     _disable_core_dumps()
     async with opened(settings, opens_pages=True) as app:
         server = app.server()
-        wire = OutgoingLines(app.output_filter, app.withheld)
+        wire = OutgoingLines(app.output_filter)
         with anyio.CancelScope() as scope:
 
             def stop() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from machines_mcp.protocol.jsonrpc import BLOCKED, OutgoingLines, invalid_request, kind, parse_error
-from machines_mcp.protocol.withheld import WithheldResults
 from machines_mcp.redaction import output_filter
 from machines_mcp.redaction.output_filter import MAX_LINE, OutputFilter
 from machines_mcp.redaction.secret import Secret
@@ -20,7 +19,7 @@ SECRET = "mk-test-0123456789"
 def wire() -> OutgoingLines:
     guard = OutputFilter()
     guard.add_secret(Secret(SECRET))
-    return OutgoingLines(guard, WithheldResults())
+    return OutgoingLines(guard)
 
 
 def _line(**message: Any) -> str:

@@ -17,7 +17,6 @@ import pytest
 from machines_mcp.protocol import stdio
 from machines_mcp.protocol.jsonrpc import OutgoingLines
 from machines_mcp.protocol.stdio import LineReader, LineWriter
-from machines_mcp.protocol.withheld import WithheldResults
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.server.stdio import STOP_SECONDS
 from tests.support.clock import advance_loop_clock
@@ -144,7 +143,7 @@ async def test_a_call_that_hangs_after_the_last_line_is_abandoned() -> None:
         return b""
 
     events: list[str] = []
-    writer = LineWriter(OutgoingLines(OutputFilter(), WithheldResults()), Nowhere())
+    writer = LineWriter(OutgoingLines(OutputFilter()), Nowhere())
     writer.expect(7)
     reader = LineReader(read, writer, 3600, lambda: events.append("left"))
 

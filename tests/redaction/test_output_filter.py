@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from machines_mcp.redaction import output_filter as module
 from machines_mcp.redaction.detectors import needs_full_search
-from machines_mcp.redaction.output_filter import GRACE_SECONDS, MAX_ALLOWED, MAX_LINE, UNDER_WAY_SECONDS, OutputFilter
+from machines_mcp.redaction.output_filter import GRACE_SECONDS, MAX_LINE, UNDER_WAY_SECONDS, OutputFilter
 from machines_mcp.redaction.secret import Secret
 from tests.support.card_numbers import card_number
 from tests.support.clock import Clock
@@ -219,64 +219,26 @@ def test_harmless_line_is_sent_unchanged() -> None:
     assert OutputFilter().filtered(line) == line
 
 
-def test_allowed_value_is_shown_whole_and_masked_elsewhere() -> None:
+def test_exempt_value_is_shown_whole_and_masked_elsewhere() -> None:
     output_filter, number = OutputFilter(), card_number()
-    output_filter.allow(1, [number])
-    found = shown(
-        output_filter.filtered(response_line({"memo": number, "say": f"memo {number}", "list": [number, f" {number}"]}))
-    )
+    line = response_line({"memo": number, "say": f"memo {number}", "list": [number, f" {number}"]})
+    found = shown(output_filter.filtered(line, frozenset({number})))
     masked = f"•••• {number[-4:]}"
     assert found == {"memo": number, "say": f"memo {masked}", "list": [number, f" {masked}"]}
+    assert shown(output_filter.filtered(line))["memo"] == masked
 
 
-def test_allowed_value_is_forgotten_after_the_response() -> None:
-    output_filter, number = OutputFilter(), card_number()
-    output_filter.allow(1, [number])
-    assert shown(output_filter.filtered(response_line({"memo": number}))) == {"memo": number}
-    assert shown(output_filter.filtered(response_line({"memo": number})))["memo"] == f"•••• {number[-4:]}"
-
-
-@pytest.mark.parametrize(("asked", "answered"), [(1, 2), (1, "1"), ("1", 1), ("a", "b")])
-def test_allowed_value_applies_to_one_response_only(asked: int | str, answered: int | str) -> None:
-    output_filter, number = OutputFilter(), card_number()
-    output_filter.allow(asked, [number])
-    assert shown(output_filter.filtered(response_line({"memo": number}, answered)))["memo"] != number
-    assert shown(output_filter.filtered(response_line({"memo": number}, asked)))["memo"] == number
-
-
-def test_notification_neither_shows_nor_consumes_an_allowed_value() -> None:
-    output_filter, number = OutputFilter(), card_number()
-    output_filter.allow(1, [number])
-    message = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"message": number}}
-    assert number not in (output_filter.filtered(json.dumps(message, separators=(",", ":"))) or number)
-    assert shown(output_filter.filtered(response_line({"memo": number})))["memo"] == number
-
-
-def test_elicitation_shows_an_allowed_value_without_consuming_it() -> None:
+def test_exempt_question_is_shown_whole() -> None:
     output_filter, number, other = OutputFilter(), card_number(), card_number()
-    output_filter.allow(7, [f"Withdraw to {number}?", number])
+    exempt = frozenset({f"Withdraw to {number}?", number})
     for asked, left in ((f"Withdraw to {number}?", True), (f"Withdraw to {other}?", False), (f"To {number}?", False)):
         message = {"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {"message": asked}}
         line = json.dumps(message, separators=(",", ":"))
-        assert (output_filter.filtered(line) == line) is left
-    assert shown(output_filter.filtered(response_line({"memo": number}, 7)))["memo"] == number
-    line = line.replace(f"To {number}?", f"Withdraw to {number}?")
-    assert output_filter.filtered(line) != line
+        assert (output_filter.filtered(line, exempt) == line) is left
 
 
-def test_allowed_secret_is_still_withheld() -> None:
-    output_filter = filter_with(SECRET)
-    output_filter.allow(1, [SECRET])
-    assert output_filter.filtered(response_line({"memo": SECRET})) is None
-
-
-def test_unanswered_requests_do_not_accumulate() -> None:
-    output_filter, number = OutputFilter(), card_number()
-    for request in range(MAX_ALLOWED + 10):
-        output_filter.allow(request, [number])
-    assert len(output_filter._allowed) == MAX_ALLOWED
-    assert shown(output_filter.filtered(response_line({"memo": number}, 0)))["memo"] != number
-    assert shown(output_filter.filtered(response_line({"memo": number}, 500)))["memo"] == number
+def test_exempt_secret_is_still_withheld() -> None:
+    assert filter_with(SECRET).filtered(response_line({"memo": SECRET}), frozenset({SECRET})) is None
 
 
 def test_request_id_and_progress_token_are_unchanged() -> None:
@@ -290,7 +252,7 @@ def test_request_id_and_progress_token_are_unchanged() -> None:
         assert params == {"progressToken": chosen, "message": f"•••• {number[-4:]}"}
 
 
-@pytest.mark.parametrize("part", ["_contains_secret", "_with_masks", "_take_allowed"])
+@pytest.mark.parametrize("part", ["_contains_secret", "_with_masks"])
 def test_failing_filter_withholds_the_line_and_raises_the_alarm(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     def broken(*_: object) -> Any:
         raise RuntimeError
@@ -440,12 +402,12 @@ def test_long_response_is_searched_again_for_a_new_secret(searched: list[str]) -
     assert len(searched) == 1
 
 
-def test_long_response_with_a_mask_or_an_allowed_value_is_searched_each_time() -> None:
+def test_long_response_with_a_mask_or_an_exempt_value_is_searched_each_time() -> None:
     output_filter, number = OutputFilter(), card_number()
     lines = [response_line({"text": LONG, "id": number}, request) for request in range(4)]
-    for request in (1, 3):
-        output_filter.allow(request, [number])
-    assert [number in (output_filter.filtered(line) or "") for line in lines] == [False, True, False, True]
+    exempt = [frozenset({number}) if request in (1, 3) else frozenset[str]() for request in range(4)]
+    found = [number in (output_filter.filtered(*each) or "") for each in zip(lines, exempt, strict=True)]
+    assert found == [False, True, False, True]
 
 
 @pytest.mark.parametrize("number", [card_number(), int(card_number()), 1_234_567_890], ids=["text", "card", "long"])

@@ -27,9 +27,11 @@ def test_an_address_or_memo_like_a_card_number_is_unmasked_in_the_summary(era: s
     output = DepositResult(
         deposit_id=Identifier("deposit-1"), deposit_address=address, memo=memo, poll_after_seconds=5, next_steps=[]
     )
-    wire.responses.begin(7)
+    wire.responses.begin(wire.allowance)
     run = tool_run(output, wire.filter, "ann")
-    result = wire.sent(wire.responses.result(replace(_call(CREATE, None), request_id=7), run), era)["result"]
+    result = wire.sent(wire.responses.result(replace(_call(CREATE, None), allowance=wire.allowance), run), era)[
+        "result"
+    ]
     assert result["structuredContent"]["memo"] == memo
     assert result["content"][1]["text"].endswith(f"Its address is {address} with the memo {memo}.")
 
@@ -37,9 +39,9 @@ def test_an_address_or_memo_like_a_card_number_is_unmasked_in_the_summary(era: s
 @eras
 def test_a_card_number_that_the_result_does_not_hold_is_masked_in_the_summary(era: str) -> None:
     wire, number = Wire(), card_number()
-    wire.responses.begin(7)
+    wire.responses.begin(wire.allowance)
     run = tool_run(DepositResult(deposit_id=Identifier("deposit-1")), wire.filter, "ann")
-    call = replace(_call(CREATE, None), request_id=7)
+    call = replace(_call(CREATE, None), allowance=wire.allowance)
     result = wire.responses.result(call, replace(run, summary=f"Send to {number}."))
     assert number not in str(wire.sent(result, era))
 

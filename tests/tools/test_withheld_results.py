@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.protocol.allowance import Allowance
 from machines_mcp.protocol.arguments import parse
 from machines_mcp.protocol.jsonrpc import OutgoingLines
 from machines_mcp.protocol.responses import ResponseBuilder, ToolRun
 from machines_mcp.protocol.tool import Tool
-from machines_mcp.protocol.withheld import MAX_NOTED, WithheldResults
 from machines_mcp.redaction import output_filter as filter_module
 from machines_mcp.redaction.output_filter import MAX_LINE, OutputFilter
 from machines_mcp.redaction.secret import Secret
@@ -33,16 +33,16 @@ class Wire:
         self.registry = _registry(pinned)
         self.filter = OutputFilter(self.alarms.append)
         self.filter.add_secret(Secret(SECRET))
-        self.noted = WithheldResults()
-        self.responses = ResponseBuilder(self.registry, {"environment": "test"}, self.filter.allow, self.noted)
-        self.lines = OutgoingLines(self.filter, self.noted)
+        self.allowance = Allowance()
+        self.responses = ResponseBuilder(self.registry, {"environment": "test"})
+        self.lines = OutgoingLines(self.filter)
 
     def sent(self, result: dict[str, Any], era: str, request_id: int | str = 7) -> dict[str, Any]:
         """Return what the client gets for this result, after a check that the secret is not in it."""
         added = {"_meta": META} if era == "2026-07-28" else {}
         body = {name: part for name, part in result.items() if era == "2026-07-28" or name != "resultType"}
         whole = {"jsonrpc": "2.0", "id": request_id, "result": body | added}
-        line = self.lines.outgoing(json.dumps(whole, separators=(",", ":")) + "\n")
+        line = self.lines.outgoing(json.dumps(whole, separators=(",", ":")) + "\n", self.allowance)
         assert SECRET not in line and line.endswith("\n")
         sent: dict[str, Any] = json.loads(line)
         return sent
@@ -62,8 +62,8 @@ def error_in(sent: dict[str, Any], era: str) -> dict[str, Any]:
 
 
 def _leaky_result(wire: Wire, tool: Tool, pinned: str | None) -> dict[str, Any]:
-    call = replace(_call(tool, pinned), request_id=7)
-    wire.responses.begin(7)
+    call = replace(_call(tool, pinned), allowance=wire.allowance)
+    wire.responses.begin(wire.allowance)
     run = ToolRun({"text": f"it is {SECRET}", "next_steps": []}, "Done.", {}, frozenset())
     return wire.responses.result(call, run)
 
@@ -89,12 +89,12 @@ def test_withheld_result_of_every_tool_is_an_error_with_a_usable_step(tool: Tool
 @eras
 def test_withheld_error_or_question_of_a_tool_is_an_error_of_the_tool(era: str) -> None:
     wire = Wire()
-    wire.responses.begin(7)
+    wire.responses.begin(wire.allowance)
     error = {"code": "not_found", "message": SECRET, "retryable": False, "next_steps": []}
-    found = error_in(wire.sent(wire.responses.error(7, error), era), era)
+    found = error_in(wire.sent(wire.responses.error(wire.allowance, error), era), era)
     assert [step["tool"] for step in found["next_steps"]] == ["status"]
     assert "before you repeat" in found["message"]
-    wire.responses.begin(7)
+    wire.responses.begin(wire.allowance)
     question = {"resultType": "inputRequired", "inputRequests": {"approve": {"message": SECRET}}}
     assert [step["tool"] for step in error_in(wire.sent(question, era), era)["next_steps"]] == ["status"]
 
@@ -102,7 +102,7 @@ def test_withheld_error_or_question_of_a_tool_is_an_error_of_the_tool(era: str) 
 @eras
 def test_a_response_too_long_to_check_is_an_error_of_the_tool(era: str) -> None:
     wire = Wire()
-    wire.responses.begin(7)
+    wire.responses.begin(wire.allowance)
     long = {"resultType": "complete", "content": [{"type": "text", "text": "x" * MAX_LINE}]}
     assert error_in(wire.sent(long, era), era)["next_steps"]
 
@@ -111,8 +111,8 @@ def test_a_secret_in_what_replaces_the_result_leaves_out_the_call() -> None:
     wire, era = Wire(), "2026-07-28"
     create = next(tool for tool in TOOLS if tool.name == "create_card")
     call = _call(create, None)
-    call = replace(call, request_id=7, request=replace(call.request, user_id=SECRET))
-    wire.responses.begin(7)
+    call = replace(call, allowance=wire.allowance, request=replace(call.request, user_id=SECRET))
+    wire.responses.begin(wire.allowance)
     run = ToolRun({"text": SECRET, "next_steps": []}, "Done.", {}, frozenset())
     found = error_in(wire.sent(wire.responses.result(call, run), era), era)
     assert [step["tool"] for step in found["next_steps"]] == ["status"]
@@ -131,7 +131,7 @@ def test_a_broken_filter_sends_a_constant_protocol_error(monkeypatch: pytest.Mon
 
 def test_an_id_that_contains_a_secret_is_not_repeated() -> None:
     wire = Wire()
-    wire.responses.begin(SECRET)
+    wire.responses.begin(wire.allowance)
     sent = wire.sent({"resultType": "complete", "content": []}, "2026-07-28", SECRET)
     assert sent["id"] is None and sent["error"]["code"] == -32603
 
@@ -141,19 +141,3 @@ def test_withheld_response_that_is_no_tools_result_says_what_to_do(result: dict[
     sent = Wire().sent(result, "2026-07-28")
     assert (sent["id"], sent["error"]["code"], sent["error"]["data"]) == (7, -32603, {"code": "output.blocked"})
     assert "tell the operator" in sent["error"]["message"] and sent["error"]["message"].endswith(".")
-
-
-def test_a_sent_response_ends_the_note_of_its_call() -> None:
-    wire = Wire()
-    wire.responses.begin(7)
-    assert "result" in wire.sent({"content": []}, "2025-11-25")
-    assert "error" in wire.sent({"contents": [SECRET]}, "2025-11-25")
-
-
-def test_notes_of_calls_without_a_response_are_bounded() -> None:
-    wire = Wire()
-    for number in range(MAX_NOTED + 1):
-        wire.responses.begin(number)
-    assert not wire.noted.take(0) and wire.noted.take(1) and wire.noted.take(MAX_NOTED)
-    wire.noted.prefer(None, dict)
-    assert not wire.noted.take(None)
