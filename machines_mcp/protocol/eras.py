@@ -6,7 +6,7 @@ otherwise the 2025-11-25 handshake does. A later request of the other era is ref
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import mcp_types as types
@@ -19,8 +19,11 @@ from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 
+from machines_mcp.protocol.constant_lists import METHODS as LISTS
+from machines_mcp.protocol.constant_lists import ConstantLists
 from machines_mcp.protocol.exchange import AnyExchange, OneWayExchange, Params
-from machines_mcp.protocol.tool_requests import METHOD, ToolRequests
+from machines_mcp.protocol.tool_requests import METHOD as TOOLS_CALL
+from machines_mcp.protocol.tool_requests import ToolRequests
 
 
 class _NoConnectionChannel:
@@ -41,6 +44,7 @@ class ClientConnection:
         self._server = server
         self._connection = connection
         self._tools = ToolRequests(server, state)
+        self._lists = ConstantLists()
         self._handshake = ServerRunner(server, connection, state, init_options=server.create_initialization_options())
         self._state = state
         self._modern: bool | None = None
@@ -59,9 +63,9 @@ class ClientConnection:
             return await self._with_envelope(exchange, method, params)
         if enveloped:
             raise MCPError(code=types.INVALID_REQUEST, message="the connection uses the handshake era")
-        if method == METHOD and self._tools.writes_for(self._connection):
-            return await self._tools.handle(exchange, self._connection, params)
-        return await self._handshake.on_request(exchange, method, params)
+        return await self._handle(
+            exchange, self._connection, method, params, lambda: self._handshake.on_request(exchange, method, params)
+        )
 
     async def notification(self, exchange: AnyExchange, method: str, params: Params) -> None:
         """Handle a notification."""
@@ -86,12 +90,29 @@ class ClientConnection:
         connection = Connection.from_envelope(
             route.protocol_version, route.client_info, route.client_capabilities, outbound=self._channel
         )
-        exchange = OneWayExchange(exchange)
-        if method == METHOD and self._tools.writes_for(connection):
-            return await self._tools.handle(exchange, connection, params)
-        return await serve_one(
-            self._server, exchange, method, params, connection=connection, lifespan_state=self._state
+        one_way, server = OneWayExchange(exchange), self._server
+        return await self._handle(
+            one_way,
+            connection,
+            method,
+            params,
+            lambda: serve_one(server, one_way, method, params, connection=connection, lifespan_state=self._state),
         )
+
+    async def _handle(
+        self,
+        exchange: AnyExchange,
+        connection: Connection,
+        method: str,
+        params: Params,
+        by_the_sdk: Callable[[], Awaitable[dict[str, Any]]],
+    ) -> dict[str, Any]:
+        """Handle a request: the frequent ones with a result that is written once, the others as the SDK does."""
+        if method == TOOLS_CALL and self._tools.writes_for(connection):
+            return await self._tools.handle(exchange, connection, params)
+        if method in LISTS:
+            return await self._lists.get(connection, method, params, by_the_sdk)
+        return await by_the_sdk()
 
 
 def _has_envelope(params: Params) -> bool:

@@ -40,14 +40,16 @@ Context = ServerRequestContext[Any, Any]
 
 NAME = "machines-mcp"
 
-# Responses are private to one operator and partner, and must not be cached.
+# Lists don't change while the server runs, and a client's connection ends with it.
+_CONSTANT = CacheHint(ttl_ms=24 * 60 * 60 * 1000)
+# Responses are private to one operator and partner, so nobody else may get a cached one.
 _PRIVATE: dict[CacheableMethod, CacheHint] = {
-    "tools/list": CacheHint(),
-    "prompts/list": CacheHint(),
-    "resources/list": CacheHint(),
-    "resources/templates/list": CacheHint(),
+    "tools/list": _CONSTANT,
+    "prompts/list": _CONSTANT,
+    "resources/list": _CONSTANT,
+    "resources/templates/list": _CONSTANT,
     "resources/read": CacheHint(),
-    "server/discover": CacheHint(),
+    "server/discover": _CONSTANT,
 }
 
 
