@@ -66,10 +66,6 @@ def _kind(character: str) -> int:
 _KINDS = bytes(_kind(chr(byte)) for byte in range(256))
 _NINE = re.compile(rb"(?<![0at])0{9}(?![0at])")
 _T = re.compile(rb"(?<=0)t(?=0)")
-_NAMES_OF_CODES = (
-    *(b"cvc", b"cvv", b"csc", b"securitycode", b"securityvalue", b"securitynumber"),
-    *(b"verificationcode", b"verificationvalue", b"verificationnumber"),
-)
 _NINE_DIGITS = b"0" * 9
 # The bytes that don't part two digits.
 _PARTING = bytes(byte for byte in range(256) if _KINDS[byte] in b" t")
@@ -82,7 +78,7 @@ def needs_full_search(line: str, plain: bytes) -> bool:
     Cheaper and broader than the rules: 13 digits without a letter between, 3-2-4, nine alone or with an id's name, or a
     code's name.
     """
-    if has_escapes(line) or (_may_name_code(plain) and any(name in plain for name in _NAMES_OF_CODES)):
+    if has_escapes(line) or _names_code(plain):
         return True
     if line.isascii() and _NINE_DIGITS not in line.encode("ascii").translate(_KINDS, _PARTING):
         # Every rule about digits needs nine that no letter parts.
@@ -95,9 +91,12 @@ def needs_full_search(line: str, plain: bytes) -> bool:
     return _NINE.search(kinds) is not None or any(name in plain for name in _NAMES_OF_IDS)
 
 
-def _may_name_code(plain: bytes) -> bool:
-    """Whether the text may contain one of `_NAMES_OF_CODES`: four searches in place of nine."""
-    return b"cv" in plain or b"csc" in plain or b"security" in plain or b"verification" in plain
+def _names_code(plain: bytes) -> bool:
+    """Whether a squeezed text contains the name of a security code."""
+    if b"cvc" in plain or b"cvv" in plain or b"csc" in plain:
+        return True
+    long = [name for name in (b"security", b"verification") if name in plain]
+    return any(name + kind in plain for name in long for kind in (b"code", b"value", b"number"))
 
 
 def has_three_digits(text: str) -> bool:

@@ -61,12 +61,19 @@ class OutputFilter:
     """Knows the secrets of this process.
 
     `on_alarm` is called with `output_filter.exact` (a secret was found) or `output_filter.failed` (the filter broke).
-    The line is withheld in both cases.
+    The line is withheld in both cases. `constant` is a text of ours that many lines contain and that needs no check.
     """
 
-    def __init__(self, on_alarm: Callable[[str], None] = _unheard, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        on_alarm: Callable[[str], None] = _unheard,
+        *,
+        clock: Callable[[], float] = time.time,
+        constant: str = "",
+    ) -> None:
         self._on_alarm = on_alarm
         self._clock = clock
+        self._constant = constant
         self._until: dict[Secret, float] = {}
         self._next_end = math.inf
         self._secrets = SecretIndex[Secret](lambda secret: all_encodings(secret.expose()))
@@ -160,11 +167,12 @@ class OutputFilter:
             digest = _digest(line)
             if digest in self._clean:
                 return line
-            plain = squeezed(line)
-            if self._contains_secret(line, plain):
+            checked = line.replace(self._constant, "") if self._constant else line
+            plain = squeezed(checked)
+            if self._contains_secret(checked, plain):
                 self._raise_alarm("output_filter.exact")
                 return None
-            shown = self._with_masks(line, exempt) if needs_full_search(line, plain) else line
+            shown = self._with_masks(line, exempt) if needs_full_search(checked, plain) else line
             if digest is not None and shown is line and not exempt:
                 self._remember(digest)
             return shown

@@ -16,7 +16,7 @@ from machines_mcp import __version__
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatcher import Dispatcher
 from machines_mcp.protocol.execution import ToolRunner
-from machines_mcp.protocol.handlers import Identity, Loaded, build_server
+from machines_mcp.protocol.handlers import ICON, Identity, Loaded, build_server
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.responses import ResponseBuilder
@@ -77,7 +77,7 @@ class App:
     ) -> None:
         self.settings = settings
         self._opens_pages = opens_pages
-        self.output_filter = OutputFilter(self._alarm)
+        self.output_filter = OutputFilter(self._alarm, constant=ICON.src)
         if settings.partner_key is not None:
             self.output_filter.add_secret(settings.partner_key)
         self.policy = load_operator_policy(settings)

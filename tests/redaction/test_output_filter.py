@@ -423,3 +423,15 @@ def test_only_a_few_verdicts_are_kept(searched: list[str]) -> None:
     output_filter, lines = OutputFilter(), [response_line({"text": f"{LONG}{n}"}) for n in range(module.MAX_CLEAN + 1)]
     assert [output_filter.filtered(line) for line in lines * 2] == lines * 2
     assert searched == lines * 2
+
+
+def test_constant_text_of_ours_is_not_searched_and_hides_nothing_around_it() -> None:
+    constant, number = f"data:{card_number()}", card_number()
+    output_filter = OutputFilter(constant=constant)
+    output_filter.add_secret(Secret(SECRET))
+    line = response_line({"icon": constant, "text": "harmless"})
+    assert output_filter.filtered(line) == line
+    for text in (SECRET, SECRET[:9] + constant + SECRET[9:]):
+        assert output_filter.filtered(response_line({"icon": constant, "text": text})) is None
+    found = shown(output_filter.filtered(response_line({"icon": constant, "text": number})))
+    assert found["text"] == f"•••• {number[-4:]}"
