@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def test_withheld_result_is_an_error_that_says_what_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str, says: str
 ) -> None:
-    monkeypatch.setattr(OutputFilter, "filtered", lambda self, line: None)
+    monkeypatch.setattr(OutputFilter, "filtered", lambda self, line, exempt: None)
     settings = read_settings({"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path)})
     told, succeeded = await call_once(settings, tool, {}, approves_all=False)
     assert (told["code"], succeeded) == ("output.blocked", False)
