@@ -91,8 +91,7 @@ class Status(Output):
         frozen = " Changes are frozen." if self.frozen else ""
         others = "".join(f" {more}" for more in (self.not_listed, self.other_users) if more)
         alarms = " Tell the user about the alarms." if self.alarms else ""
-        page = f" The simulator's page: {self.simulator_page}" if self.simulator_page else ""
-        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}{alarms}{page}"
+        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}{alarms}"
 
 
 @tool(title="Status", toolset="always", action_class=ActionClass.READ, idempotent=True, open_world=False)
