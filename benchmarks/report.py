@@ -60,7 +60,7 @@ def rows_beside_raw(tool: Samples, raw: Samples) -> list[Row]:
     ours, other = tool.quantile(0.5), raw.quantile(0.5)
     low, high = min(differences), max(differences)
     name = "get_balances less a raw httpx read, median"
-    return [Row(name, "ms", ours, other, ours - other, low, high, "difference", "at most", 1.5)]
+    return [Row(name, "ms", ours, other, ours - other, low, high, "difference", "at most", 0.8)]
 
 
 def rows_by_size(filled: Samples, empty: Samples, count: int) -> list[Row]:

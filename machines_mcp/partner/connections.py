@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -17,30 +18,44 @@ if TYPE_CHECKING:
 
     import httpx
 
+TraceCallback: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+"""Gets httpx's trace events: the name, and what it is about."""
+
 # Timeouts of one attempt, in seconds.
 _CONNECT, _READ, _WRITE, _POOL = 3.0, 8.0, 5.0, 2.0
 # A Node server closes idle connections after 5 seconds. Closing ours earlier makes failed reads rare.
 _IDLE_SECONDS = 4.0
 
 
+_HEADERS = {
+    "Connection": "keep-alive",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"machines-mcp/{__version__}",
+}
+
+
 class Connections:
-    """HTTP clients, created on first use. `http_transport` replaces the network."""
+    """HTTP transports, created on first use. `http_transport` replaces the network.
+
+    They are driven without an HTTP client: no redirects, cookies, authentication or environment variables apply.
+    """
 
     def __init__(self, endpoint: Endpoint, http_transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._endpoint = endpoint
         self._injected = http_transport
         self._building = anyio.Lock()
-        self._for_reads: httpx.AsyncClient | None = None
-        self._for_mutations: httpx.AsyncClient | None = None
+        self._for_reads: httpx.AsyncBaseTransport | None = None
+        self._for_mutations: httpx.AsyncBaseTransport | None = None
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for client in (self._for_reads, self._for_mutations):
-            if client is not None:
-                await client.aclose()
+        for transport in (self._for_reads, self._for_mutations):
+            if transport is not None:
+                await transport.aclose()
 
-    async def client(self, *, for_mutation: bool) -> httpx.AsyncClient:
-        """Return the HTTP client for reads, or for mutations if `for_mutation`.
+    async def transport(self, *, for_mutation: bool) -> httpx.AsyncBaseTransport:
+        """Return the transport for reads, or for mutations if `for_mutation`.
 
         Each mutation gets a new connection. The server may close an idle one as the request is sent, which leaves the
         outcome unknown. An idle one may also hold surplus bytes of an earlier response, which would be read as the
@@ -54,18 +69,18 @@ class Connections:
                 if self._for_reads is None or self._for_mutations is None:
                     # In a thread: importing httpx and reading the system's certificates takes a third of a second.
                     await anyio.to_thread.run_sync(self._build)
-        client = self._for_mutations if for_mutation else self._for_reads
-        if client is None:
+        transport = self._for_mutations if for_mutation else self._for_reads
+        if transport is None:
             raise Unreachable(code="ca_file")
-        return client
+        return transport
 
     def _build(self) -> None:
         try:
             tls = self._endpoint.tls()
         except (OSError, ValueError):
             return
-        self._for_mutations = _client(self._injected or self._http_transport(tls, idle=0))
-        self._for_reads = _client(self._injected or self._http_transport(tls, idle=TOTAL))
+        self._for_mutations = self._injected or self._http_transport(tls, idle=0)
+        self._for_reads = self._injected or self._http_transport(tls, idle=TOTAL)
 
     def _http_transport(self, tls: ssl.SSLContext, *, idle: int) -> httpx.AsyncBaseTransport:
         import httpx
@@ -79,21 +94,25 @@ class Connections:
         )
 
 
-def _client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
-    from http.cookiejar import CookieJar, DefaultCookiePolicy
-
+def new_request(
+    method: str,
+    url: str,
+    query: Mapping[str, str],
+    content: bytes | None,
+    headers: dict[str, str],
+    on_trace_event: TraceCallback,
+) -> httpx.Request:
+    """Return a request with the headers and the timeouts of every request. httpx adds Host and Content-Length."""
     import httpx
 
-    return httpx.AsyncClient(
-        transport=transport,
-        timeout=httpx.Timeout(connect=_CONNECT, read=_READ, write=_WRITE, pool=_POOL),
-        follow_redirects=False,
-        trust_env=False,
-        # One pool serves many users, so a cookie set for one must not be sent with another's call.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        headers={
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": f"machines-mcp/{__version__}",
+    return httpx.Request(
+        method,
+        url,
+        params=query or None,
+        headers=_HEADERS | headers,
+        content=content,
+        extensions={
+            "timeout": {"connect": _CONNECT, "read": _READ, "write": _WRITE, "pool": _POOL},
+            "trace": on_trace_event,
         },
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from machines_mcp.partner.concurrency import RequestLimiter
-from machines_mcp.partner.connections import Connections
+from machines_mcp.partner.connections import Connections, new_request
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.partner.envelope import Envelope, HttpResponse, parse_envelope
 from machines_mcp.partner.errors import (
@@ -158,22 +158,27 @@ class Transport:
             await self._trace.record(attempt, anyio.current_time() - started)
 
     async def _exchange(self, attempt: Attempt, credential: Credential) -> Envelope:
-        http = await self._connections.client(for_mutation=attempt.request.mutates)
+        transport = await self._connections.transport(for_mutation=attempt.request.mutates)
         import httpx
 
         attempt.sent = self._always_sent
         failure: PartnerError
         try:
-            async with http.stream(
-                attempt.request.method,
-                self._endpoint.url + attempt.target,
-                params=attempt.request.query,
-                content=attempt.content,
-                headers=attempt.headers(credential),
-                extensions={"trace": attempt.on_trace_event},
-            ) as response:
+            response = await transport.handle_async_request(
+                new_request(
+                    attempt.request.method,
+                    self._endpoint.url + attempt.target,
+                    attempt.request.query,
+                    attempt.content,
+                    attempt.headers(credential),
+                    attempt.on_trace_event,
+                )
+            )
+            try:
                 attempt.status = response.status_code
                 received = attempt.response = await self._read(response, attempt)
+            finally:
+                await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
             failure = Unreachable()
         except httpx.HTTPError as error:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from anyio.abc import ByteStream
 
+from machines_mcp import __version__
 from machines_mcp.partner import Balances, Card, PartnerClient, concurrency, connections, errors, retries
 from machines_mcp.redaction.secret import Secret
 from tests.support.partner_upstream import (
@@ -328,6 +329,90 @@ async def test_connections_are_pooled_and_the_client_is_built_once(
     assert len(built) == 1
     assert len(api.calls) == 55
     assert api.connections <= 51
+
+
+ENDS: dict[str, Answer] = {
+    "no answer": stall_for(DEADLINE),
+    "a body that stops": half_a_body,
+    "a lost connection": then_close(http(200, b'{"ok":', {"Content-Length": "500"})),
+    "compressed": good(BALANCES, headers={"Content-Encoding": "gzip"}),
+    "too large": endless,
+    "a redirect": http(307, b"", {"Location": "/"}),
+}
+
+
+@pytest.mark.parametrize("send", [read, mutate])
+@pytest.mark.parametrize("answer", ENDS.values(), ids=ENDS)
+async def test_failed_call_returns_its_connection_to_the_pool(
+    api: ScriptedUpstream, without_backoff: None, answer: Answer, send: Any
+) -> None:
+    async with client_of(api, max_bytes=1000) as client:
+        for method, path in (("GET", "/balances"), ("POST", "/cards")):
+            api.on(method, path, answer)
+        for _ in range(concurrency.TOTAL + 1):
+            with pytest.raises(errors.PartnerError) as caught:
+                await send(client)
+            assert type(caught.value) is not errors.Unreachable
+        api.on("GET", "/balances", good(BALANCES))
+        api.on("POST", "/cards", good(CARD))
+        await send(client)
+
+
+async def half_a_body_at_once(stream: ByteStream) -> None:
+    await http(200, b"{", {"Content-Length": "2"})(stream)
+    await stall(stream)
+
+
+@pytest.mark.parametrize("send", [read, mutate])
+@pytest.mark.parametrize("answer", [stall, half_a_body_at_once], ids=["before the response", "within its body"])
+async def test_cancelled_call_returns_its_connection_to_the_pool(
+    api: ScriptedUpstream, client: PartnerClient, answer: Answer, send: Any
+) -> None:
+    await client.sessions.open(USER, ["cards.write", "deposits.read"])
+    for method, path in (("GET", "/balances"), ("POST", "/cards")):
+        api.on(method, path, answer)
+    for number in range(concurrency.TOTAL + 1):
+        async with anyio.create_task_group() as group:
+            group.start_soon(send, client)
+            await api.received(number + 2)
+            group.cancel_scope.cancel()
+    api.on("GET", "/balances", good(BALANCES))
+    api.on("POST", "/cards", good(CARD))
+    await send(client)
+
+
+async def test_requests_have_these_headers_and_no_others(api: ScriptedUpstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", good(BALANCES))
+    api.on("POST", "/cards", good(CARD))
+    await read(client)
+    await mutate(client)
+    usual = {
+        "host": f"127.0.0.1:{api.port}",
+        "connection": "keep-alive",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": f"machines-mcp/{__version__}",
+    }
+    body = {"content-type": "application/json", "content-length": "2"}
+    balances, card = api.calls
+    assert balances.headers == usual | {"authorization": balances.headers["authorization"]}
+    key = card.headers["idempotency-key"]
+    assert card.headers == usual | body | {"authorization": card.headers["authorization"], "idempotency-key": key}
+    assert (balances.query, card.body) == ({}, {})
+
+
+async def test_request_carries_a_timeout_for_each_step() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json=SESSION if request.url.path.endswith("/sessions") else {"data": BALANCES})
+
+    async with PartnerClient(NOWHERE, Secret(PARTNER_KEY), http_transport=httpx.MockTransport(answer)) as client:
+        await client.sessions.open(USER, ["deposits.read"])
+    assert [request.extensions["timeout"] for request in asked] == [
+        {"connect": 3.0, "read": 8.0, "write": 5.0, "pool": 2.0}
+    ]
 
 
 async def test_read_survives_a_pooled_connection_closed_by_the_server(
