@@ -36,7 +36,7 @@ _ENDS = {
     "refused": ("This request was refused", "Nothing was sent. You can close this page."),
     "withdrawn": (
         "This request was withdrawn",
-        "The assistant does not need your data any more. Nothing was sent. You can close this page.",
+        "The assistant no longer asks for your data. Nothing was sent. You can close this page.",
     ),
     "waiting": ("This form has expired", "Nothing was sent. Ask the assistant to ask for your data again."),
 }

@@ -147,12 +147,22 @@ async def act_on_known_call(world: VirtualWorld, process: Process, kind: Kind, p
         await ask(world, process, GatedCall(what.tool, what.arguments))
     if kind in ("yes", "through"):
         await decide(process, what.id, yes=True)
-    if kind == "no":
+    if kind == "no" and pick % 8 == 4:
+        await withdraw(world, process, what)
+    elif kind == "no":
         await decide(process, what.id, yes=pick % 4 > 0)
     if kind in ("call", "through"):
         await call(world, process, what)
     if kind == "dialog":
         await call(world, process, what, Dialog(what.id, "decline" if pick % 5 == 0 else "accept"))
+
+
+async def withdraw(world: VirtualWorld, process: Process, what: GatedCall) -> None:
+    """Withdraw the request. Another process may have made it, or a person has decided it."""
+    found = await process.call("cancel_approval", {"approval_id": what.id})
+    world.told.judge("cancel_approval", found)
+    if found["code"] not in ("ok", "not_found", "approval.not_waiting", "state.unavailable"):
+        world.told.wrong.append(f"a withdrawal ended with {found['code']}")
 
 
 async def decide(process: Process, approval_id: str, *, yes: bool) -> None:

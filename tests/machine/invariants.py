@@ -139,6 +139,8 @@ _NEXT = {
     ("", "asked"): "waiting",
     ("waiting", "granted"): "granted",
     ("waiting", "refused"): "refused",
+    # The row of a withdrawn request is that of a refused one.
+    ("waiting", "withdrawn"): "refused",
     ("granted", "executing"): "executing",
     ("executing", "not_begun"): "granted",
     ("executing", "done"): "done",
