@@ -99,13 +99,13 @@ async def test_a_handlers_protocol_error_keeps_its_code_and_loses_its_text(harne
     assert CANARY not in refused.value.error.model_dump_json()
 
 
-async def test_lists_are_private_and_not_cached(harness: Harness) -> None:
+async def test_lists_are_private_and_stay_fresh_while_the_server_runs(harness: Harness) -> None:
     async with harness.client(MODERN) as client:
         listed = await client.list_tools()
         prompts = await client.list_prompts()
         resources = await client.list_resources()
     for result in (listed, prompts, resources):
-        assert (result.cache_scope, result.ttl_ms) == ("private", 0)
+        assert (result.cache_scope, result.ttl_ms) == ("private", 24 * 60 * 60 * 1000)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

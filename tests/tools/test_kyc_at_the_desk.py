@@ -106,7 +106,8 @@ async def test_without_data_a_person_enters_it_and_the_repeated_call_returns(tmp
         # The same id never submits it twice.
         assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"
         again = await submit_form(person, asked["page"], applicant())
-        assert again.status_code == 403
+        assert again.status_code == 303
+        assert "no longer open" in (await person.get(person.led_to(again))).text
 
 
 async def test_identity_values_from_the_model_are_rejected_by_name_if_denied(tmp_path: Path) -> None:
