@@ -77,10 +77,11 @@ def _table(model: type[Section], title: str, names: Any) -> str:
     intro = " ".join((model.__doc__ or "").split())
     lines = [f"### {title}", "", intro, "", "| key | value | meaning |", "| --- | --- | --- |"]
     for name, field in model.model_fields.items():
+        key = field.alias or name
         if name in names:
-            holds = _holds(name, schema["properties"][name], schema.get("$defs", {}))
+            holds = _holds(key, schema["properties"][key], schema.get("$defs", {}))
             needed = " (required)" if field.is_required() else ""
-            lines.append(f"| `{name}` | {holds}{needed} | {field.description} |")
+            lines.append(f"| `{key}` | {holds}{needed} | {field.description} |")
     return "\n".join(lines) + "\n"
 
 

@@ -73,6 +73,7 @@ def report(policy: Policy) -> dict[str, Any]:
         "limits": limits_report(policy.limits),
         "sinks": {sink: sorted(policy.channels(ActionClass.REVEAL, sink)) for sink in sorted(policy.sinks - {"none"})},
         "reveal_model_cvc": policy.reveal_model_cvc,
+        "reveal_copy": policy.reveal_copy,
         "identity_through_model": policy.identity_through_model,
         "identity_link_to_model": policy.identity_link_to_model,
         "audit_head_file": policy.head_file is not None,
@@ -108,7 +109,8 @@ def format_report(policy: Policy) -> str:
     through = "through the model" if policy.identity_through_model else "through a form at the desk, not the model"
     link = "the model and the desk" if policy.identity_link_to_model else "the desk only"
     lines += ["", f"Identity data goes {through}. The link of the identity check goes to {link}."]
-    lines += [f"Allowed reveal sinks: {', '.join(sorted(policy.sinks))}."]
+    copy = " A card's page has buttons that copy it." if policy.reveal_copy else ""
+    lines += [f"Allowed reveal sinks: {', '.join(sorted(policy.sinks))}.{copy}"]
     return "\n".join(wrapped(line, 41 if line.startswith(tuple(ACTION_CLASSES)) else 4) for line in lines)
 
 

@@ -127,6 +127,8 @@ class Policy:
     sinks: frozenset[str] = frozenset({"none"})
     reveal_model: bool = False
     reveal_model_cvc: bool = False
+    reveal_copy: bool = False
+    """Whether the card's page has buttons that copy the number and the CVC."""
     sealed_key: SealingKey | None = None
     identity_through_model: bool = False
     identity_link_to_model: bool = False
@@ -180,9 +182,11 @@ class Policy:
 
     def _says(self) -> dict[str, Any]:
         """Return everything that affects decisions, for the digest. Excludes the source."""
-        # Only if it is not the default, because the digest is older than this key.
+        # These only if they are not the default, because the digest is older than their keys.
         link = {"link_to_model": self.identity_link_to_model}
-        return ({} if self.identity_link_to_model is (self.environment != "production") else link) | {
+        younger = {} if self.identity_link_to_model is (self.environment != "production") else link
+        younger |= {"copy": True} if self.reveal_copy else {}
+        return younger | {
             "environment": self.environment,
             "classes": {action_class.value: rule.value for action_class, rule in self.rules.items()},
             "tools": {name: {e.value: r.value for e, r in rules.items()} for name, rules in self.tools.items()},

@@ -70,4 +70,5 @@ def _keys_beside(loc: Sequence[int | str]) -> list[str]:
     tables |= {"destinations": DestinationSection, "max_limit_cents": Periods, "total": TotalRates}
     if not above:
         return list(PolicyFile.model_fields)
-    return list((Classes if above[0] == "tools" else tables[above[-1]]).model_fields)
+    table = Classes if above[0] == "tools" else tables[above[-1]]
+    return [field.alias or name for name, field in table.model_fields.items()]

@@ -30,6 +30,7 @@ from machines_mcp.permissions.policy_validation import (
     contradictions,
     rates_of_each_user,
     rules_of,
+    sinks_of,
 )
 from machines_mcp.permissions.protective import LOCKS_PER_HOUR
 from machines_mcp.storage.trusted_file import NotOwned, read_owned
@@ -132,9 +133,10 @@ def _built(file: PolicyFile, source: str, tools: Tools, key: SealingKey | None, 
         source=source,
         tools={name: rules for name, rules in own.items() if rules},
         users=frozenset(file.users) if isinstance(file.users, list) else None,
-        sinks=_sinks(file),
+        sinks=sinks_of(file),
         reveal_model=file.reveal.model,
         reveal_model_cvc=file.reveal.model_cvc,
+        reveal_copy=file.reveal.may_copy,
         sealed_key=key,
         identity_through_model=not real if through is None else through,
         identity_link_to_model=not real if link is None else link,
@@ -153,15 +155,6 @@ def _tool_rules(file: PolicyFile, tools: Tools) -> dict[str, dict[ActionClass, R
         rules = rules_of(given) if isinstance(given, Classes) else dict.fromkeys(tools[name], Rule(given))
         own[name] = {action_class: rule for action_class, rule in rules.items() if rule is not classes[action_class]}
     return own
-
-
-def _sinks(file: PolicyFile) -> frozenset[str]:
-    if file.reveal.sinks is not None:
-        return frozenset(file.reveal.sinks)
-    found = {"none"} if file.environment == "production" else {"none", "page"}
-    return frozenset(
-        found | ({"model"} if file.reveal.model else set()) | ({"sealed"} if file.reveal.sealed_key else set())
-    )
 
 
 def _limits(file: PolicyFile) -> Limits:

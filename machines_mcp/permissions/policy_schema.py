@@ -162,6 +162,11 @@ class Reveal(Section):
     model: bool = Field(False, description="allow the AI and its provider to see cards")
     model_cvc: bool = Field(False, description="allow them to see the CVC, too")
     sealed_key: FilePath | None = Field(None, description="file with the public key that `sealed` encrypts to")
+    may_copy: bool = Field(
+        False,
+        alias="copy",
+        description="buttons on the card's page that copy number and CVC; [what it risks](security.md#not-covered)",
+    )
 
 
 class Identity(Section):

@@ -84,6 +84,8 @@ def _wrong_sinks(file: PolicyFile) -> Iterator[str]:
     reveal = file.reveal
     if reveal.model_cvc and not reveal.model:
         yield "reveal.model_cvc needs reveal.model"
+    if reveal.may_copy and "page" not in sinks_of(file):
+        yield "reveal.copy needs page in reveal.sinks"
     if reveal.sinks is None:
         return
     if "model" in reveal.sinks and not reveal.model:
@@ -92,6 +94,16 @@ def _wrong_sinks(file: PolicyFile) -> Iterator[str]:
         yield "reveal.model is true, but reveal.sinks does not include model"
     if "sealed" in reveal.sinks and reveal.sealed_key is None:
         yield "reveal.sinks includes sealed, which needs reveal.sealed_key"
+
+
+def sinks_of(file: PolicyFile) -> frozenset[str]:
+    """Return the allowed sinks, including defaults."""
+    if file.reveal.sinks is not None:
+        return frozenset(file.reveal.sinks)
+    found = {"none"} if file.environment == "production" else {"none", "page"}
+    return frozenset(
+        found | ({"model"} if file.reveal.model else set()) | ({"sealed"} if file.reveal.sealed_key else set())
+    )
 
 
 def rates_of_each_user(file: PolicyFile) -> dict[str, int | None]:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 REVEAL_SECONDS = 20.0
 WAIT_SECONDS = 30.0
 """How long a reveal waits for another one to end."""
-AFTER_EXPIRY_SECONDS = 60.0
-"""How long a page may outlive its approval, because a yes in the last second still shows the card."""
+AFTER_EXPIRY_SECONDS = 125.0
+"""How long a page may outlive its approval: a yes in the last second still shows the card, with more time if asked."""
 END_SECONDS = 5.0
 """How long a page that is cancelled may take to end."""
 RETRY_SECONDS = 15
@@ -114,6 +114,7 @@ class CardReveals:
             details=page_details(approval),
             expires_at=approval.expires_at,
             verifier=await self._verifier(approval),
+            may_copy=self._guard.policy.reveal_copy,
         )
         left = max(0.0, approval.expires_at - time.time())
         needs = {"page": order, "deadline_seconds": left + AFTER_EXPIRY_SECONDS}

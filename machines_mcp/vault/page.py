@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.card_secrets import CardSecretsError, fetch_card
+from machines_mcp.vault.card_time import MORE_SECONDS, CardTime
 from machines_mcp.vault.events import MAX_LOOKS
 from machines_mcp.vault.page_view import PageResponse, PageView
 from machines_mcp.vault.parent_pipe import ParentPipe
@@ -47,6 +48,8 @@ class CardPage:
         self._closes_at = anyio.current_time() + request.deadline_seconds
         self.finished = anyio.Event()
         self.reply = failed("page.unused")
+        self.time: CardTime | None = None
+        """The time of the card; None until it is shown."""
         self._final_response: PageResponse | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,32 +64,50 @@ class CardPage:
     def _rejection(self, scope: Scope) -> PageResponse | None:
         """Reject a request by its host, path, method or site, before its body is read."""
         if not self._same_origin.has_own_host(scope):
-            return self._view.rejection(421, "This page has a different address.")
+            return self._view.text(421, "This page has a different address.")
         home = f"/{self._options.handle}"
-        action = {"GET": home, "POST": f"{home}/decide"}
-        path = scope["path"]
-        if not any(constant_time_equal(path, known) for known in action.values()):
-            return self._view.rejection(404, "There is no page at this address.")
-        if not constant_time_equal(path, action.get(scope["method"], "")):
-            return self._view.rejection(405, "Method not allowed.")
+        methods = {home: "GET", f"{home}/end": "GET", f"{home}/decide": "POST", f"{home}/more": "POST"}
+        allowed = [method for known, method in methods.items() if constant_time_equal(scope["path"], known)]
+        if not allowed:
+            return self._view.text(404, "There is no page at this address.")
+        if scope["method"] not in allowed:
+            return self._view.text(405, "Method not allowed.")
         if scope["method"] == "POST" and not self._is_own_form(scope):
-            return self._view.rejection(403, "Only this page can submit its form.")
+            return self._view.text(403, "Only this page can submit its form.")
         if scope["method"] == "GET" and (has_origin(scope) or not is_navigation(scope)):
-            return self._view.rejection(403, "Open this page directly. Other pages can't embed or load it.")
+            return self._view.text(403, "Open this page directly. Other pages can't embed or load it.")
         return None
 
     def _is_own_form(self, scope: Scope) -> bool:
         return self._same_origin.is_own_submission(scope) and header_values(scope, b"content-type") == [FORM_TYPE]
 
     async def _respond(self, scope: Scope, receive: Receive) -> PageResponse:
+        action = scope["path"].rpartition("/")[2]
         if scope["method"] == "GET":
+            if action == "end" and self.time is not None:
+                await self.time.passed()
             return await self._current()
         form = await _read_form(receive)
-        if form is None or not constant_time_equal(form.get("token", ""), self._token):
-            return self._view.rejection(403, "This form is not from this page. Open the page again.")
+        token = self._token
+        if action == "more":
+            token = "" if self.time is None else self.time.token
+        if form is None or not token or not constant_time_equal(form.get("token", ""), token):
+            return self._view.text(403, "This form is not from this page. Open the page again.")
+        if action == "more" and self.time is not None:
+            return await self._extend(self.time, waits="wait" in form)
         # One at a time: if two submissions arrive together, only the first shows the card.
         async with self._decision_lock:
             return self._final_response or await self._decide(form, receive)
+
+    async def _extend(self, time: CardTime, *, waits: bool) -> PageResponse:
+        extended = time.extend()
+        if waits:
+            # Without scripts. The browser shows the card until this response arrives.
+            await time.passed()
+            return await self._current()
+        if extended:
+            return self._view.text(200, f"{MORE_SECONDS} seconds were added.")
+        return self._view.text(410, "No time was added. It can be added once, while the card is shown.")
 
     async def _current(self) -> PageResponse:
         """Return the question if it still waits for an answer, else what became of it."""
@@ -152,7 +173,9 @@ class CardPage:
                 async with fetch_card(self._request) as opened:
                     if await _is_gone(receive):
                         return self._end("page.left")
-                    content = self._view.card(opened)
+                    time = CardTime()
+                    content = self._view.card(opened, time.token)
+                    self.time = time
                     self._final_response = self._view.final("shown")
                     self.reply = VaultReply(status="shown", code="shown", sink="page", **opened.facts)
                     return content

@@ -13,8 +13,8 @@ from machines_mcp.vault.events import MAX_EVENT_BYTES, MAX_LOOKS, Event, EventAn
 from machines_mcp.vault.reply import MAX_REPLY_BYTES, Denial, VaultReply, failed, parse_reply
 from machines_mcp.vault.request import VaultError, VaultRequest, request_line
 
-# The page asks at most once a second, and lives for at most sixteen minutes.
-MAX_TRIES = 1000
+# The page asks at most once a second, and lives for at most eighteen minutes.
+MAX_TRIES = 1200
 CALLBACK_SECONDS = 5.0
 
 

@@ -7,15 +7,14 @@ import sys
 import anyio
 
 from machines_mcp.vault.page import CardPage
-from machines_mcp.vault.page_view import SHOWN_SECONDS
 from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.request import VaultRequest
 from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
 
 _MAX_CONNECTIONS = 16
 
-AFTER_SHOWN_SECONDS = SHOWN_SECONDS + 5.0
-"""How long a page still answers that its card was shown. Without scripts, it is loaded again to hide the card."""
+AFTER_SHOWN_SECONDS = 5.0
+"""How long a page answers after the card's time. Without scripts, it is loaded again to hide the card."""
 ENDED_SECONDS = 10.0
 """How long a page still answers how else it ended, to a window that waits or is reloaded."""
 # Reserved for the final reply and for closing open connections.
@@ -37,6 +36,8 @@ async def serve_card_page(request: VaultRequest, pipe: ParentPipe) -> None:
                 pipe.send_listening(port)
                 await page.finished.wait()
                 pipe.reply(page.reply)
-                await anyio.sleep(AFTER_SHOWN_SECONDS if page.reply.status == "shown" else ENDED_SECONDS)
+                if page.time is not None:
+                    await page.time.passed()
+                await anyio.sleep(ENDED_SECONDS if page.time is None else AFTER_SHOWN_SECONDS)
                 server.should_exit = True
         pipe.reply(page.reply)

@@ -13,24 +13,49 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from machines_mcp.vault.card_secrets import FetchedCard
+from machines_mcp.vault.card_time import MORE_SECONDS, SHOWN_SECONDS
 from machines_mcp.vault.reply import Code
 from machines_mcp.vault.request import VaultRequest
 from machines_mcp.web.asgi import Header, Send, send_response
 from machines_mcp.web.browser_security import security_headers
 
-SHOWN_SECONDS = 30
 REFRESH_SECONDS = 2
 
 _WEB = Path(__file__).with_name("web")
 _STYLE = (_WEB / "page.css").read_text(encoding="utf-8")
 _SCRIPT = (_WEB / "page.js").read_text(encoding="utf-8")
+_COPY_SCRIPT = (_WEB / "copy.js").read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
-_SOURCES = f"style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}"
+@dataclass(frozen=True)
+class _Rights:
+    """What a page may do in the browser: run its scripts, submit its form and ask the vault, write the clipboard."""
+
+    scripts: tuple[str, ...] = (_SCRIPT,)
+    asks: bool = False
+    copies: bool = False
+
+    def headers(self, kind: str) -> list[Header]:
+        """Return the response headers that allow this and nothing else."""
+        sources = f"style-src {_hash(_STYLE)}; script-src {' '.join(map(_hash, self.scripts))}"
+        clipboard = f"clipboard-read=(), clipboard-write={'(self)' if self.copies else '()'}"
+        return [
+            (b"content-type", kind.encode()),
+            *security_headers(
+                sources=f"{sources}; connect-src 'self'" if self.asks else sources,
+                referrer="same-origin" if self.asks else "no-referrer",
+                permissions=f"{clipboard}, display-capture=()",
+            ),
+        ]
+
+
+_NOTHING = _Rights()
+_ASKS = _Rights(asks=True)
+_COPIES = _Rights((_SCRIPT, _COPY_SCRIPT), asks=True, copies=True)
 
 _NO_LONGER_OPEN = "This request is no longer open"
 _OPEN_AGAIN = "Then open this card's page again from the desk."
@@ -128,8 +153,8 @@ class PageView:
         self._templates = environment
         environment.globals.update(
             style=_STYLE,
-            script=_SCRIPT,
             seconds=SHOWN_SECONDS,
+            more_seconds=MORE_SECONDS,
             home=f"/{request.page.handle}",
             token=token,
             last4=request.last4,
@@ -139,53 +164,50 @@ class PageView:
             asked_by=request.page.asked_by,
             simulated=request.page.environment == "embedded",
             environment=request.page.environment,
-            brand="Machines",
+            brand=None,
             passphrase=request.page.verifier is not None,
         )
         self._expires_at = request.page.expires_at
+        self._may_copy = request.page.may_copy
 
     def question(self, fault: str = "") -> PageResponse:
         """Render the question, with the fault of the last answer if there was one, or that the approval has expired."""
         left = math.ceil(self._expires_at - time.time())
         if left <= 0:
             return self.final("page.expired")
-        # The page's own script asks whether the request is still open.
-        sources = f"{_SOURCES}; connect-src 'self'"
-        return self._render("ask.html", 403 if fault else 200, "same-origin", sources, fault=fault, left=left)
+        return self._render("ask.html", 403 if fault else 200, _ASKS, fault=fault, left=left)
 
     def fetching(self) -> PageResponse:
         """Render that the card is being fetched for another window. The page loads itself again."""
-        return self._render("fetching.html", 200, "no-referrer", refresh=REFRESH_SECONDS)
+        return self._render("fetching.html", 200, refresh=REFRESH_SECONDS)
 
-    def card(self, opened: FetchedCard) -> PageResponse:
-        """Render the card. Nothing of it is kept here."""
+    def card(self, opened: FetchedCard, more_token: str) -> PageResponse:
+        """Render the card, with the token for more time. Nothing of the card is kept here."""
         facts = opened.facts
         return self._render(
             "card.html",
             200,
-            "no-referrer",
+            _COPIES if self._may_copy else _ASKS,
+            may_copy=self._may_copy,
+            more_token=more_token,
             groups=_digit_groups(opened.card.number.decode()),
             code=opened.card.cvc.decode(),
             expiry=f"{facts['expiration_month']:02}/{facts['expiration_year'] % 100:02}",
-            brand=facts["brand"] or "Machines",
+            brand=facts["brand"],
         )
 
     def final(self, code: Code) -> PageResponse:
         """Render the final page for `code`."""
         title, text = _ENDINGS.get(code) or _ENDINGS.get(code.split(".")[0]) or _ENDINGS["internal"]
-        return self._render("end.html", 200 if code == "page.refused" else 410, "no-referrer", title=title, text=text)
+        return self._render("end.html", 200 if code == "page.refused" else 410, title=title, text=text)
 
-    def rejection(self, status: int, sentence: str) -> PageResponse:
-        """Return a plain text rejection. `sentence` must say nothing about the card."""
-        return PageResponse(
-            status, sentence.encode() + b"\n", _headers("text/plain; charset=utf-8", "no-referrer", _SOURCES)
-        )
+    def text(self, status: int, sentence: str) -> PageResponse:
+        """Return a plain text response. `sentence` must say nothing about the card."""
+        return PageResponse(status, sentence.encode() + b"\n", _NOTHING.headers("text/plain; charset=utf-8"))
 
-    def _render(
-        self, template: str, status: int, referrer: str, sources: str = _SOURCES, **words: object
-    ) -> PageResponse:
-        html = self._templates.get_template(template).render(**words)
-        return PageResponse(status, html.encode(), _headers("text/html; charset=utf-8", referrer, sources))
+    def _render(self, template: str, status: int, rights: _Rights = _NOTHING, **words: object) -> PageResponse:
+        html = self._templates.get_template(template).render(scripts=rights.scripts, **words)
+        return PageResponse(status, html.encode(), rights.headers("text/html; charset=utf-8"))
 
 
 def _digit_groups(number: str) -> list[str]:
@@ -193,11 +215,3 @@ def _digit_groups(number: str) -> list[str]:
     if len(number) == 15:
         return [number[:4], number[4:10], number[10:]]
     return [number[at : at + 4] for at in range(0, len(number), 4)]
-
-
-def _headers(kind: str, referrer: str, sources: str) -> list[Header]:
-    permissions = "clipboard-read=(), display-capture=()"
-    return [
-        (b"content-type", kind.encode()),
-        *security_headers(sources=sources, referrer=referrer, permissions=permissions),
-    ]

@@ -13,7 +13,7 @@ from machines_mcp.vault.public_key import Recipient
 
 MAX_CERTIFICATES = 1024 * 1024
 MAX_REQUEST_BYTES = 2 * MAX_CERTIFICATES
-MAX_DEADLINE_SECONDS = 16 * 60.0
+MAX_DEADLINE_SECONDS = 18 * 60.0
 
 # Not \d, which matches the digits of every script.
 Last4 = Annotated[str, Field(pattern=r"^[0-9]{4}$")]
@@ -71,6 +71,8 @@ class PageOptions(Message):
     expires_at: float
     """When the approval expires, in seconds since the epoch. The page says so, and shows no card afterwards."""
     verifier: Verifier | None = None
+    may_copy: bool = False
+    """Whether the page has buttons that copy the number and the CVC."""
 
 
 class VaultRequest(Message):

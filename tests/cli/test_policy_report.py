@@ -84,6 +84,16 @@ def test_the_text_report_matches_the_json_report(name: str, tmp_path: Path) -> N
         assert limit in text
 
 
+@pytest.mark.parametrize("copies", [False, True])
+def test_the_report_says_whether_a_cards_page_has_copy_buttons(tmp_path: Path, *, copies: bool) -> None:
+    path = tmp_path / "policy.toml"
+    reveal = f"[reveal]\ncopy = {str(copies).lower()}\n"
+    path.write_text(f'version = 1\nenvironment = "embedded"\n{reveal}', encoding="utf-8")
+    path.chmod(0o600)
+    assert _report(path)["reveal_copy"] is copies
+    assert ("A card's page has buttons that copy it." in _check(str(path)).output) is copies
+
+
 def test_the_check_applies_to_the_current_environment(tmp_path: Path) -> None:
     path = _example("open", tmp_path)
     assert _check(str(path)).exit_code == 0

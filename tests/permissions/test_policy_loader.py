@@ -136,9 +136,10 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         locks_per_hour = 9
         total = {{ asks_per_minute = 7, mutations_per_hour = 8 }}
         [reveal]
-        sinks = ["model", "sealed"]
+        sinks = ["model", "page", "sealed"]
         model = true
         model_cvc = true
+        copy = true
         sealed_key = "{key}"
         [identity]
         through_model = false
@@ -179,7 +180,8 @@ def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
         9,
         10,
     )
-    assert policy.sinks == {"none", "model", "sealed"}
+    assert policy.sinks == {"none", "model", "page", "sealed"}
+    assert policy.reveal_copy is True
     assert (policy.reveal_model, policy.reveal_model_cvc, policy.sealed_key) == (
         True,
         True,
@@ -307,6 +309,9 @@ def test_rule_for_a_tool_and_class_wins_in_both_directions(path: Path) -> None:
         ('[reveal]\nsinks = ["model"]', "reveal.sinks includes model, which needs reveal.model = true"),
         ('[reveal]\nsinks = ["page"]\nmodel = true', "reveal.model is true, but reveal.sinks does not include model"),
         ("[reveal]\nmodel_cvc = true", "reveal.model_cvc needs reveal.model"),
+        ('[reveal]\nsinks = ["none"]\ncopy = true', "reveal.copy needs page in reveal.sinks"),
+        ('[reveal]\ncopy = "yes"', "reveal.copy must be true or false"),
+        ("[reveal]\nmay_copy = true", "reveal.may_copy is not a policy key; the nearest is copy"),
         ('[reveal]\nsinks = ["sealed"]', "reveal.sinks includes sealed, which needs reveal.sealed_key"),
         ('[reveal]\nsealed_key = "key.json"', "reveal.sealed_key must be an absolute path"),
         (f'[reveal]\nsealed_key = "/nowhere/{CANARY}"', "reveal.sealed_key can't be read"),
@@ -706,6 +711,7 @@ def test_equal_policies_have_equal_digests_anywhere(path: Path, tmp_path: Path) 
         "[rates]\nreveals_per_card_per_day = 5",
         "[reveal]\nsinks = []",
         "[reveal]\nmodel = true",
+        "[reveal]\ncopy = true",
         "[identity]\nthrough_model = false",
         "[approval]\ndialog = []",
         '[audit]\nhead_file = "/head"',

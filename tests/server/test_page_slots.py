@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -14,7 +14,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.factory import Guard, build_guard
-from machines_mcp.permissions.policy import default_policy
+from machines_mcp.permissions.policy import Policy, default_policy
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server import card_reveals, reveal_page
@@ -31,6 +31,8 @@ from tests.support.waiting import PATIENCE, eventually, eventually_async
 
 pytestmark = pytest.mark.anyio
 
+EMBEDDED = default_policy("embedded", read_only=False)
+
 
 @dataclass
 class Vaults:
@@ -38,12 +40,14 @@ class Vaults:
 
     stuck: bool = False
     callbacks: list[PageCallbacks] = field(default_factory=list)
+    requests: list[VaultRequest] = field(default_factory=list)
     open: int = 0
     released: anyio.Event = field(default_factory=anyio.Event)
 
     async def show_card(self, request: VaultRequest, callbacks: PageCallbacks) -> VaultReply:
         self.open += 1
         self.callbacks.append(callbacks)
+        self.requests.append(request)
         callbacks.on_listening(4711)
         try:
             await anyio.sleep_forever()
@@ -98,9 +102,9 @@ def _outcome(found: Revealed) -> PageOutcome:
 
 
 @asynccontextmanager
-async def server(folder: Path) -> AsyncIterator[Server]:
+async def server(folder: Path, policy: Policy = EMBEDDED) -> AsyncIterator[Server]:
     store = Store(folder)
-    guard = build_guard(store, default_policy("embedded", read_only=False), ANY_USER)
+    guard = build_guard(store, policy, ANY_USER)
 
     async def address() -> tuple[str, Secret]:
         return "http://127.0.0.1:9/partner/v1", Secret("key-under-test")
@@ -141,6 +145,15 @@ ENDS: list[tuple[Happens, str]] = [
     (_approve_on_another_page, "page.used"),
 ]
 each_end = pytest.mark.parametrize(("happens", "code"), ENDS, ids=[code for _, code in ENDS])
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_a_vault_may_copy_only_if_the_policy_allows_it(tmp_path: Path, vaults: Vaults, *, allowed: bool) -> None:
+    async with server(tmp_path, replace(EMBEDDED, reveal_copy=allowed)) as one:
+        await one.open_page(1)
+    (request,) = vaults.requests
+    assert request.page is not None
+    assert request.page.may_copy is allowed
 
 
 @each_end

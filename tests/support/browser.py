@@ -135,10 +135,10 @@ class Tab:
         self.call("Page.navigate", url=url)
         self.until(f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'")
 
-    def press(self, key: str, code: int, text: str = "") -> None:
-        """Press and release a key."""
+    def press(self, key: str, code: int, text: str = "", *, modifiers: int = 0) -> None:
+        """Press and release a key, with modifiers as DevTools number them."""
         for kind in ("keyDown", "keyUp"):
-            event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+            event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
             self.call("Input.dispatchKeyEvent", **event | ({"text": text} if text and kind == "keyDown" else {}))
 
     def screenshot(self, file: Path) -> None:

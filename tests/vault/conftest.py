@@ -6,6 +6,8 @@ import pytest
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.request import VaultRequest
+from tests.support.axe import axe_source
+from tests.support.browser import Tab, chromium, tab
 from tests.support.vault_simulator import OpenedCard, Simulator, simulator
 
 
@@ -32,3 +34,16 @@ def api() -> Iterator[Simulator]:
 @pytest.fixture(scope="module")
 def card(api: Simulator) -> OpenedCard:
     return api.card("user-1")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    program = chromium()
+    assert program is not None
+    with tab(program, tmp_path_factory.mktemp("profile")) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return axe_source(tmp_path_factory.mktemp("axe"))

@@ -54,6 +54,7 @@ def page_request(base_url: str, partner_key: str, card: OpenedCard, **changes: A
         ),
         "expires_at": time.time() + PATIENCE,
         "verifier": verifier(),
+        "may_copy": False,
     }
     fields: dict[str, Any] = {
         "base_url": base_url,

@@ -20,7 +20,7 @@ WIDTH, PHONE = 760, 360
 KEPT = ("ask-desktop-light", "wrong-phone-light", "ask-phone-dark", "card-desktop-dark", "card-phone-light")
 
 # Zeros first, so that even the blur is not made from a card number.
-_BLUR = """(() => { for (const one of document.querySelectorAll('.face .group, .face div:not(.number) dd')) {
+_BLUR = """(() => { for (const one of document.querySelectorAll('.face .group, .face div:not(.number) dd:not(.copy)')) {
   one.textContent = one.textContent.replace(/[0-9]/g, '0'); one.style.filter = 'blur(6px)'; } })()"""
 _WHOLE = "Math.ceil(document.querySelector('main').getBoundingClientRect().bottom + 32)"
 

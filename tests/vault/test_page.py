@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from hashlib import sha256
 from html import unescape
 from typing import get_args
 
@@ -346,9 +348,9 @@ async def test_every_response_forbids_embedding_and_caching(api: Simulator, card
         answers = [await page.get(), await page.post({}), await page.press("wrong"), await page.press()]
         answers += [await page.press(), await page.http.get(page.origin)]
     assert [answer.status_code for answer in answers] == [200, 403, 403, 200, 410, 404]
-    # Both with a form: a page without a referrer sends its form without an origin, too.
+    # Those with a form: a page without a referrer sends its form without an origin, too.
     policies = [answer.headers["referrer-policy"] for answer in answers]
-    assert policies == ["same-origin", "no-referrer", "same-origin", "no-referrer", "no-referrer", "no-referrer"]
+    assert policies == ["same-origin", "no-referrer", "same-origin", "same-origin", "no-referrer", "no-referrer"]
     for answer in answers:
         headers = answer.headers
         assert headers["cache-control"] == "no-store"
@@ -359,17 +361,37 @@ async def test_every_response_forbids_embedding_and_caching(api: Simulator, card
         assert "server" not in headers
         assert "set-cookie" not in headers
         rules = dict(rule.strip().split(" ", 1) for rule in headers["content-security-policy"].split(";"))
-        # The question asks whether it is still open. No other page loads anything.
-        assert rules.pop("connect-src", None) == ("'self'" if "/decide" in answer.text else None)
-        assert rules.pop("style-src").startswith("'sha256-")
-        assert rules.pop("script-src").startswith("'sha256-")
+        # The question asks whether it is still open, and the card for more time. No other page loads anything.
+        assert rules.pop("connect-src", None) == ("'self'" if "<form" in answer.text else None)
+        assert re.fullmatch(r"'sha256-[^' ]+'", rules.pop("style-src"))
+        assert re.fullmatch(r"'sha256-[^' ]+'", rules.pop("script-src"))
+        assert "clipboard-write=()" in headers["permissions-policy"]
         assert rules == {
             "default-src": "'none'",
             "form-action": "'self'",
             "base-uri": "'none'",
             "frame-ancestors": "'none'",
         }
-    assert answers[3].headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("may_copy", [False, True])
+async def test_only_the_card_has_copy_buttons_and_only_if_the_policy_allows_it(
+    api: Simulator, card: OpenedCard, *, may_copy: bool
+) -> None:
+    async with open_page(page_request(api.base_url, api.partner_key, card, may_copy=may_copy)) as page:
+        pages = {"question": await page.get(), "card": await page.press(), "end": await page.get()}
+    for name, answer in pages.items():
+        copies = may_copy and name == "card"
+        labels = ["Copy card number", "Copy CVC"] if copies else []
+        assert re.findall(r'aria-label="(Copy [^"]+)"', answer.text) == labels, name
+        assert ("clipboard" in re.sub(r"<style>.*?</style>", "", answer.text, flags=re.DOTALL)) is copies, name
+        assert f"clipboard-write={'(self)' if copies else '()'}" in answer.headers["permissions-policy"], name
+        scripts = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
+        hashes = [b64encode(sha256(script.encode()).digest()).decode() for script in scripts]
+        assert len(hashes) == (2 if copies else 1), name
+        listed = " ".join(f"'sha256-{each}'" for each in hashes)
+        assert f"; script-src {listed};" in answer.headers["content-security-policy"], name
+    assert _shown(pages["card"]) == _displayed_fields(card)
 
 
 async def test_external_text_is_escaped_on_the_page(api: Simulator, card: OpenedCard) -> None:
@@ -417,6 +439,10 @@ async def _attacks(page: OpenPage) -> dict[str, httpx.Response]:
         "404 another handle": await page.post(form, act.replace(HANDLE, "x" * 24)),
         "404 no handle": await page.post(form, f"{page.origin}/decide"),
         "404 a longer path": await page.post(form, f"{act}/"),
+        "403 more time with the question's token": await page.post(form, f"{page.url}/more"),
+        "403 more time without a token": await page.post({}, f"{page.url}/more"),
+        "405 more time read": await page.http.get(f"{page.url}/more"),
+        "405 the end written": await page.post(form, f"{page.url}/end"),
         "403 curl without a passphrase": await page.post(page.form(None)),
         "403 curl with a guess": await page.post(page.form("open sesame")),
     }

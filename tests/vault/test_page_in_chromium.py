@@ -12,7 +12,7 @@ import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from tests.support.browser import CONTRAST, Tab, chromium, tab
+from tests.support.browser import CONTRAST, Tab, chromium
 from tests.support.vault_simulator import OpenedCard, Simulator, Wiretap, wiretap
 from tests.support.waiting import wait_until
 from tests.vault.browser_page import ASKED, ENDED, SHOWN, TEXT, BrowserPage, browser_page
@@ -24,14 +24,6 @@ pytestmark = [
 ]
 
 FOCUSED = "document.activeElement.id || document.activeElement.value || document.activeElement.tagName"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    program = chromium()
-    assert program is not None
-    with tab(program, tmp_path_factory.mktemp("profile")) as open_page:
-        yield open_page
 
 
 @pytest.fixture
@@ -178,7 +170,7 @@ def test_the_page_works_and_hides_the_card_without_scripts(browser: Tab, api: Si
             page.answer()
             assert browser.evaluate("document.querySelector('.number dd').textContent") == card.number
             refresh = "document.querySelector('noscript meta[http-equiv=refresh]').content"
-            assert browser.evaluate(refresh) == f"30;url=/{HANDLE}"
+            assert browser.evaluate(refresh) == f"30;url=/{HANDLE}/end"
             browser.press("Tab", 9)
             page.enter()
             browser.until(ENDED)

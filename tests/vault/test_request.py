@@ -62,6 +62,7 @@ def test_a_valid_request_is_parsed_with_its_key_hidden() -> None:
         {"sink": "page"},
         {"sink": "sealed"},
         {"with_code": True},
+        {"may_copy": True},
         {"sink": None},
         {"base_url": "h" * 2049},
         {"deadline_seconds": 0},

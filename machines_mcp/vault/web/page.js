@@ -4,7 +4,7 @@
   const open = document.querySelector("[data-left]");
   // Use the clock and don't count ticks: timers of background tabs run rarely.
   const countdown = (seconds, tell, done) => {
-    const end = Date.now() + seconds * 1000;
+    let end = Date.now() + seconds * 1000;
     const look = () => {
       const left = Math.max(0, Math.ceil((end - Date.now()) / 1000));
       tell(left);
@@ -12,6 +12,7 @@
     };
     const timer = setInterval(look, 250);
     document.addEventListener("visibilitychange", look);
+    return (more) => { end += more * 1000; look(); };
   };
   if (open) {
     let asking = true;
@@ -55,8 +56,27 @@
       document.querySelector("h1").focus();
     };
     const left = document.getElementById("left");
-    countdown(Number(card.dataset.seconds), (seconds) => { left.textContent = seconds; }, hide);
+    const add = countdown(Number(card.dataset.seconds), (seconds) => { left.textContent = seconds; }, () => {
+      hide();
+      document.dispatchEvent(new Event("timeover"));
+    });
     document.getElementById("hide").addEventListener("click", (event) => { event.preventDefault(); hide(); });
+    const more = document.getElementById("more");
+    let asked = false;
+    more.form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (asked) return;
+      asked = true;
+      const headers = { "Content-Type": "application/x-www-form-urlencoded" };
+      const body = new URLSearchParams(new FormData(more.form)).toString();
+      let added = false;
+      try { added = (await fetch(more.form.action, { method: "POST", headers, body })).ok; } catch { /* the vault has ended */ }
+      if (!card.isConnected) return;
+      if (added) add(Number(more.dataset.seconds));
+      document.getElementById("added").textContent = added ? `${more.dataset.seconds} seconds added.` : "No time could be added.";
+      if (document.activeElement === more) document.getElementById("hide").focus();
+      more.remove();
+    });
     // The copy that the browser keeps for its Back button must not show the card either.
     addEventListener("pagehide", hide);
   }
