@@ -58,6 +58,8 @@ class PartnerConnection:
         self._lock = anyio.Lock()
         self._client: PartnerClient | None = None
         self._address: tuple[str, Secret] | None = None
+        self._page: str | None = None
+        """The page of the simulator that this server keeps running."""
 
     @cached_property
     def _journal(self) -> Journal:
@@ -103,9 +105,11 @@ class PartnerConnection:
 
     async def simulator_page(self) -> str | None:
         """Return the address of the simulator's page; None if the API is no simulator, or if it does not run yet."""
-        from machines_mcp.server.simulator_page import find_simulator_page
+        if self._page is None:
+            from machines_mcp.server.simulator_page import find_simulator_page
 
-        return await find_simulator_page(self._settings)
+            return await find_simulator_page(self._settings)
+        return self._page
 
     async def _find(self) -> tuple[str, Secret]:
         if self._settings.api_url is not None and self._settings.partner_key is not None:
@@ -121,6 +125,8 @@ class PartnerConnection:
         except SandboxFailed:
             raise Unreachable from None
         self._output_filter.add_secret(found.partner_key)
+        if self._embedded.http_transport is None:
+            self._page = found.control_url
         return found.base_url, found.partner_key
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from machines_mcp.partner.transport import HttpTransport
 
 START_SECONDS = 15.0
-_NOTES = "sandbox.json"
+NOTES = "sandbox.json"
 _MAX_LINE_BYTES = 10_000
 _LEASE_SECONDS = 2.0
 _END_SECONDS = 0.5
@@ -93,7 +93,7 @@ class SandboxProcess:
 
     async def _find_or_start(self) -> Endpoint:
         private_folder(self._folder)
-        notes = self._folder / _NOTES
+        notes = self._folder / NOTES
         check_private(notes)
         check_database(self._folder / "sandbox.db")
         async with _locked(self._folder / "sandbox.lock"):
@@ -117,12 +117,19 @@ class SandboxProcess:
 
 async def running_page(folder: Path) -> str | None:
     """Return the address of the page of the folder's running simulator, or None. Starts and keeps nothing."""
-    found = await _leased(folder / _NOTES)
+    if not _exists(folder / NOTES):
+        return None
+    found = await _leased(folder / NOTES)
     if found is None:
         return None
     known, lease = found
     await lease.aclose()
     return _as_endpoint(known).control_url
+
+
+def _exists(notes: Path) -> bool:
+    # Too quick for a thread, and most servers look before any simulator ran.
+    return notes.exists()
 
 
 async def _leased(notes: Path) -> tuple[dict[str, Any], SocketStream] | None:

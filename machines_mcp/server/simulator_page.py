@@ -17,9 +17,9 @@ async def find_simulator_page(settings: Settings) -> str | None:
 
     Starts nothing, and sends nothing to an API.
     """
-    from machines_mcp.server.sandbox_process import running_page
-
     if settings.simulated:
+        from machines_mcp.server.sandbox_process import running_page
+
         return await running_page(settings.state_dir)
     url, key = settings.api_url or "", settings.partner_key
     if key is None or not key.expose().startswith(KEY_PREFIX) or not url.startswith("http://"):

@@ -11,6 +11,7 @@ import pytest
 
 from machines_mcp.sandbox.app import API_PATH, CONTROL_PATH
 from machines_mcp.server import simulator_page
+from machines_mcp.server.app import opened
 from machines_mcp.server.sandbox_process import SandboxProcess
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.simulator_page import find_simulator_page
@@ -86,3 +87,14 @@ async def test_separate_simulator_is_known_by_its_key(tmp_path: Path, sandbox: S
 
 def test_paths_are_those_of_the_simulator() -> None:
     assert (simulator_page.API_PATH, simulator_page.CONTROL_PATH) == (API_PATH, CONTROL_PATH)
+
+
+async def test_server_that_keeps_the_simulator_running_knows_its_page_without_a_look(tmp_path: Path) -> None:
+    settings = read_settings({"MACHINES_STATE_DIR": str(tmp_path)})
+    simulator = SandboxProcess(settings.state_dir, start_thread)
+    with anyio.fail_after(PATIENCE):
+        async with opened(settings, embedded=simulator) as app:
+            assert await app.connection.simulator_page() is None
+            await app.connection.client()
+            (settings.state_dir / "sandbox.json").unlink()
+            assert await app.connection.simulator_page() == (await simulator.endpoint()).control_url
