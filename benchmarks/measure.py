@@ -49,6 +49,8 @@ class Figures:
 
     command: Command
     start: Samples = field(default_factory=Samples)
+    first_calls: Samples = field(default_factory=Samples)
+    """From the start of the process to the first result of a tool."""
     lists: Samples = field(default_factory=Samples)
     calls: Samples = field(default_factory=Samples)
     bursts: Samples = field(default_factory=Samples)
@@ -63,9 +65,11 @@ def measure(commands: Sequence[Command], era: Era, runs: int, load: Load | None 
     """Measure every quantity of each server, in `runs` rounds."""
     servers, load = [Figures(command) for command in commands], load or Load()
     for counted, server in turns(servers, runs):
-        elapsed = _start(server.command, era)
+        started, called = _start(server.command, era)
         if counted:
-            server.start.rounds.append([elapsed])
+            server.start.rounds.append([started])
+        if counted and called is not None:
+            server.first_calls.rounds.append([called])
 
     with ExitStack() as stack:
         wires = {}
@@ -98,12 +102,19 @@ def timed(action: Callable[[], object], times: int) -> list[float]:
     return taken
 
 
-def _start(command: Command, era: Era) -> float:
-    """Return the milliseconds from process start to the response that completes the handshake."""
+def _start(command: Command, era: Era) -> tuple[float, float | None]:
+    """Return the milliseconds from process start to the response that completes the handshake, and to a tool's result.
+
+    The second is None if the server has no cheap tool.
+    """
     start = time.perf_counter()
     with Wire(command, era) as wire:
         wire.greet()
-        return milliseconds_since(start)
+        started = milliseconds_since(start)
+        if command.call is None:
+            return started, None
+        wire.ask("tools/call", command.call)
+        return started, milliseconds_since(start)
 
 
 def _list(wire: Wire, into: Figures) -> None:

@@ -42,6 +42,7 @@ def test_every_quantity_of_a_running_server_is_measured(era: Era) -> None:
 
     sizes = [[len(values) for values in samples.rounds] for samples in (figures.start, figures.lists, figures.calls)]
     assert sizes == [[1], [3], [3]]
+    assert figures.first_calls.quantile(0.5) > figures.start.quantile(0.5)
     assert figures.bursts.quantile(0.5) > 0
     assert len(figures.pings.rounds) == bool(load.pings)
     assert figures.tools == 1

@@ -10,6 +10,7 @@ import click
 
 from machines_mcp.cli.common import fail, load_settings, run, usable_state
 from machines_mcp.cli.completion import tool_names
+from machines_mcp.server.garbage_collection import paused, resume_later
 
 AT_TERMINAL = (
     "This program speaks MCP with a client on stdin. To see it work, run machines-mcp demo; to add it to a client,"
@@ -20,12 +21,17 @@ AT_TERMINAL = (
 @click.command()
 def serve() -> None:
     """Serve MCP on stdin and stdout. Client configs start this command."""
-    settings = load_settings()
-    if sys.stdin is not None and sys.stdin.isatty():
-        click.echo(AT_TERMINAL, err=True)
-    from machines_mcp.server.stdio import serve as run_server
+    with paused():
+        settings = load_settings()
+        if sys.stdin is not None and sys.stdin.isatty():
+            click.echo(AT_TERMINAL, err=True)
+        from machines_mcp.server.stdio import serve as run_server
 
-    run(lambda: run_server(settings))
+        async def serving() -> None:
+            resume_later()
+            await run_server(settings)
+
+        run(serving)
     # Skip the interpreter's shutdown, which would wait for a thread that still reads stdin.
     sys.stderr.flush()
     os._exit(0)
