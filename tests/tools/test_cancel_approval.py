@@ -11,7 +11,9 @@ from typing import Any
 import anyio
 import pytest
 
-from machines_mcp.permissions.policy import PolicyError
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.policy import PolicyError, Rule
+from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import load_policy_file, open_guard
 from machines_mcp.testing import Era, decide
@@ -167,6 +169,18 @@ async def test_it_asks_nobody_if_writes_ask_and_works_while_frozen_over_any_rate
         async with open_guard(read_settings(env(c))) as guard:
             await guard.freezes.lift("terminal", None, "")
         assert (await repeat(c))["limit"] == "rates.asks_per_minute"
+
+
+def test_policy_says_that_it_asks_nobody_and_can_allow_it_alone(tmp_path: Path) -> None:
+    asks = load_policy_file(policy(tmp_path, '[classes]\nwrite = "ask"\n'), "embedded", read_only=False, user_id=None)
+    told = explain_rule(asks, ActionClass.WRITE, "cancel_approval")
+    assert told == "runs at once, because it asks nobody (classes.write)"
+    path = tmp_path / "production.toml"
+    path.write_text('version = 1\nenvironment = "production"\nusers = ["ann"]\n[tools]\ncancel_approval = "allow"\n')
+    path.chmod(0o600)
+    alone = load_policy_file(path, "production", read_only=False, user_id=None)
+    found = [alone.rule(ActionClass.WRITE, tool) for tool in ("cancel_approval", "create_session")]
+    assert found == [Rule.ALLOW, Rule.DENY]
 
 
 async def test_policy_can_deny_it_and_can_not_make_it_ask(tmp_path: Path) -> None:
