@@ -8,6 +8,7 @@ Functions that take `db` run inside the caller's transaction. Those that take a 
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -44,8 +45,16 @@ def executing_approvals(db: sqlite3.Connection, principal: Principal) -> list[Ap
 
 def newest_approvals(db: sqlite3.Connection, principal: Principal, limit: int) -> list[Approval]:
     """Return at most `limit` approvals in any state, newest first."""
-    query = f"SELECT * FROM approvals WHERE {OF_PRINCIPAL} ORDER BY created_at DESC, id LIMIT :limit"  # noqa: S608
-    return [_from_row(row) for row in db.execute(query, principal.bound | {"limit": limit})]
+    order = "ORDER BY created_at DESC, id LIMIT :limit"
+    query = f"SELECT * FROM approvals {order}"  # noqa: S608 - constants only
+    if principal.users is not None:
+        # The newest of each user, so that no rows of others are read.
+        newest = f"SELECT id FROM approvals WHERE user_id = users.value {order}"  # noqa: S608
+        query = (
+            f"SELECT approvals.* FROM json_each(:users) AS users, approvals WHERE approvals.id IN ({newest}) {order}"  # noqa: S608
+        )
+    users = json.dumps(["", *(principal.users or ())])
+    return [_from_row(row) for row in db.execute(query, {"users": users, "limit": limit})]
 
 
 def prune_unused(db: sqlite3.Connection, before: float) -> int:

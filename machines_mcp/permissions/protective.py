@@ -17,9 +17,9 @@ PROTECTIVE = "protective"
 CANCEL_APPROVAL = "cancel_approval"
 """The tool that withdraws a request. It asks nobody, and no rate holds it."""
 
-WITHDRAWN_ROWS = f"decided_by = '{WITHDRAWN}' AND decided_by IS NOT 'policy'"
-"""The condition of withdrawn requests, as an index has it. They count in the rates as ones that were asked, so that
-asking and withdrawing in turn is not free."""
+WITHDRAWN_ROWS = f"decided_by = '{WITHDRAWN}'"
+"""The condition of withdrawn requests. They count in the rates as ones that were asked, so that asking and withdrawing
+in turn is not free."""
 
 # Rows from the future are from a clock that was ahead. They must not hold a call that protects.
 _USED = (

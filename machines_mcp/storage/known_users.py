@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from machines_mcp.redaction.user_id import user_id_fault
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.principal import OF_PRINCIPAL
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,13 +58,12 @@ class KnownUsers:
     async def newest(self, start: str, limit: int) -> tuple[list[KnownUser], int]:
         """Return the principal's stored users whose ids begin with `start`, newest first, and how many there are.
 
-        At most `limit` are returned.
+        At most `limit` are returned. The number may include ids that an older version took and no call can name.
 
         Raises:
             StoreUnavailable: The database can't be read.
         """
-        found = await self._store.read(lambda db: _newest(db, self._principal, start))
-        return found[:limit], len(found)
+        return await self._store.read(lambda db: _newest(db, self._principal, start, limit))
 
     async def succeeded(self, user_id: str, *, changed: bool) -> None:
         """Note that a call succeeded for the user, who is known if it `changed` something.
@@ -89,14 +88,20 @@ class KnownUsers:
         self._remembered.add(user_id)
 
 
-def _newest(db: sqlite3.Connection, principal: Principal, start: str) -> list[KnownUser]:
-    query = (
-        f"SELECT user_id, since FROM known_users WHERE substr(user_id, 1, length(:start)) = :start AND {OF_PRINCIPAL}"  # noqa: S608
-        " ORDER BY since DESC, user_id"
-    )
-    rows = (KnownUser(row[0], row[1]) for row in db.execute(query, principal.bound | {"start": start}))
+def _newest(db: sqlite3.Connection, principal: Principal, start: str, limit: int) -> tuple[list[KnownUser], int]:
+    begins = "user_id >= :start AND user_id < :start || char(0x10FFFF)" if start else "true"
+    whose = "true" if principal.users is None else "user_id IN (SELECT value FROM json_each(:principal))"
+    where = f"FROM known_users WHERE {begins} AND {whose}"
+    given = principal.bound | {"start": start}
+    rows = db.execute(f"SELECT user_id, since {where} ORDER BY since DESC, user_id", given)
     # An older version took ids that are refused now, so no call could name them.
-    return [user for user in rows if user_id_fault(user.user_id) is None]
+    users = (KnownUser(row[0], row[1]) for row in rows if user_id_fault(row[0]) is None)
+    found = list(islice(users, limit))
+    rows.close()
+    if len(found) < limit:
+        return found, len(found)
+    (total,) = db.execute(f"SELECT count(*) {where}", given).fetchone()
+    return found, total
 
 
 def _is_known(db: sqlite3.Connection, user_id: str) -> bool:

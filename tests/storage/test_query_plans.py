@@ -169,6 +169,7 @@ async def operator(folder: Path, policy: Path) -> None:
         assert await guard.freezes.frozen(GONE)
         await guard.freezes.lift("terminal", None, GONE)
         await guard.known_users.succeeded(GONE, changed=True)
+        assert len((await guard.known_users.newest("", 1))[0]) == 1
         guard.audit.note(AuditEntry("call", tool="status", user_id=GONE))
         await guard.clock_check.held_until()
         await guard.approvals.identity.erase_leftovers()
@@ -186,6 +187,10 @@ async def operator(folder: Path, policy: Path) -> None:
         assert begun is not None and await rows.find(begun) is not None
         await rows.destinations(GONE)
         await rows.release(begun)
+    pinned = read_settings({"MACHINES_STATE_DIR": str(folder), "MACHINES_USER_ID": USER})
+    async with open_guard(pinned) as guard:
+        assert await guard.approvals.recent(2)
+        assert await guard.known_users.newest("", 1) == await guard.known_users.newest("tool", 2)
     await prune(settings, 0)
     async with open_guard(settings) as guard:
         guard.audit.note(AuditEntry("call", tool="status", action_class="read", user_id=USER))

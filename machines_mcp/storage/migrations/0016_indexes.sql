@@ -2,11 +2,12 @@
 CREATE INDEX withdrawals_open ON withdrawals (created_at) WHERE status IN ('requested', 'pending', 'unknown');
 CREATE INDEX withdrawals_by_user ON withdrawals (user_id);
 CREATE INDEX withdrawals_by_quote ON withdrawals (quote_id);
+CREATE INDEX known_users_by_time ON known_users (since DESC, user_id);
 CREATE INDEX mutations_by_user ON mutations (user_id, operation);
 
 DROP INDEX approvals_by_tool;
 CREATE INDEX approvals_by_user ON approvals (user_id, state, expires_at);
-CREATE INDEX approvals_asked ON approvals (user_id, created_at) WHERE decided_by IS NOT 'policy';
+CREATE INDEX approvals_of_user ON approvals (user_id, created_at);
 CREATE INDEX approvals_refused ON approvals (user_id, tool, decided_at) WHERE state = 'refused';
 CREATE INDEX approvals_reveals ON approvals (card_id, started_at) WHERE action_class = 'reveal';
 CREATE INDEX approvals_sealed ON approvals (expires_at) WHERE sealed IS NOT NULL;
