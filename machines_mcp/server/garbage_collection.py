@@ -1,6 +1,6 @@
 """Garbage collection of a server that starts.
 
-Importing makes objects that stay, so looking for garbage among them only delays the first response, by an eighth.
+Importing makes objects that stay, so looking for garbage among them only delays the first response, by a tenth.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-START_SECONDS = 5.0
-"""How long a running server goes without: it imports its tools at the first request for them."""
-
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Collect nothing within the block, unless `resume_later` ends the pause."""
+    """Collect nothing within the block, unless `resume_soon` ends the pause."""
     gc.disable()
     try:
         yield
@@ -23,11 +20,14 @@ def paused() -> Iterator[None]:
         gc.enable()
 
 
-def resume_later() -> None:
-    """Collect again in 5 seconds, but never look at what was imported until then. Call on the loop's thread."""
+def resume_soon() -> None:
+    """Collect again once the running task first waits, but never look at what exists then. Call on the loop's thread.
+
+    Until the server waits for its client it only imports, so nearly all of that stays.
+    """
     import asyncio
 
-    asyncio.get_running_loop().call_later(START_SECONDS, _resume)
+    asyncio.get_running_loop().call_soon(_resume)
 
 
 def _resume() -> None:

@@ -10,7 +10,7 @@ import click
 
 from machines_mcp.cli.common import fail, load_settings, run, usable_state
 from machines_mcp.cli.completion import tool_names
-from machines_mcp.server.garbage_collection import paused, resume_later
+from machines_mcp.server.garbage_collection import paused, resume_soon
 
 AT_TERMINAL = (
     "This program speaks MCP with a client on stdin. To see it work, run machines-mcp demo; to add it to a client,"
@@ -28,7 +28,7 @@ def serve() -> None:
         from machines_mcp.server.stdio import serve as run_server
 
         async def serving() -> None:
-            resume_later()
+            resume_soon()
             await run_server(settings)
 
         run(serving)
