@@ -61,7 +61,7 @@ class OutputFilter:
     """Knows the secrets of this process.
 
     `on_alarm` is called with `output_filter.exact` (a secret was found) or `output_filter.failed` (the filter broke).
-    The line is withheld in both cases. `constant` is a text of ours that many lines contain and that needs no check.
+    The line is withheld in both cases. `constant` is a string of ours that many lines contain and that needs no check.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class OutputFilter:
     ) -> None:
         self._on_alarm = on_alarm
         self._clock = clock
-        self._constant = constant
+        # As a whole string: without its quotes, the texts before and after it would be read as one.
+        self._constant = f'"{constant}"' if constant else ""
         self._until: dict[Secret, float] = {}
         self._next_end = math.inf
         self._secrets = SecretIndex[Secret](lambda secret: all_encodings(secret.expose()))
@@ -167,7 +168,7 @@ class OutputFilter:
             digest = _digest(line)
             if digest in self._clean:
                 return line
-            checked = line.replace(self._constant, "") if self._constant else line
+            checked = line.replace(self._constant, '""') if self._constant else line
             plain = squeezed(checked)
             if self._contains_secret(checked, plain):
                 self._raise_alarm("output_filter.exact")

@@ -431,7 +431,8 @@ def test_constant_text_of_ours_is_not_searched_and_hides_nothing_around_it() -> 
     output_filter.add_secret(Secret(SECRET))
     line = response_line({"icon": constant, "text": "harmless"})
     assert output_filter.filtered(line) == line
-    for text in (SECRET, SECRET[:9] + constant + SECRET[9:]):
+    encoded = base64.b64encode(SECRET.encode()).decode()
+    for text in (SECRET, f"{constant} {SECRET}", f"1234{constant}={encoded}", f"{constant}/{encoded}"):
         assert output_filter.filtered(response_line({"icon": constant, "text": text})) is None
     found = shown(output_filter.filtered(response_line({"icon": constant, "text": number})))
     assert found["text"] == f"•••• {number[-4:]}"

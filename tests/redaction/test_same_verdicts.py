@@ -67,7 +67,7 @@ class Lines:
         parts = [*rng.choices(WORDS, k=rng.randrange(6)), *(self._part(kind) for _ in range(rng.randrange(2)))]
         rng.shuffle(parts)
         text = rng.choice((" ", "", ", ", "\n", "-")).join(parts)
-        return {"inner": [text]} if rng.random() < 0.1 else text
+        return {"inner": [text]} if rng.random() < 0.1 else ICON.src if rng.random() < 0.05 else text
 
     def _part(self, kind: str) -> str:
         rng = self._rng
