@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks [--runs N] [--era ERA] [--json] [--record] [--noise]`."""
+"""The command: `python -m benchmarks [--runs N] [--era ERA] [--json] [--record] [--noise]`. Without ERA, in both."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ from benchmarks.wire import ERAS, Era
 
 def main() -> int:
     options = _options()
+    for era in [options.era] if options.era else ERAS:
+        _run(era, options)
+    return 0
+
+
+def _run(era: Era, options: argparse.Namespace) -> None:
     load = busy()
     with tempfile.TemporaryDirectory(prefix="machines-benchmarks-") as scratch:
-        rows = _rows(Path(scratch), options.era, options.runs, noise=options.noise)
+        rows = _rows(Path(scratch), era, options.runs, noise=options.noise)
     if options.json:
-        print(report.as_json(rows, options.runs, options.era))
+        print(report.as_json(rows, options.runs, era))
     else:
-        print(f"{report.where()}; protocol {options.era}; {options.runs} rounds\n\n{report.as_table(rows)}\n")
+        print(f"{report.where()}; protocol {era}; {options.runs} rounds\n\n{report.as_table(rows)}\n")
     if options.record:
-        figures = {"protocol": options.era, "runs": options.runs, "load": load, "rows": [asdict(row) for row in rows]}
-        keep(RUNS, "bare", f"python -m benchmarks --runs {options.runs} --era {options.era}", figures)
-    return 0
+        figures = {"protocol": era, "runs": options.runs, "load": load, "rows": [asdict(row) for row in rows]}
+        keep(RUNS, f"bare {era}", f"python -m benchmarks --runs {options.runs} --era {era}", figures)
 
 
 def _rows(scratch: Path, era: Era, runs: int, *, noise: bool) -> list[report.Row]:
@@ -66,7 +71,7 @@ def _upstream(base_url: str, partner_key: str) -> dict[str, str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare the server with a bare one.")
     parser.add_argument("--runs", type=int, default=10, help="rounds of each measurement (10)")
-    parser.add_argument("--era", choices=ERAS, default=ERAS[0], help=f"protocol revision to speak ({ERAS[0]})")
+    parser.add_argument("--era", choices=ERAS, help="protocol revision to speak (each)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--record", action="store_true", help="save the run for docs/benchmarks.md")
     parser.add_argument("--noise", action="store_true", help="measure the bare server on both sides, to show the noise")

@@ -40,10 +40,10 @@ def rows_beside_bare(ours: Figures, bare: Figures) -> list[Row]:
     rows = [
         _ratio("start to the first response, median", "ms", ours.start, bare.start, 0.5, "at most", 0.90),
         _ratio("start to a tool's result, median", "ms", ours.first_calls, bare.first_calls, 0.5, "at most", 1.05),
-        _ratio("tools/list, median", "ms", ours.lists, bare.lists, 0.5),
-        _ratio("local tool call, median", "ms", ours.calls, bare.calls, 0.5, "at most", 0.6),
+        _ratio("tools/list, median", "ms", ours.lists, bare.lists, 0.5, "at most", 0.5),
+        _ratio("local tool call, median", "ms", ours.calls, bare.calls, 0.5, "at most", 0.4),
         _ratio("local tool call, 99th percentile", "ms", ours.calls, bare.calls, 0.99),
-        _ratio("calls per second, 50 in flight", "1/s", ours.bursts, bare.bursts, 0.5, "at least", 2.5),
+        _ratio("calls per second, 50 in flight", "1/s", ours.bursts, bare.bursts, 0.5, "at least", 3.0),
     ]
     return rows + memory_rows("peak memory, local calls", ours.memory, bare.memory)
 
@@ -52,7 +52,7 @@ def memory_rows(quantity: str, ours: float | None, bare: float | None) -> list[R
     """Compare peak memory; no row if the system does not report it."""
     if ours is None or bare is None:
         return []
-    return [Row(quantity, "MB", ours, bare, ours / bare, None, None, "ratio", "at most", 1.25)]
+    return [Row(quantity, "MB", ours, bare, ours / bare, None, None, "ratio", "at most", 1.10)]
 
 
 def rows_beside_raw(tool: Samples, raw: Samples) -> list[Row]:

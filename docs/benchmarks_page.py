@@ -29,10 +29,9 @@ def bare(known: Mapping[str, Run]) -> str:
     """Return the comparison with a bare SDK server, with the targets."""
     from benchmarks.report import Row, as_table
 
-    run = known.get("bare")
-    if run is None:
-        return _NONE
-    return f"{_head(run)}\n\n{as_table([Row(**row) for row in run['figures']['rows']])}\n"
+    found = [known[name] for name in sorted(known) if name.startswith("bare ")]
+    parts = (f"{_head(run)}\n\n{as_table([Row(**row) for row in run['figures']['rows']])}\n" for run in found)
+    return "\n".join(parts) or _NONE
 
 
 def peers(known: Mapping[str, Run]) -> str:
