@@ -28,7 +28,7 @@ def draw(title: str, below: str, panels: Sequence[Bars]) -> str:
     tall = 44 + max(len(panel.values) for panel in panels) * (BAR + GAP) + GAP
     height = TOP + -(-len(panels) // 2) * tall
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="Inter, sans-serif"'
         ' font-size="12" fill="#222">',
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
         f'<text x="{MARGIN}" y="28" font-size="17">{escape(title)}</text>',

@@ -37,7 +37,7 @@ def draw(title: str, panels: Sequence[Panel], end: float) -> str:
     """Draw the panels below each other, from minute 0 to `end`."""
     tall = TOP + len(panels) * (HEIGHT + GAP)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{tall}" font-family="sans-serif"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{tall}" font-family="Inter, sans-serif"'
         ' font-size="13" fill="#222">',
         f'<rect width="{WIDTH}" height="{tall}" fill="#fff"/>',
         f'<text x="{LEFT}" y="26" font-size="17">{escape(title)}</text>',

@@ -116,3 +116,17 @@ def test_server_stderr_goes_to_its_log(tmp_path: Path) -> None:
     ):
         pass
     assert log.read_text(encoding="utf-8").split() == ["said"]
+
+
+@pytest.mark.parametrize(
+    ("calls", "bursts", "title"),
+    [
+        (2.5, 0.25, "With all its checks: 2.5 times as fast as a bare SDK server, at 4.0 times the load"),
+        (0.5, 0.5, "With all its checks, a call takes 2.0 times as long as on a bare SDK server"),
+        (None, None, "machines-mcp compared with other MCP servers"),
+    ],
+)
+def test_the_pictures_title_says_what_it_shows(calls: float | None, bursts: float | None, title: str) -> None:
+    bare = {} if calls is None else {"calls": {"value": 1.0, "ratio": calls}, "bursts": {"value": 1.0, "ratio": bursts}}
+    drawn = peers.picture({"runs": 3, "servers": {"machines-mcp": {}, "bare MCPServer, one tool": bare}})
+    assert f">{title}</text>" in drawn
