@@ -34,6 +34,16 @@ def bare(known: Mapping[str, Run]) -> str:
     return "\n".join(parts) or _NONE
 
 
+def stages(known: Mapping[str, Run]) -> str:
+    """Return which stage of a call takes what."""
+    from benchmarks.stages import as_table
+
+    run = known.get("stages")
+    if run is None:
+        return _NONE
+    return f"`{run['command']}` on {run['where']}.\n\n{as_table(run['figures'])}\n"
+
+
 def peers(known: Mapping[str, Run]) -> str:
     """Return the comparison with published servers."""
     from benchmarks.comparison import as_table
@@ -55,7 +65,7 @@ def _head(run: Run) -> str:
 def page() -> str:
     """Return the whole page with new generated blocks."""
     text, known = PAGE.read_text(encoding="utf-8"), runs()
-    for part in (bare, peers):
+    for part in (bare, stages, peers):
         name, made = part.__name__, part(known)
         pattern = re.compile(rf"({re.escape(_PART.format(name))}).*?(<!-- /{name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda match, made=made: f"{match[1]}{made}{match[2]}", text)  # type: ignore[misc]

@@ -31,5 +31,5 @@ def test_a_run_of_peers_shows_its_command_and_the_machines_load() -> None:
 
 def test_the_picture_exists_next_to_the_stored_runs() -> None:
     kept = json.loads((ROOT / "docs" / "benchmarks.json").read_text(encoding="utf-8"))
-    assert set(kept) == {"bare 2025-11-25", "bare 2026-07-28", "peers"}
+    assert set(kept) == {"bare 2025-11-25", "bare 2026-07-28", "peers", "stages"}
     assert (ROOT / "docs" / "pictures" / "benchmarks.png").read_bytes().startswith(b"\x89PNG")

@@ -40,21 +40,22 @@ _UNIQUE = re.compile(
 _DIALOG: Message = {"elicitation": {"form": {}, "url": {}}}
 
 
-def _tool(name: str, **arguments: Any) -> tuple[str, Message]:
+def tool_call(name: str, **arguments: Any) -> tuple[str, Message]:
+    """Return a tool call as a request."""
     return "tools/call", {"name": name, "arguments": arguments}
 
 
 REQUESTS: list[tuple[str, Message | None]] = [
     ("ping", None),
-    _tool("status"),
-    _tool("create_session", purpose="kyc", **ANN),
-    _tool("resolve_user", **ANN),
-    _tool("get_kyc_status", **ANN),
-    _tool("submit_kyc", **applicant(), **ANN),
-    _tool("list_cards", **ANN),
-    _tool("get_balances"),
-    _tool("no_such_tool"),
-    _tool("reveal_card", card_id="c", **ANN),
+    tool_call("status"),
+    tool_call("create_session", purpose="kyc", **ANN),
+    tool_call("resolve_user", **ANN),
+    tool_call("get_kyc_status", **ANN),
+    tool_call("submit_kyc", **applicant(), **ANN),
+    tool_call("list_cards", **ANN),
+    tool_call("get_balances"),
+    tool_call("no_such_tool"),
+    tool_call("reveal_card", card_id="c", **ANN),
     ("tools/call", {"name": 7}),
     ("tools/call", {}),
     ("tools/call", {"name": "status", "arguments": []}),
@@ -85,7 +86,7 @@ REQUESTS: list[tuple[str, Message | None]] = [
 _ENDLESS = {"subscriptions/listen"}
 
 
-def _messages(version: str, requests: Sequence[tuple[str, Message | None]]) -> list[Message]:
+def messages_of(version: str, requests: Sequence[tuple[str, Message | None]]) -> list[Message]:
     """Return the requests as a client of this version sends them, after its handshake if it has one."""
     who = {"name": "Same Lines", "version": "1.0"}
     found: list[Message] = []
@@ -172,7 +173,8 @@ async def _by_the_sdk(app: App, messages: Sequence[Message]) -> list[str]:
 _TRACE = re.compile(r',"_meta":\{"traceparent":"[^"]+"\}')
 
 
-async def _by_us(app: App, messages: Sequence[Message]) -> list[str]:
+async def by_us(app: App, messages: Sequence[Message]) -> list[str]:
+    """Serve the messages."""
     pipe = Pipe(messages)
     writer = LineWriter(OutgoingLines(app.output_filter), pipe)
     reader = LineReader(pipe.read, writer, PATIENCE, lambda: None)
@@ -180,7 +182,8 @@ async def _by_us(app: App, messages: Sequence[Message]) -> list[str]:
     return pipe.lines
 
 
-async def _lines(folder: Path, serve: Serve, messages: Sequence[Message]) -> list[str]:
+async def lines_of(folder: Path, serve: Serve, messages: Sequence[Message]) -> list[str]:
+    """Return the lines of a new server to these messages, without what differs from run to run."""
     settings = read_settings({"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)})
     async with in_process_sandbox() as sandbox, opened(settings, embedded=sandbox) as app:
         return [_UNIQUE.sub("unique", line) for line in await serve(app, messages)]
@@ -194,10 +197,10 @@ def _parsed(lines: Sequence[str]) -> list[Any]:
 async def test_every_response_is_the_sdks_own(tmp_path: Path, version: str) -> None:
     asked = {method for method, _ in REQUESTS}
     assert asked >= SPEC_CLIENT_METHODS - _ENDLESS - {"initialize"}
-    messages = _messages(version, REQUESTS)
+    messages = messages_of(version, REQUESTS)
     ours, theirs = (
-        await _lines(tmp_path / "ours", _by_us, messages),
-        await _lines(tmp_path / "sdk", _by_the_sdk, messages),
+        await lines_of(tmp_path / "ours", by_us, messages),
+        await lines_of(tmp_path / "sdk", _by_the_sdk, messages),
     )
     assert {json.loads(line).get("id") for line in ours} >= {
         message["id"] for message in messages if is_id(message.get("id"))
