@@ -102,7 +102,7 @@ FEATURES = (
     Feature(
         "lists marked private",
         ("cache",),
-        lambda seen: seen["cache"] == ["private", 0],
+        lambda seen: seen["cache"] == ["private", 24 * 60 * 60 * 1000],
         {LEGACY: "Results carry `cacheScope` from 2026-07-28 on."},
     ),
     Feature("ping", ("ping",), lambda seen: seen["ping"] == 0, {MODERN: "2026-07-28 has no `ping`."}),
