@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -93,8 +93,19 @@ class Calls:
         self._sent = 0
         self._begun = self._last = 0.0
         self.taken: list[float] = []
+        self.free = True
 
-    async def read(self) -> bytes:
+    async def run(self, feed: Callable[[bytes], None]) -> None:
+        while data := await self._read():
+            feed(data)
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    async def _read(self) -> bytes:
         await self._answered.wait()
         self._answered.clear()
         now = time.perf_counter()
@@ -138,7 +149,7 @@ async def measured(era: Era, seconds: float) -> tuple[float, dict[str, float]]:
         settings = read_settings({"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder})
         async with opened(settings) as app:
             writer = LineWriter(OutgoingLines(app.output_filter), calls)
-            reader = LineReader(calls.read, writer, 5.0, lambda: None)
+            reader = LineReader(calls, writer, 5.0, lambda: None)
             await serve_client(app.server(), PipeDispatcher(reader, writer))
     median, total = Samples([calls.taken]).quantile(0.5), sampler.counts.total()
     return median, {stage: sampler.counts[stage] / total * median for stage in (*STAGES, OTHER)}

@@ -56,14 +56,15 @@ class OutgoingLines:
     def __init__(self, output_filter: OutputFilter) -> None:
         self._output_filter = output_filter
 
-    def outgoing(self, line: str, allowance: Allowance = NOTHING) -> str:
+    def outgoing(self, line: str, allowance: Allowance = NOTHING, read_once: str | None = None) -> str:
         """Return the line to send in place of `line`, with apparent secrets masked; empty if it must not be sent.
 
-        Every outgoing line passes here: results, errors, progress and elicitation.
+        Every outgoing line passes here: results, errors, progress and elicitation. `read_once`: see
+        `OutputFilter.filtered`.
         """
         if kind(line) == "error":
             line = _constant_error(line)
-        shown = self._output_filter.filtered(line, allowance.values)
+        shown = self._output_filter.filtered(line, allowance.values, read_once=read_once)
         return self._withheld(line, allowance) if shown is None else shown
 
     def _withheld(self, line: str, allowance: Allowance) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import anyio
@@ -60,14 +60,7 @@ class PipeDispatcher:
         """Dispatch messages until the input ends. Then cancel what still runs, and wait for it."""
         task_status.started()
         try:
-            async for message in self._reader:
-                method, params = message.get("method"), message.get("params")
-                if method is None:
-                    self._answered(message)
-                elif "id" in message:
-                    await self._requested(message["id"], method, params, on_request)
-                else:
-                    self._notified(method, params, on_notify, on_notify_intercept)
+            await self._reader.run(lambda message: self._received(message, on_request, on_notify, on_notify_intercept))
         finally:
             self._closed = True
             for future in self._asked.values():
@@ -81,13 +74,22 @@ class PipeDispatcher:
             while self._tasks:
                 await asyncio.wait(self._tasks)
 
-    async def _requested(self, request_id: int | str, method: str, params: Params, on_request: OnRequest) -> None:
-        exchange = Exchange(self, request_id, params)
-        self._in_flight[coerce_request_id(request_id)] = exchange
-        task = self._start(self._handle(exchange, request_id, method, params, on_request))
-        if method == "initialize":
-            # A client may send its next request before it has the response.
-            await asyncio.wait([task])
+    def _received(
+        self, message: dict[str, Any], on_request: OnRequest, on_notify: OnNotify, intercept: OnNotifyIntercept | None
+    ) -> Awaitable[object] | None:
+        """Dispatch a message. Return what must end before the next one is dispatched."""
+        method, params = message.get("method"), message.get("params")
+        if method is None:
+            self._answered(message)
+        elif "id" not in message:
+            self._notified(method, params, on_notify, intercept)
+        else:
+            exchange = Exchange(self, message["id"], params)
+            self._in_flight[coerce_request_id(message["id"])] = exchange
+            task = self._start(self._handle(exchange, message["id"], method, params, on_request))
+            # A client may send its next request before it has the response to this one.
+            return asyncio.wait([task]) if method == "initialize" else None
+        return None
 
     def _start(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -104,10 +106,10 @@ class PipeDispatcher:
         on_request: OnRequest,
     ) -> None:
         """Run the handler and write the response. A request that the client cancelled gets none."""
-        line = ""
+        line, read_once = "", None
         try:
             with exchange.scope:
-                line = _result_line(request_id, await on_request(exchange, method, params))
+                line, read_once = _result_lines(request_id, await on_request(exchange, method, params))
         except Exception as error:
             line = _error_line(request_id, _error_data(error))
         finally:
@@ -117,7 +119,8 @@ class PipeDispatcher:
                 del self._in_flight[key]
             if not exchange.cancelled:
                 # Without a line, the server is ending.
-                self._writer.write(line or _error_line(request_id, _CLOSED), exchange.allowance)
+                line = line or _error_line(request_id, _CLOSED)
+                self._writer.write(line, exchange.allowance, read_once=read_once, now=len(self._tasks) == 1)
                 self._writer.mark_answered(request_id)
 
     def _notified(self, method: str, params: Params, on_notify: OnNotify, intercept: OnNotifyIntercept | None) -> None:
@@ -217,10 +220,12 @@ def _error_data(error: Exception) -> types.ErrorData:
     return known or _INTERNAL
 
 
-def _result_line(request_id: int | str, result: Mapping[str, Any]) -> str:
-    if isinstance(result, WrittenResult):
-        return f'{{"jsonrpc":"2.0","id":{to_json(request_id).decode()},"result":{result.text}}}\n'
-    return _line({"jsonrpc": "2.0", "id": request_id, "result": result})
+def _result_lines(request_id: int | str, result: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the line of a response, and that without the second copy of its object if it has two."""
+    if not isinstance(result, WrittenResult):
+        return _line({"jsonrpc": "2.0", "id": request_id, "result": result}), None
+    head = f'{{"jsonrpc":"2.0","id":{to_json(request_id).decode()},"result":'
+    return f"{head}{result.text}}}\n", None if result.read_once is None else f"{head}{result.read_once}}}\n"
 
 
 def _error_line(request_id: int | str, error: types.ErrorData) -> str:

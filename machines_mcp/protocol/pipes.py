@@ -9,7 +9,7 @@ import asyncio
 import os
 import stat
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import anyio.to_thread
@@ -18,7 +18,10 @@ CHUNK = 64 * 1024
 
 
 class Sink(Protocol):
-    """Takes bytes. `write` returns at once; `ready` when all earlier bytes are written."""
+    """Takes bytes. `write` returns at once; `ready` when all earlier bytes are written. `free`: few bytes wait."""
+
+    @property
+    def free(self) -> bool: ...
 
     def write(self, data: bytes) -> None: ...
 
@@ -45,26 +48,75 @@ def is_file(fd: int) -> bool:
     return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
-async def open_reader(fd: int, left: Callable[[], None]) -> Callable[[], Awaitable[bytes]]:
-    """Return a function that reads bytes, and none at the end. Call `left` at a pipe's end, even without a reader."""
-    if not _is_pipe(fd):
-        return lambda: anyio.to_thread.run_sync(os.read, fd, CHUNK, abandon_on_cancel=True)
-    stream = _Input(left)
-    pipe = os.fdopen(fd, "rb", buffering=0)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
-    return lambda: stream.read(CHUNK)
+class Source(Protocol):
+    """Gives bytes. `run` feeds them until their end; while paused, it feeds none."""
+
+    async def run(self, feed: Callable[[bytes], None]) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
 
 
-class _Input(asyncio.StreamReader):
-    """Calls `left` when the end arrives, because nothing is read while responses can't be written."""
+def open_source(fd: int, left: Callable[[], None]) -> Source:
+    """Return the source for a descriptor. `left` is called at a pipe's end, even while it is paused."""
+    return _PipeSource(fd, left) if _is_pipe(fd) else _FileSource(fd)
 
-    def __init__(self, left: Callable[[], None]) -> None:
-        super().__init__(limit=CHUNK)
+
+class _PipeSource(asyncio.Protocol):
+    """Reads a pipe or socket on the event loop."""
+
+    _transport: asyncio.ReadTransport
+    _feed: Callable[[bytes], None]
+
+    def __init__(self, fd: int, left: Callable[[], None]) -> None:
+        self._fd = fd
         self._left = left
+        self._ended = asyncio.Event()
 
-    def feed_eof(self) -> None:
-        super().feed_eof()
+    async def run(self, feed: Callable[[bytes], None]) -> None:
+        self._feed = feed
+        pipe = os.fdopen(self._fd, "rb", buffering=0)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: self, pipe)
+        await self._ended.wait()
+
+    def pause(self) -> None:
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._transport.resume_reading()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.ReadTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._feed(data)
+
+    def eof_received(self) -> None:
         self._left()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended.set()
+
+
+class _FileSource:
+    """Reads a file, a terminal, or a pipe on Windows, in a worker thread."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._free = asyncio.Event()
+        self._free.set()
+
+    async def run(self, feed: Callable[[bytes], None]) -> None:
+        while data := await anyio.to_thread.run_sync(os.read, self._fd, CHUNK, abandon_on_cancel=True):
+            feed(data)
+            await self._free.wait()
+
+    def pause(self) -> None:
+        self._free.clear()
+
+    def resume(self) -> None:
+        self._free.set()
 
 
 async def open_sink(fd: int, lost: Callable[[], None]) -> Sink:
@@ -95,6 +147,10 @@ class _FileSink:
         self._data += data
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write_all())
+
+    @property
+    def free(self) -> bool:
+        return len(self._data) < CHUNK
 
     async def ready(self) -> None:
         if self._writing is not None:
@@ -131,6 +187,10 @@ class _PipeSink(asyncio.BaseProtocol):
         """Write the bytes, or drop them if the other end is closed."""
         if not self._gone:
             self._transport.write(data)
+
+    @property
+    def free(self) -> bool:
+        return self._free.is_set()
 
     async def ready(self) -> None:
         if not self._free.is_set():

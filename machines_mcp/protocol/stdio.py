@@ -10,14 +10,14 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 from pydantic_core import from_json
 
 from machines_mcp.protocol.allowance import NOTHING, Allowance
 from machines_mcp.protocol.jsonrpc import OutgoingLines, invalid_request, is_id, parse_error
-from machines_mcp.protocol.pipes import Sink, claim, is_file, open_reader, open_sink
+from machines_mcp.protocol.pipes import CHUNK, Sink, Source, claim, is_file, open_sink, open_source
 
 MAX_LINE = 4 * 1024 * 1024
 PIPE_DRAIN_SECONDS = 1.5
@@ -25,6 +25,9 @@ FILE_DRAIN_SECONDS = 60.0
 
 # Its response comes when the stream ends, maybe never, so draining does not wait for it.
 _ENDLESS = ("subscriptions/listen",)
+
+Received: TypeAlias = Callable[[dict[str, Any]], Awaitable[object] | None]
+"""Takes a message. What it returns ends before the next message comes."""
 
 
 @asynccontextmanager
@@ -40,7 +43,7 @@ async def open_stdio(
     source, target = claim(0, os.open(os.devnull, os.O_RDONLY)), claim(1, os.dup(2))
     writer = LineWriter(wire, await open_sink(target, lost))
     drain_seconds = FILE_DRAIN_SECONDS if is_file(source) else PIPE_DRAIN_SECONDS
-    yield LineReader(await open_reader(source, left), writer, drain_seconds, left), writer
+    yield LineReader(open_source(source, left), writer, drain_seconds, left), writer
     await writer.ready()
 
 
@@ -54,23 +57,34 @@ class LineWriter:
         self._awaited: set[int | str] = set()
         self._all_answered: anyio.Event | None = None
 
-    def write(self, line: str, allowance: Allowance = NOTHING) -> None:
-        """Send one finished line."""
-        line = self._wire.outgoing(line, allowance)
+    @property
+    def free(self) -> bool:
+        """Whether the client reads what is written."""
+        return self._sink.free
+
+    def write(
+        self, line: str, allowance: Allowance = NOTHING, *, read_once: str | None = None, now: bool = False
+    ) -> None:
+        """Send one finished line. `read_once`: see `OutputFilter.filtered`.
+
+        `now`: no other line will be finished in this turn of the event loop.
+        """
+        line = self._wire.outgoing(line, allowance, read_once)
         if line:
-            if not self._lines:
+            if not self._lines and not now:
                 asyncio.get_running_loop().call_soon(self._flush)
             self._lines.append(line.encode("utf-8", "backslashreplace"))
+            if now:
+                self._flush()
 
     def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        self._sink.write(b"".join(lines))
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._sink.write(b"".join(lines))
 
     async def ready(self) -> None:
         """Wait until earlier output has been written."""
-        if self._lines:
-            # After `_flush`, which was scheduled first.
-            await asyncio.sleep(0)
+        self._flush()
         await self._sink.ready()
 
     def expect(self, request_id: int | str) -> None:
@@ -93,50 +107,56 @@ class LineWriter:
 class LineReader:
     """Reads JSON-RPC messages, a line each. It answers malformed lines itself."""
 
-    def __init__(
-        self,
-        read: Callable[[], Awaitable[bytes]],
-        writer: LineWriter,
-        drain_seconds: float,
-        left: Callable[[], None],
-    ) -> None:
-        self._read = read
+    def __init__(self, source: Source, writer: LineWriter, drain_seconds: float, left: Callable[[], None]) -> None:
+        self._source = source
         self._writer = writer
         self._drain_seconds = drain_seconds
         self._left = left
         self._lines: deque[bytes] = deque()
         self._rest = b""
         self._overlong = False
+        self._held: asyncio.Task[None] | None = None
 
-    def __aiter__(self) -> LineReader:
-        return self
+    async def run(self, received: Received) -> None:
+        """Pass on each message until the input ends, and wait a bounded time for the responses.
 
-    async def __anext__(self) -> dict[str, Any]:
-        while True:
-            # Back-pressure: do not read from a client that does not read its responses.
-            await self._writer.ready()
-            line = await self._next_line()
-            if line is None:
-                await self._drain()
-                raise StopAsyncIteration
-            message = self._checked(line)
-            if message is not None:
-                return message
+        If `received` returns something to wait for, the next message comes after it.
+        """
+        await self._source.run(lambda chunk: self._feed(chunk, received))
+        # The last line may have no end.
+        self._lines.append(self._rest)
+        self._pass_on(received)
+        while self._held is not None:
+            await asyncio.wait([self._held])
+        await self._drain()
 
-    async def _next_line(self) -> bytes | None:
-        while not self._lines:
-            chunk = await self._read()
-            if not chunk:
-                last, self._rest = self._rest, b""
-                return last or None
-            *whole, self._rest = (self._rest + chunk).split(b"\n")
-            if whole and self._overlong:
-                # The rest of an overlong line that was already refused.
-                del whole[0]
-                self._overlong = False
-            self._lines.extend(whole)
-            self._check_length()
-        return self._lines.popleft()
+    def _feed(self, chunk: bytes, received: Received) -> None:
+        *whole, self._rest = (self._rest + chunk).split(b"\n")
+        if whole and self._overlong:
+            # The rest of an overlong line that was already refused.
+            del whole[0]
+            self._overlong = False
+        self._lines.extend(whole)
+        self._check_length()
+        self._pass_on(received)
+        if self._held is not None and sum(map(len, self._lines)) > CHUNK:
+            self._source.pause()
+
+    def _pass_on(self, received: Received) -> None:
+        while self._lines and self._held is None:
+            message = self._checked(self._lines.popleft())
+            wait = None if message is None else received(message)
+            if wait is None and not self._writer.free:
+                # Back-pressure: do not serve a client that does not read its responses.
+                wait = self._writer.ready()
+            if wait is not None:
+                self._held = asyncio.get_running_loop().create_task(self._hold(wait, received))
+
+    async def _hold(self, wait: Awaitable[object], received: Received) -> None:
+        await wait
+        self._held = None
+        self._source.resume()
+        self._pass_on(received)
 
     def _check_length(self) -> None:
         if self._overlong:

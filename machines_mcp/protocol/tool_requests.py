@@ -20,7 +20,7 @@ from mcp_types.version import LATEST_MODERN_VERSION
 from pydantic import BaseModel
 
 from machines_mcp.protocol.exchange import AnyExchange, Params
-from machines_mcp.protocol.written import VERSIONS, write_result
+from machines_mcp.protocol.written import VERSIONS, server_meta, write_result
 
 METHOD = "tools/call"
 
@@ -32,6 +32,7 @@ class ToolRequests:
         self._server = server
         self._state = state
         self._server_info = server.server_info_stamp
+        self._meta = server_meta(self._server_info)
         call: CallNext = self._call
         for middleware in reversed(server.middleware):
             call = partial(_through, middleware, call)
@@ -62,7 +63,7 @@ class ToolRequests:
         result = await self._checked_call(context)
         version = connection.protocol_version
         if isinstance(result, dict) and result.get("resultType") == "complete":
-            return write_result(result, version, self._server_info)
+            return write_result(result, version, self._meta)
         return self._by_the_sdk(version, result)
 
     async def _call(self, context: ServerRequestContext[Any, Any]) -> HandlerResult:

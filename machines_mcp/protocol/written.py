@@ -14,29 +14,37 @@ VERSIONS = frozenset({LATEST_HANDSHAKE_VERSION, LATEST_MODERN_VERSION})
 
 
 class WrittenResult(dict[str, Any]):
-    """A result, and its JSON."""
+    """A result, and its JSON.
 
-    __slots__ = ("text",)
+    `read_once` is its JSON without the second copy of its object: see `OutputFilter.filtered`.
+    """
 
-    def __init__(self, result: Mapping[str, Any], text: str) -> None:
+    __slots__ = ("read_once", "text")
+
+    def __init__(self, result: Mapping[str, Any], text: str, read_once: str | None = None) -> None:
         super().__init__(result)
         self.text = text
+        self.read_once = read_once
 
 
-def write_result(result: Mapping[str, Any], version: str, server_info: Mapping[str, Any]) -> WrittenResult:
-    """Write a complete result of `tools/call`, as the SDK would.
+def server_meta(server_info: Mapping[str, Any]) -> str:
+    """Return the `_meta` of results of the newer protocol, which names the server, as JSON."""
+    return to_json({SERVER_INFO_META_KEY: server_info}).decode()
 
-    `server_info` is what results of the newer protocol say of their server.
-    """
-    content = ",".join(to_json(dict(sorted(part.items()))).decode() for part in result["content"])
-    members = [f'"content":[{content}]']
-    if result.get("isError"):
-        members.append('"isError":true')
+
+def write_result(result: Mapping[str, Any], version: str, meta: str) -> WrittenResult:
+    """Write a complete result of `tools/call`, as the SDK would. `meta`: see `server_meta`."""
+    first, *more = (to_json(dict(sorted(part.items()))).decode() for part in result["content"])
+    members = ['"isError":true'] if result.get("isError") else []
     if version == LATEST_MODERN_VERSION:
         members.append('"resultType":"complete"')
     if "structuredContent" in result:
         # The first text is this object's JSON: see `ResponseBuilder.result`.
         members.append(f'"structuredContent":{result["content"][0]["text"]}')
     if version == LATEST_MODERN_VERSION:
-        members.append(f'"_meta":{to_json({SERVER_INFO_META_KEY: server_info}).decode()}')
-    return WrittenResult(result, f"{{{','.join(members)}}}")
+        members.append(f'"_meta":{meta}')
+    rest = "".join(f",{member}" for member in members)
+    text = f'{{"content":[{",".join((first, *more))}]{rest}}}'
+    if "structuredContent" not in result:
+        return WrittenResult(result, text)
+    return WrittenResult(result, text, f'{{"content":[{",".join(more)}]{rest}}}')

@@ -154,10 +154,12 @@ class OutputFilter:
             return None
         return None if self.contains_secret(text) else text
 
-    def filtered(self, line: str, exempt: frozenset[str] = frozenset()) -> str | None:
+    def filtered(self, line: str, exempt: frozenset[str] = frozenset(), *, read_once: str | None = None) -> str | None:
         """Return the line with likely secrets masked, or None if it must not be sent.
 
         The values in `exempt` are not masked where they are whole strings. A known secret is withheld all the same.
+        `read_once` is the line without the second copy of an object that it contains twice, as JSON and in a string.
+        Reading one copy is enough, and if anything in it may need a mask, the whole line gets it.
         A line of more than 256 KB is withheld without being checked.
         """
         try:
@@ -168,7 +170,8 @@ class OutputFilter:
             digest = _digest(line)
             if digest in self._clean:
                 return line
-            checked = line.replace(self._constant, '""') if self._constant else line
+            checked = line if read_once is None else read_once
+            checked = checked.replace(self._constant, '""') if self._constant else checked
             plain = squeezed(checked)
             if self._contains_secret(checked, plain):
                 self._raise_alarm("output_filter.exact")

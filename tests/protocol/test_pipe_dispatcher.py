@@ -21,6 +21,7 @@ from machines_mcp.protocol.pipe_dispatcher import PipeDispatcher
 from machines_mcp.protocol.stdio import LineReader, LineWriter
 from machines_mcp.redaction.output_filter import OutputFilter
 from tests.support.card_numbers import card_number
+from tests.support.memory_pipe import MemoryPipe
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,7 @@ Message = dict[str, Any]
 Handler = Callable[[AnyExchange, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
-class Peer:
+class Peer(MemoryPipe):
     """A client: it sends messages and receives lines."""
 
     def __init__(self) -> None:
@@ -63,9 +64,6 @@ class Peer:
         for line in data.splitlines():
             self.received.put_nowait(json.loads(line))
 
-    async def ready(self) -> None:
-        pass
-
 
 class Handlers:
     """Handlers by method. `seen` are the exchanges of requests, `notified` the methods of notifications."""
@@ -92,7 +90,7 @@ async def running(handlers: Handlers) -> AsyncIterator[Peer]:
     """Run a dispatcher for the block. The client leaves at its end."""
     peer = Peer()
     writer = LineWriter(OutgoingLines(OutputFilter()), peer)
-    dispatcher = PipeDispatcher(LineReader(peer.read, writer, 0.0, lambda: None), writer)
+    dispatcher = PipeDispatcher(LineReader(peer, writer, 0.0, lambda: None), writer)
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(dispatcher.run, handlers.request, handlers.notification)

@@ -23,6 +23,7 @@ from machines_mcp.protocol.stdio import LineReader, LineWriter
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings_reader import read_settings
 from tests.support.in_process import in_process_sandbox
+from tests.support.memory_pipe import MemoryPipe
 from tests.support.stdio_client import applicant
 from tests.support.waiting import PATIENCE
 
@@ -109,7 +110,7 @@ def _request(number: int | str, method: str, params: Message | None) -> Message:
     return {"jsonrpc": "2.0", "id": number, "method": method} | ({} if params is None else {"params": params})
 
 
-class Pipe:
+class Pipe(MemoryPipe):
     """The two ends of a client that sends a message after the response to the one before."""
 
     def __init__(self, messages: Sequence[Message]) -> None:
@@ -136,9 +137,6 @@ class Pipe:
                 self._messages.insert(0, {"jsonrpc": "2.0", "id": message["id"], "result": {"action": "cancel"}})
             self.lines.append(line)
             self._answered.set()
-
-    async def ready(self) -> None:
-        pass
 
     # The ends that the SDK's loop takes.
 
@@ -177,7 +175,7 @@ async def by_us(app: App, messages: Sequence[Message]) -> list[str]:
     """Serve the messages."""
     pipe = Pipe(messages)
     writer = LineWriter(OutgoingLines(app.output_filter), pipe)
-    reader = LineReader(pipe.read, writer, PATIENCE, lambda: None)
+    reader = LineReader(pipe, writer, PATIENCE, lambda: None)
     await serve_client(app.server(), PipeDispatcher(reader, writer))
     return pipe.lines
 

@@ -20,6 +20,7 @@ from machines_mcp.protocol.stdio import LineReader, LineWriter
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.server.stdio import STOP_SECONDS
 from tests.support.clock import advance_loop_clock
+from tests.support.memory_pipe import MemoryPipe
 from tests.support.server_process import (
     ODD_SERVER,
     Era,
@@ -132,23 +133,23 @@ def test_shutdown_limits_are_within_the_documented_bound() -> None:
 
 
 async def test_a_call_that_hangs_after_the_last_line_is_abandoned() -> None:
-    class Nowhere:
+    class Nowhere(MemoryPipe):
+        async def read(self) -> bytes:
+            return b""
+
         def write(self, data: bytes) -> None:
             pass
 
-        async def ready(self) -> None:
-            pass
-
-    async def read() -> bytes:
-        return b""
+    def received(message: dict[str, Any]) -> None:
+        events.append("received")
 
     events: list[str] = []
     writer = LineWriter(OutgoingLines(OutputFilter()), Nowhere())
     writer.expect(7)
-    reader = LineReader(read, writer, 3600, lambda: events.append("left"))
+    reader = LineReader(Nowhere(), writer, 3600, lambda: events.append("left"))
 
     async def read_to_the_end() -> None:
-        assert [line async for line in reader] == []
+        await reader.run(received)
         events.append("ended")
 
     async with anyio.create_task_group() as tasks:

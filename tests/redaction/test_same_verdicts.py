@@ -11,8 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from mcp_types.version import LATEST_MODERN_VERSION
+from pydantic_core import from_json, to_json
 
 from machines_mcp.protocol.handlers import ICON
+from machines_mcp.protocol.written import server_meta, write_result
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from tests.redaction.slow_filter import every_detector, verdict
@@ -116,6 +119,27 @@ def test_verdict_on_random_lines_is_that_of_the_rules(count: int) -> None:
     }.items():
         for one in verdicts:
             assert found[f"{kind}: {one}"] > count / 200, found
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(50_000, marks=pytest.mark.long)])
+def test_verdict_on_a_written_result_is_that_of_its_whole_line(count: int) -> None:
+    lines, output_filter = Lines(seed=secrets.randbits(32)), OutputFilter(constant=ICON.src)
+    for secret in SECRETS:
+        output_filter.add_secret(Secret(secret))
+    found: Counter[str] = Counter()
+    for number in range(count):
+        line, _, exempt = lines.line(number)
+        body = from_json(line)["result"]["structuredContent"]
+        parts = [{"type": "text", "text": to_json(body).decode()}, {"type": "text", "text": "Done."}]
+        result = {"content": parts, "structuredContent": body}
+        written = write_result(result, LATEST_MODERN_VERSION, server_meta({"icons": [{"src": ICON.src}]}))
+        whole, once = (
+            f'{{"jsonrpc":"2.0","id":{number},"result":{text}}}\n' for text in (written.text, written.read_once)
+        )
+        expected = verdict(whole, SECRETS, exempt)
+        assert output_filter.filtered(whole, exempt, read_once=once) == expected, whole
+        found["withheld" if expected is None else "whole" if expected == whole else "masked"] += 1
+    assert all(found[kind] > count / 20 for kind in ("withheld", "whole", "masked")), found
 
 
 def _row(text: str) -> str:
