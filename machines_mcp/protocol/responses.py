@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from machines_mcp.protocol.allowance import Allowance
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.result_size import fits, shortened
+from machines_mcp.protocol.result_size import fits, shortened, surely_fits
 from machines_mcp.protocol.tool import Output
 from machines_mcp.protocol.tool_call import ToolCall
 from machines_mcp.protocol.withheld import withheld_error, withheld_unclear
@@ -120,9 +120,13 @@ class ResponseBuilder:
 
         The first text repeats the object, because some clients read only that. The second, the summary, is for people.
         """
-        ran = self.fitting(call, ran)
         body = self._stamped(ran.outcome | ran.ephemeral)
-        content = [_object(body), _text(ran.summary)]
+        text = to_json(body).decode()
+        if not surely_fits(text):
+            ran = self.fitting(call, ran)
+            body = self._stamped(ran.outcome | ran.ephemeral)
+            text = to_json(body).decode()
+        content = [_text(text), _text(ran.summary)]
         if ran.verbatim or ran.ephemeral:
             # A sentence of ours with an address in it is shown whole, too.
             exact = {ran.summary} if any(one in ran.summary for one in ran.verbatim) else set()

@@ -23,9 +23,14 @@ def line_cost(value: object) -> int:
     return len(text) + len(to_json(text).decode())
 
 
+def surely_fits(text: str) -> bool:
+    """Return whether a result whose object is this JSON is far shorter than what may be sent, as most are."""
+    # Each character is written once, and at most twice in the text.
+    return 3 * len(text) <= MAX_RESULT
+
+
 def fits(outcome: Mapping[str, Any]) -> bool:
     """Return whether a result with this outcome may be sent."""
-    # Most results are far smaller. Each character is written once, and at most twice in the text.
     return 3 * len(to_json(outcome)) <= MAX_RESULT or line_cost(outcome) <= MAX_RESULT
 
 
