@@ -60,6 +60,8 @@ def _draw_one(folder: Path, browser: Tab, api: Simulator, width: int, dark: bool
 
 
 def _shoot(page: BrowserPage, file: Path, width: int) -> None:
+    # The fonts of this machine are no part of the page. Inter is close to those of most desktops.
+    page.tab.evaluate("document.body.style.fontFamily = 'Inter, system-ui, sans-serif'")
     height = page.tab.evaluate(_WHOLE)
     page.tab.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
     if "card" in file.stem and page.shows_number():
