@@ -39,7 +39,7 @@ class ToolCall:
     rule: Rule
     """The policy's rule for the call."""
     idempotency_key: str
-    """Unique to the call. An approved call uses its approval's key instead."""
+    """Unique to the call; empty for a read. An approved call uses its approval's key instead."""
     client: Context | None = None
     """The client's request, for dialogs and progress; None if a form made the call."""
     dialog: elicitation.Dialog | None = None
@@ -100,11 +100,11 @@ class CallReader:
         action_class, user_id = tool.classify(arguments), getattr(arguments, "user_id", "")
         if not registry.principal.may_act_for(user_id):
             raise ToolError(Code.NOT_FOUND)
-        rule, key, allowance = policy.rule(action_class, tool.name), uuid.uuid4().hex, allowance_of(client)
+        rule, allowance = policy.rule(action_class, tool.name), allowance_of(client)
         if action_class is ActionClass.READ and rule is Rule.ALLOW:
-            # An allowed read needs no approval, so no digest. Most calls are such reads.
+            # An allowed read needs no approval and sends no key, so no digest. Most calls are such reads.
             request = CallRequest(tool.name, action_class, user_id, "")
-            return ToolCall(tool, arguments, request, rule, key, client, allowance=allowance)
+            return ToolCall(tool, arguments, request, rule, "", client, allowance=allowance)
         values = arguments.model_dump(mode="json", exclude={"wait_seconds"})
         digest, digests = arguments_digest(self._digest_key, values), each_digest(self._digest_key, values)
         asked_by, protective = elicitation.client_name(client), tool.protective(arguments)
@@ -114,7 +114,18 @@ class CallReader:
             approval_id, answer = params.request_state, elicitation.read_answer(params)
         seconds = parsed.approval.wait_seconds or 0
         return ToolCall(
-            tool, arguments, request, rule, key, client, dialog, allowance, approval_id, answer, seconds, digests
+            tool,
+            arguments,
+            request,
+            rule,
+            uuid.uuid4().hex,
+            client,
+            dialog,
+            allowance,
+            approval_id,
+            answer,
+            seconds,
+            digests,
         )
 
     def read_form(self, tool: Tool, approval: Approval, values: Mapping[str, Any]) -> ToolCall:

@@ -86,7 +86,10 @@ def _store(table: dict[int, tuple[T, ...]], owner: T, grams: Set[int]) -> None:
 
 def _drop(table: dict[int, tuple[T, ...]], owner: T, grams: Set[int]) -> None:
     for gram in grams:
-        left = tuple(other for other in table.pop(gram, ()) if other != owner)
+        others = table.pop(gram, ())
+        if len(others) == 1 and others[0] is owner:
+            continue
+        left = tuple(other for other in others if other != owner)
         if left:
             table[gram] = left
 
