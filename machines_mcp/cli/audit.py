@@ -104,7 +104,7 @@ async def verify_chain(settings: Settings, head_file: Path | None, write_head: P
 
 
 def verification_message(verification: Verification, checkpoint: Checkpoint | None) -> str:
-    """Summarize the verification in one sentence."""
+    """Summarize the verification in one or two sentences."""
     if not verification.ok:
         more = f", and {len(verification.faults) - 1} more" if len(verification.faults) > 1 else ""
         first = verification.faults[0]
@@ -114,11 +114,15 @@ def verification_message(verification: Verification, checkpoint: Checkpoint | No
     pruned = f", {verification.pruned} pruned" if verification.pruned else ""
     pruned += f", {verification.forgotten} under pseudonyms of forgotten users" if verification.forgotten else ""
     against = (
-        f"the checkpoint at row {checkpoint.seq} matches"
+        f"The checkpoint at row {checkpoint.seq} matches."
         if checkpoint
-        else "without a checkpoint, truncation goes unnoticed"
+        else "Without a checkpoint (--write-head), deleting the newest rows goes unnoticed."
     )
-    return f"Intact: {verification.rows} rows{pruned}{newest}; {against}."
+    return f"Intact: {_count(verification.rows, 'row')}{pruned}{newest}. {against}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _refuse_without_key(folder: Path) -> None:

@@ -126,7 +126,8 @@ def test_an_intact_chain_exits_with_0(run: Run, folder: Path) -> None:
     result = run("verify")
     assert result.exit_code == 0
     assert result.stdout == (
-        "Intact: 4 rows, the newest from 2027-01-15 08:00:06 UTC; without a checkpoint, truncation goes unnoticed.\n"
+        "Intact: 4 rows, the newest from 2027-01-15 08:00:06 UTC. Without a checkpoint (--write-head), deleting the"
+        " newest rows goes unnoticed.\n"
     )
 
 
@@ -163,7 +164,7 @@ def test_a_checkpoint_reveals_truncation(run: Run, folder: Path, tmp_path: Path)
     head = tmp_path / "head.json"
     assert run("verify", "--write-head", str(head)).exit_code == 0
     assert Checkpoint.read(head).seq == 4
-    assert "the checkpoint at row 4 matches" in run("verify", "--head", str(head)).stdout
+    assert "The checkpoint at row 4 matches" in run("verify", "--head", str(head)).stdout
     tamper(folder, "DELETE FROM audit WHERE seq > 2")
     assert run("verify").exit_code == 0
     result = run("verify", "--head", str(head))

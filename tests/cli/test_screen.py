@@ -75,8 +75,12 @@ def test_the_tables_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: 
 
 def test_the_doctors_verdict_names_the_checks_that_failed() -> None:
     good, bad = Finding(True, "version", "1"), Finding(False, "policy", "invalid")
+    unprotected = Finding(True, "caller", "same user", warning=True)
     assert verdict([good, good]) == "Ready: all 2 checks passed."
     assert verdict([good, bad, bad]) == "Not ready: 2 of 3 checks failed (policy)."
+    assert verdict([good, unprotected]) == "Ready, with 1 warning (caller)."
+    assert verdict([unprotected, unprotected, good]) == "Ready, with 2 warnings (caller)."
+    assert verdict([unprotected, bad]) == "Not ready: 1 of 2 checks failed (policy)."
 
 
 @pytest.mark.parametrize(("typed", "meant"), [

@@ -35,7 +35,7 @@ def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         for finding in findings:
-            line = f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.message}"
+            line = f"{finding.mark:<4}  {finding.check}: {finding.message}"
             click.echo(wrapped(line, 6, most=MAX_LINE))
         click.echo(f"\n{wrapped(verdict(findings), 0, most=MAX_LINE)}")
     sys.exit(0 if all(f.ok for f in findings) else 1)

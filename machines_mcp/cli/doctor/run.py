@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import site
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ import anyio
 
 from machines_mcp import __version__
 from machines_mcp.cli.doctor.finding import Finding
-from machines_mcp.permissions.policy import PolicyError
+from machines_mcp.permissions.policy import Policy, PolicyError
 from machines_mcp.redaction.display import not_decidable
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings, SettingsError
@@ -30,15 +31,15 @@ async def run_checks(*, probe: bool = False) -> list[Finding]:
         settings = await anyio.to_thread.run_sync(read_settings)
     except SettingsError as error:
         return [*findings, Finding(False, "settings", str(error))]
-    findings.append(Finding(True, "settings", _describe(settings)))
+    policy = _operator_policy(settings)
+    users = None if isinstance(policy, PolicyError) else policy.users
+    findings.append(Finding(True, "settings", _describe(settings, users)))
     from machines_mcp.cli.client_configs.clients import this_system
     from machines_mcp.cli.doctor.clients import clients, partner_key
 
     findings += [*partner_key(settings), await _vault(), clients(this_system())]
-    try:
-        load_operator_policy(settings)
-    except PolicyError as error:
-        return [*findings, Finding(False, "policy", str(error))]
+    if isinstance(policy, PolicyError):
+        return [*findings, Finding(False, "policy", str(policy))]
     async with opened(settings) as app:
         findings.append(await _state(app))
         if findings[-1].ok:
@@ -51,9 +52,22 @@ async def run_checks(*, probe: bool = False) -> list[Finding]:
     return findings
 
 
-def _describe(settings: Settings) -> str:
+def _operator_policy(settings: Settings) -> Policy | PolicyError:
+    try:
+        return load_operator_policy(settings)
+    except PolicyError as error:
+        return error
+
+
+def _describe(settings: Settings, users: Collection[str] | None) -> str:
+    """Describe the settings; `users` are those that the policy lists, None if it lists none."""
     where = "the simulator on this machine" if settings.simulated else str(settings.api_url)
-    who = f"user {settings.user_id}" if settings.user_id else "any user"
+    if settings.user_id:
+        who = f"user {settings.user_id}"
+    elif users is None:
+        who = "any user"
+    else:
+        who = f"the policy's {len(users)} user{'s' * (len(users) != 1)}"
     return f"{settings.environment.value}, {where}, {who}" + (", read-only" if settings.read_only else "")
 
 

@@ -87,7 +87,7 @@ async def _freeze(app: App) -> Finding:
 async def _clock(app: App) -> Finding:
     until = await app.guard.clock_check.held_until()
     if until is None:
-        return Finding(True, "clock", "not behind the stored rows")
+        return Finding(True, "clock", "ok")
     fix = "Correct the clock. If it is right now, run machines-mcp state rebase-clock."
     return Finding(False, "clock", f"{describe(until)} {fix}")
 
@@ -103,8 +103,11 @@ async def _audit(app: App) -> Finding:
         return Finding(False, "audit", "no row can be written, so changes are refused; check free space.")
     if verification.ok and verification.rows and app.policy.head_file is not None and checkpoint is None:
         return Finding(False, "audit", f"no checkpoint at {app.policy.head_file}; see machines-mcp audit verify.")
-    message = verification_message(verification, checkpoint)[:-1]
-    return Finding(verification.ok, "audit", f"{message}; rows can be written")
+    if not verification.ok:
+        return Finding(False, "audit", verification_message(verification, checkpoint))
+    rows, seen = verification.rows, checkpoint is not None
+    more = "" if seen else "; deleting the newest rows goes unnoticed, see machines-mcp audit verify --write-head"
+    return Finding(True, "audit", f"the log is intact ({rows} row{'s' * (rows != 1)}) and can be written{more}")
 
 
 async def _try_to_write(app: App) -> None:
@@ -161,7 +164,7 @@ def _caller_finding(app: App) -> Finding:
     if uid == os.geteuid():
         if app.settings.simulated:
             return Finding(True, "caller", f"same user as the server. {SIMULATOR_NOTE}")
-        return Finding(True, "caller", f"NOT PROTECTED: programs of {user_name(uid)}, {_OWN_USER}")
+        return Finding(True, "caller", f"NOT PROTECTED: programs of {user_name(uid)}, {_OWN_USER}", warning=True)
     policy = [app.settings.policy] if app.settings.policy else []
     try:
         reached = [

@@ -83,6 +83,16 @@ async def test_a_vault_that_cannot_start_is_reported_with_the_fix(
     assert cure in found.message
 
 
+@pytest.mark.parametrize(("users", "shown"), [('["a"]', "the policy's 1 user"), ('["a", "b"]', "the policy's 2 users")])
+async def test_the_settings_name_the_users_of_the_policy(tmp_path: Path, users: str, shown: str) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'version = 1\nenvironment = "embedded"\nusers = {users}\n', encoding="ascii")
+    policy.chmod(0o600)
+    with environment(tmp_path, MACHINES_ENV="embedded", MACHINES_POLICY=str(policy)), anyio.fail_after(PATIENCE):
+        (found,) = [finding.message for finding in await run_checks() if finding.check == "settings"]
+    assert found == f"embedded, the simulator on this machine, {shown}"
+
+
 async def test_without_the_probe_no_request_is_sent(tmp_path: Path, api: ScriptedUpstream) -> None:
     settings = {"MACHINES_ENV": "sandbox", "MACHINES_API_URL": api.base_url, "MACHINES_USER_ID": USER}
     with environment(tmp_path, MACHINES_PARTNER_KEY=PARTNER_KEY, **settings), anyio.fail_after(PATIENCE):
