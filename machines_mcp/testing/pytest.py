@@ -23,6 +23,10 @@ from machines_mcp.testing.simulators import Simulator, simulator
 from machines_mcp.testing.users import ReadyUser, ready_user
 
 T = TypeVar("T")
+BOTH_RUNNERS = (
+    "pytest-asyncio and anyio's plugin both handle this test; remove pytest.mark.anyio, or unset asyncio_mode = auto "
+    "and pytest.mark.asyncio."
+)
 LOOP_SCOPES = ("function", "class", "module", "package", "session")
 
 
@@ -103,11 +107,14 @@ def _present(found: T | None, request: pytest.FixtureRequest) -> T:
 
 def _runner(request: pytest.FixtureRequest) -> str:
     """Return the plugin that runs the test: `anyio`, or `asyncio_` and the scope of its loop."""
-    marker = request.node.get_closest_marker("asyncio")
+    marker, has_anyio = request.node.get_closest_marker("asyncio"), "anyio_backend" in request.fixturenames
     if marker is not None and request.config.pluginmanager.has_plugin("asyncio"):
+        if has_anyio:
+            # Each would run a loop of its own, and what one loop made fails in the other.
+            pytest.fail(BOTH_RUNNERS, pytrace=False)
         scope = marker.kwargs.get("loop_scope") or request.config.getini("asyncio_default_test_loop_scope")
         return f"asyncio_{scope}"
-    if "anyio_backend" not in request.fixturenames:
+    if not has_anyio:
         pytest.fail(
             f"{request.fixturename} needs an async test that pytest-asyncio or anyio's plugin runs; "
             "in other tests, use machines_blocking_user.",

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from machines_mcp import __version__
+from machines_mcp.tools.catalog import ACTION_CLASSES
 from tests.docs.pages import ROOT, generator
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,6 +32,13 @@ def test_the_first_screen_has_the_picture_the_two_commands_and_the_installation(
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
 def test_the_readme_leads_to_every_page(page: object) -> None:
     assert f"(docs/{getattr(page, 'name', '')})" in README
+
+
+def test_the_first_screen_counts_the_tools_and_says_what_never_ran() -> None:
+    first = README.partition("![")[0]
+    assert f"{len(ACTION_CLASSES)} typed tools" in first
+    assert "**Status:**" in first
+    assert __version__ in first
 
 
 def test_the_readme_never_names_the_package_on_an_index() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,13 @@ the replacement is active
   declined: 3000 cents with the lost card
   posted: 1200 cents with the lost card
 """
-CALLS = "user-1\napproved\nTrue\ncompleted\nactive\nnot_found\n"
+CALLS = r"""user: user-1
+identity check: approved
+agreements accepted: True
+deposit: completed
+card: active
+error for an unknown card, as expected: not_found
+"""
 
 OUTPUTS = {"payout.py": PAYOUT, "lost_card.py": LOST_CARD}
 LONGER = {"agent.py": AGENT, "calls.sh": CALLS, "test_my_agent.py": r"\.{3} .*\n3 passed in .*\n"}
@@ -80,6 +87,14 @@ def test_example_runs_and_prints_its_output(name: str, output: str, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(STDERR.get(name, ""), done.stderr), done.stderr
     assert re.fullmatch(output, done.stdout), done.stdout
+
+
+def test_the_shell_example_says_when_the_command_is_missing(tmp_path: Path) -> None:
+    env = {"PATH": str(tmp_path), "TMPDIR": str(tmp_path)}
+    sh = shutil.which("sh") or "/bin/sh"
+    done = subprocess.run([sh, FOLDER / "calls.sh"], env=env, capture_output=True, encoding="utf-8", timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch("machines-mcp is not on the PATH\\. .*\n", done.stderr), done.stderr
 
 
 def test_every_example_is_tested_and_short() -> None:

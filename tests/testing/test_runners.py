@@ -113,6 +113,17 @@ def test_pytest_asyncio_that_handles_every_async_test(tmp_path: Path) -> None:
     assert counts == {"passed": 4, "xfailed": 2}, output
 
 
+@pytest.mark.parametrize(
+    ("mark", "mode"), [("pytest.mark.anyio", "auto"), ("[pytest.mark.anyio, pytest.mark.asyncio]", "strict")]
+)
+def test_two_plugins_for_one_test_are_refused_with_the_fix(mark: str, mode: str, tmp_path: Path) -> None:
+    pytest.importorskip("pytest_asyncio")
+    source = f"pytestmark = {mark}\n{TO_ASYNCIO}\nasync def test_user(machines_user):\n    pass\n"
+    counts, output = run(tmp_path, source, asyncio_mode=mode, asyncio_default_fixture_loop_scope="function")
+    assert counts == {"error": 1}, output
+    assert "both handle this test; remove pytest.mark.anyio, or unset asyncio_mode = auto" in output
+
+
 @pytest.mark.parametrize("other", [(), ("-p", "no:asyncio")], ids=["beside pytest-asyncio", "alone"])
 def test_anyio(other: tuple[str, ...], tmp_path: Path) -> None:
     source = ANYIO + TO_ASYNCIO + FIXTURES + '@pytest.fixture(scope="module")' + MODULE_FIXTURE + MODULE_SCOPE
