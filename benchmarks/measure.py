@@ -125,9 +125,9 @@ def _list(wire: Wire, into: Figures) -> None:
 
 def _exercise(wire: Wire, load: Load, into: Figures) -> None:
     """Run one round of the quantities of a running server."""
-    into.lists.rounds.append(timed(lambda: wire.ask("tools/list", {}), load.lists))
+    into.lists.rounds.append([wire.timed("tools/list", {}) for _ in range(load.lists)])
     if call := into.command.call:
-        into.calls.rounds.append(timed(lambda: wire.ask("tools/call", call), load.calls))
+        into.calls.rounds.append([wire.timed("tools/call", call) for _ in range(load.calls)])
         into.bursts.rounds.append([_burst(wire, "tools/call", call, load.burst, load.in_flight)])
     if load.pings:
         into.pings.rounds.append([_burst(wire, "ping", {}, load.pings, load.in_flight)])

@@ -94,16 +94,32 @@ class Wire:
         """Send one notification."""
         self._write({"jsonrpc": "2.0", "method": method, "params": params})
 
+    def timed(self, method: str, params: Mapping[str, Any]) -> float:
+        """Send one request and return the milliseconds to its response. Parsing it is the client's work."""
+        start = time.perf_counter()
+        self.send(method, params)
+        while True:
+            line = self._line()
+            taken = milliseconds_since(start)
+            if self._result(line) is not None:
+                return taken
+
     def receive(self) -> dict[str, Any]:
         """Return the next result, of any request; notifications are skipped."""
         while True:
-            message = json.loads(self._line())
-            if "method" in message:
-                continue
-            result: dict[str, Any] | None = message.get("result")
-            if result is None or result.get("isError"):
-                raise BenchmarkError(f"{self._name} refused: {json.dumps(message)[:500]}")
-            return result
+            result = self._result(self._line())
+            if result is not None:
+                return result
+
+    def _result(self, line: bytes) -> dict[str, Any] | None:
+        """Return the result in a line, or None if it is a notification."""
+        message = json.loads(line)
+        if "method" in message:
+            return None
+        result: dict[str, Any] | None = message.get("result")
+        if result is None or result.get("isError"):
+            raise BenchmarkError(f"{self._name} refused: {json.dumps(message)[:500]}")
+        return result
 
     def peak_megabytes(self) -> float | None:
         """Return the server's peak resident memory, or None if the system does not report it."""
