@@ -14,6 +14,7 @@ from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from tests.partner.test_against_sandbox import onboarded
 from tests.support.cards_in import cards_in
+from tests.support.in_process import InProcessTransport
 from tests.support.running_sandbox import Sandbox
 from tests.support.stdio_client import applicant
 from tests.support.tool_caller import ToolCaller, caller
@@ -25,13 +26,19 @@ pytestmark = pytest.mark.anyio
 def addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Record the address of each request by any HTTP client of this process."""
     asked: list[str] = []
-    send = httpx.AsyncClient.send
 
-    async def recorded(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
-        asked.append(str(request.url))
-        return await send(self, request, **options)
+    def record(transport: Any) -> None:
+        send = transport.handle_async_request
 
-    monkeypatch.setattr(httpx.AsyncClient, "send", recorded)
+        async def recorded(self: Any, request: httpx.Request) -> httpx.Response:
+            asked.append(str(request.url))
+            return await send(self, request)
+
+        monkeypatch.setattr(transport, "handle_async_request", recorded)
+
+    # Over a socket, and to a simulator in this process.
+    record(httpx.AsyncHTTPTransport)
+    record(InProcessTransport)
     yield asked
 
 

@@ -21,6 +21,7 @@ MAKERS = {
     "redaction/verbatim.py",
     "storage/withdrawal_rows.py",
     "storage/withdrawals.py",
+    "tools/approvals.py",
     "tools/reconcile_card_changes.py",
     "tools/status.py",
     "tools/users.py",
