@@ -31,7 +31,7 @@ _QUESTION = "Did it happen? Check at Machines first [yes/no/later]"
 _REFERENCE_QUESTION = "Its id at Machines (of the card or the transaction)"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@+-]{3,127}")
 _NUMBER = re.compile(r"[0-9_.:@+-]+")
-_SAVED = "Saved: {what}. The assistant learns this when it repeats the call with its approval_id."
+_SAVED = "Saved: {what}. The assistant will be told when it asks again."
 
 
 class Prompt(Protocol):

@@ -11,8 +11,8 @@ channel may not decide. `limit_exceeded`: a policy limit forbids it. `frozen`: c
 waiting under the id."""
 
 MESSAGES: Mapping[Decision, str] = {
-    "granted": "Approved. The assistant can repeat the call with its approval_id. It runs once, within 5 minutes.",
-    "refused": "Refused. The assistant learns this when it repeats the call.",
+    "granted": "Approved. The assistant has 5 minutes to make this one call.",
+    "refused": "Refused. The assistant will be told when it asks again.",
     "wrong": "Wrong passphrase. Nothing was changed.",
     "delayed": "Nothing was checked or changed, because wrong passphrases were typed here before.",
     "unset": "No passphrase is set, so nothing was changed. Run machines-mcp passphrase in a terminal on this machine.",

@@ -14,7 +14,7 @@ from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import Identifier, IdentifierArgument
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import status_label
+from machines_mcp.tools.text import is_status
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, ListedCard, PartnerClient
@@ -65,9 +65,9 @@ class CardResult(Output, CardOutput):
 
     def summary(self) -> str:
         cents = self.limit_amount_cents
-        limited = "" if cents is None else f" and a limit of {limit_text(cents, self.limit_frequency)}"
+        limited = "" if cents is None else f", with a limit of {limit_text(cents, self.limit_frequency)}"
         named = f"The card ending {self.last4}" if self.last4 else "The card"
-        return f"{named} has the status {status_label(self.status)}{limited}."
+        return f"{named} {is_status(self.status)}{limited}."
 
 
 class CardClosed(Output):

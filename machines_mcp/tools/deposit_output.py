@@ -11,7 +11,7 @@ from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import estimate, pluralize, range_text, status_label
+from machines_mcp.tools.text import estimate, is_status, pluralize, range_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit, ListedDeposit
@@ -58,8 +58,8 @@ class DepositResult(Output, DepositOutput):
         # A finished deposit has no time of the next poll, and its address must not be paid again.
         address = self.deposit_address if self.poll_after_seconds is not None else None
         memo = f" with the memo {self.memo}" if self.memo else ""
-        where = f" Its address is {address}{memo}." if address else ""
-        return f"The deposit's status is {status_label(self.status)}.{where}"
+        where = f" Send it to {address}{memo}." if address else ""
+        return f"The deposit {is_status(self.status)}.{where}"
 
 
 class DepositListOutput(Output):

@@ -23,10 +23,10 @@ from machines_mcp.protocol.tool import (
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application, masked_identity, personal_data
 from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occupations_of
-from machines_mcp.tools.kyc_status import USER_MUST_ACT, known_status, meaning, status_steps
+from machines_mcp.tools.kyc_status import USER_MUST_ACT, known_status, kyc_sentence, meaning, status_steps
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
-from machines_mcp.tools.text import pluralize, quote_text, status_label
+from machines_mcp.tools.text import pluralize, quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycStatus
@@ -62,7 +62,7 @@ class KycSubmitted(Output):
     meaning: str
 
     def summary(self) -> str:
-        return f"The identity check's status is {status_label(self.status)}."
+        return kyc_sentence(self.status)
 
 
 async def _approval_details(call: ServiceContext, args: SubmitKyc) -> ApprovalDetails:
@@ -137,4 +137,6 @@ async def submit_kyc(call: ServiceContext, args: SubmitKyc) -> KycSubmitted:
 def _submitted(call: ServiceContext, found: KycStatus) -> KycSubmitted:
     status = known_status(found.status)
     why = "See what it is waiting for, and where the user must act."
-    return KycSubmitted(status=status, meaning=meaning(status), next_steps=status_steps(call, found, why))
+    # A user who must act needs the link, which only that call gives.
+    steps = status_steps(call, found, why, waits=status not in USER_MUST_ACT)
+    return KycSubmitted(status=status, meaning=meaning(status), next_steps=steps)

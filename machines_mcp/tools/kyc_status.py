@@ -15,7 +15,6 @@ from machines_mcp.protocol.tool import NextStepOutput, Output, UserInput, tool
 from machines_mcp.tools.kyc_reasons import own_words
 from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycStatus
@@ -30,6 +29,17 @@ MEANINGS = {
     "denied": "Permanently denied; only support can help.",
     "locked": "Blocked; only support can help.",
     "canceled": "Ended; only support can help.",
+}
+_SENTENCES = {
+    "not_submitted": "The identity check is not submitted.",
+    "pending": "The identity check is pending.",
+    "manual_review": "The identity check is in manual review.",
+    "needs_information": "The identity check needs more information from the user.",
+    "needs_verification": "The identity check needs an ID document and a selfie of the user.",
+    "approved": "The identity check is approved.",
+    "denied": "The identity check is denied.",
+    "locked": "The identity check is locked.",
+    "canceled": "The identity check is canceled.",
 }
 USER_MUST_ACT = ("needs_information", "needs_verification")
 UNRECOGNIZED = "unrecognized"
@@ -48,7 +58,7 @@ class KycStatusOutput(Output):
     poll_after_seconds: float | None = None
 
     def summary(self) -> str:
-        return f"The identity check's status is {status_label(self.status)}."
+        return kyc_sentence(self.status)
 
 
 @tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ, idempotent=True)
@@ -83,18 +93,27 @@ def known_status(upstream: str | None) -> str:
     return upstream if upstream in MEANINGS else UNRECOGNIZED
 
 
+def kyc_sentence(upstream: str | None) -> str:
+    """Return a status as a sentence."""
+    return _SENTENCES.get(upstream or "", "The identity check has an unrecognized status.")
+
+
 def meaning(upstream: str | None) -> str:
     """Return what a status means, in a sentence."""
     return MEANINGS.get(upstream or "", "Unrecognized status. It may change by itself.")
 
 
-def status_steps(call: ServiceContext, found: KycStatus, why: str) -> list[NextStepOutput]:
-    """Return the next step at this status. `why` is the reason to ask again, if that is the step."""
+def status_steps(call: ServiceContext, found: KycStatus, why: str, *, waits: bool = True) -> list[NextStepOutput]:
+    """Return the next step at this status. `why` is the reason to ask again, if that is the step.
+
+    `waits`: that call waits for a change.
+    """
     if found.status == "not_submitted":
         return [next_step(call, "get_kyc_requirements", "See which identity data the check needs.")]
     if found.status == "approved":
         return [next_step(call, "get_agreements", "KYC is approved; show the user the agreements.")]
-    return [] if found.settled else [next_step(call, "get_kyc_status", why, wait_seconds=30)]
+    wait = {"wait_seconds": 30} if waits else {}
+    return [] if found.settled else [next_step(call, "get_kyc_status", why, **wait)]
 
 
 async def _link_to_show(call: ServiceContext, link: str | None) -> str | None:

@@ -47,6 +47,12 @@ def status_label(text: str | None) -> str:
     return text.replace("_", " ") if text and re.fullmatch(r"[A-Za-z_]{1,40}", text) else "unrecognized"
 
 
+def is_status(text: str | None) -> str:
+    """Format a status as the verb of a sentence: `is active`."""
+    label = status_label(text)
+    return "has an unrecognized status" if label == "unrecognized" else f"is {label}"
+
+
 def pluralize(number: int, noun: str, plural: str | None = None) -> str:
     """Format a number with its noun: `1 card`, `2 cards`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -29,10 +29,10 @@ from machines_mcp.redaction.detectors import masked_text
 from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.addresses import valid
-from machines_mcp.tools.kyc_status import known_status
+from machines_mcp.tools.kyc_status import known_status, kyc_sentence
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
-from machines_mcp.tools.text import clean, quote_text, status_label
+from machines_mcp.tools.text import clean, quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import User
@@ -84,7 +84,7 @@ class UserResolved(Output):
     def summary(self) -> str:
         chain = "Solana wallet" if self.wallet_chain == "solana" else "wallet"
         wallet = f" Their {chain} is {self.wallet_address}." if self.wallet_address else ""
-        return f"The user exists at Machines. Their KYC status is {status_label(self.kyc_status)}.{wallet}"
+        return f"The user is registered at Machines. {kyc_sentence(self.kyc_status)}{wallet}"
 
 
 def _action_class(args: ResolveUser) -> ActionClass:

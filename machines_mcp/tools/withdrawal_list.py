@@ -12,7 +12,7 @@ from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawal_rows import WithdrawalRow
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import pluralize, status_label
+from machines_mcp.tools.text import is_status, pluralize
 
 
 class ListWithdrawals(UserInput):
@@ -40,7 +40,7 @@ class WithdrawalListOutput(Output):
             return "0 withdrawals."
         newest = self.withdrawals[0]
         found = pluralize(self.withdrawals_total, "withdrawal")
-        return f"{found}; the newest, of {dollars(newest.amount_cents)}, has the status {status_label(newest.status)}."
+        return f"{found}; the newest, of {dollars(newest.amount_cents)}, {is_status(newest.status)}."
 
 
 @tool(title="List withdrawals", toolset="withdrawals", action_class=ActionClass.READ, idempotent=True, open_world=False)

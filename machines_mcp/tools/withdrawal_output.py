@@ -12,7 +12,7 @@ from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim
 from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.services import ServiceContext, next_step
-from machines_mcp.tools.text import estimate, status_label
+from machines_mcp.tools.text import estimate, is_status
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal
@@ -59,7 +59,7 @@ class WithdrawalCreated(Output):
     def summary(self) -> str:
         expiry = self.signature_expires_at
         until = "" if expiry is None else f"; its signature expires at {_clock_time(expiry)}"
-        return f"The withdrawal of {dollars(self.amount_cents)} has the status {status_label(self.status)}{until}."
+        return f"The withdrawal of {dollars(self.amount_cents)} {is_status(self.status)}{until}."
 
 
 def _clock_time(at: datetime) -> str:

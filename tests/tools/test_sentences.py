@@ -86,16 +86,16 @@ SENTENCES = [
     ),
     (_made(CardListOutput, cards=[CARD, CARD | {"status": "locked"}]), "2 cards, 1 active."),
     (_made(CardListOutput, cards=[CARD], next_cursor=ID), "1 card, 1 active; more on the next page."),
-    (_made(CardResult, **CARD), "The card ending 4242 has the status active."),
+    (_made(CardResult, **CARD), "The card ending 4242 is active."),
     (
         _made(CardResult, **CARD, limit_amount_cents=5000, limit_frequency="per30DayPeriod"),
-        "The card ending 4242 has the status active and a limit of $50.00 per 30 days.",
+        "The card ending 4242 is active, with a limit of $50.00 per 30 days.",
     ),
     (
         _made(CardResult, **CARD, limit_amount_cents=5000, limit_frequency=HOSTILE),
-        "The card ending 4242 has the status active and a limit of $50.00 for an unrecognized period.",
+        "The card ending 4242 is active, with a limit of $50.00 for an unrecognized period.",
     ),
-    (_made(CardResult, **CARD | {"status": HOSTILE}), "The card ending 4242 has the status unrecognized."),
+    (_made(CardResult, **CARD | {"status": HOSTILE}), "The card ending 4242 has an unrecognized status."),
     (_made(CardClosed, card_id=ID, status="canceled"), "The card is closed."),
     (_made(DepositQuote, **QUOTE), "The amount can be deposited."),
     (
@@ -110,17 +110,17 @@ SENTENCES = [
         _made(DepositQuote, **QUOTE | {"within_range": False, "min_amount": 0.00001, "max_amount": 1000}),
         "The amount is outside the allowed range: at least 0.00001, at most 1,000.",
     ),
-    (_made(DepositResult, **DEPOSIT), "The deposit's status is waiting."),
+    (_made(DepositResult, **DEPOSIT), "The deposit is waiting."),
     (
         _made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, poll_after_seconds=5),
-        f"The deposit's status is waiting. Its address is {ADDRESS}.",
+        f"The deposit is waiting. Send it to {ADDRESS}.",
     ),
     (
         _made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, memo=MEMO, poll_after_seconds=5),
-        f"The deposit's status is waiting. Its address is {ADDRESS} with the memo {MEMO}.",
+        f"The deposit is waiting. Send it to {ADDRESS} with the memo {MEMO}.",
     ),
     # It has ended, so nothing more is to be sent to its address.
-    (_made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, memo="7"), "The deposit's status is waiting."),
+    (_made(DepositResult, **DEPOSIT, deposit_address=ADDRESS, memo="7"), "The deposit is waiting."),
     (_made(DepositListOutput, deposits=[DEPOSIT]), "1 deposit."),
     (_made(KycRequirements, fields=[], occupations=[], occupations_total=3), "0 fields, 0 of them required."),
     (
@@ -137,12 +137,12 @@ SENTENCES = [
         "1 occupation matches the search.",
     ),
     (_made(KycRequirements, occupations=[], occupations_total=3), "0 occupations match the search."),
-    (_made(KycSubmitted, status="in_review", meaning="m"), "The identity check's status is in review."),
+    (_made(KycSubmitted, status="in_review", meaning="m"), "The identity check has an unrecognized status."),
     (
         _made(ApprovalCancelled, approval_id=ID, tool="create_card", status="withdrawn"),
         "The request is withdrawn, and nothing was done.",
     ),
-    (_made(KycStatusOutput, status="approved", meaning="m"), "The identity check's status is approved."),
+    (_made(KycStatusOutput, status="approved", meaning="m"), "The identity check is approved."),
     (
         _made(CardRevealed, **CARD | {"status": "verified", "shown": "nowhere"}),
         "The card ending 4242 was decrypted and verified, but not shown.",
@@ -165,11 +165,11 @@ SENTENCES = [
     ),
     (
         _made(UserResolved, user_id=ID, kyc_status="not_submitted"),
-        "The user exists at Machines. Their KYC status is not submitted.",
+        "The user is registered at Machines. The identity check is not submitted.",
     ),
     (
         _made(UserResolved, user_id=ID, kyc_status="approved", wallet_address=ADDRESS),
-        f"The user exists at Machines. Their KYC status is approved. Their wallet is {ADDRESS}.",
+        f"The user is registered at Machines. The identity check is approved. Their wallet is {ADDRESS}.",
     ),
     (
         _made(
@@ -187,7 +187,7 @@ SENTENCES = [
     (_made(WithdrawalListOutput, withdrawals=[], withdrawals_total=0), "0 withdrawals."),
     (
         _made(WithdrawalListOutput, withdrawals=[SENT | {"status": "ready"}], withdrawals_total=2),
-        "2 withdrawals; the newest, of $0.50, has the status ready.",
+        "2 withdrawals; the newest, of $0.50, is ready.",
     ),
     (_made(WithdrawalQuote, **PAYOUT), f"Quote for $1,234.50 to {ID}; valid until 12:00:05 UTC."),
     (
@@ -196,11 +196,11 @@ SENTENCES = [
     ),
     (
         _made(WithdrawalCreated, withdrawal_id=ID, status="ready", amount_cents=50, note="n"),
-        "The withdrawal of $0.50 has the status ready.",
+        "The withdrawal of $0.50 is ready.",
     ),
     (
         _made(WithdrawalCreated, withdrawal_id=ID, status="ready", amount_cents=5, note="n", signature_expires_at=NOON),
-        "The withdrawal of $0.05 has the status ready; its signature expires at 12:00:05 UTC.",
+        "The withdrawal of $0.05 is ready; its signature expires at 12:00:05 UTC.",
     ),
 ]
 

@@ -33,7 +33,7 @@ def test_an_address_or_memo_like_a_card_number_is_unmasked_in_the_summary(era: s
         "result"
     ]
     assert result["structuredContent"]["memo"] == memo
-    assert result["content"][1]["text"].endswith(f"Its address is {address} with the memo {memo}.")
+    assert result["content"][1]["text"].endswith(f"Send it to {address} with the memo {memo}.")
 
 
 @eras
@@ -66,4 +66,4 @@ async def test_the_summary_of_a_deposit_names_its_address_and_memo(tmp_path: Pat
         made = await c.client.call_tool("create_deposit", {"currency": "xrp", "network": "ripple", "amount": 50})
         assert made.structured_content is not None
         address, memo = made.structured_content["deposit_address"], made.structured_content["memo"]
-        assert text_parts(made)[1].endswith(f"Its address is {address} with the memo {memo}.")
+        assert text_parts(made)[1].endswith(f"Send it to {address} with the memo {memo}.")
