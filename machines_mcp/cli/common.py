@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from machines_mcp.cli.screen import say
 from machines_mcp.redaction.user_id import user_id_fault
 from machines_mcp.server.settings import Settings, SettingsError
 from machines_mcp.server.settings_reader import read_settings
@@ -44,13 +45,13 @@ def user_option(purpose: str, *, checked: bool = True) -> Callable[[F], F]:
 
 def end(ok: bool, sentence: str) -> NoReturn:
     """Print the result and exit with code 0 or 1."""
-    click.echo(sentence, err=not ok)
+    say(sentence, err=not ok)
     sys.exit(0 if ok else 1)
 
 
 def fail(sentence: str) -> NoReturn:
     """Print the problem and its fix, and exit with code 2."""
-    click.echo(sentence, err=True)
+    say(sentence, err=True)
     sys.exit(2)
 
 

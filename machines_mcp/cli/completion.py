@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from machines_mcp.cli.screen import emit
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -27,7 +29,7 @@ def completion(shell: str) -> None:
     if kind is None:
         raise click.ClickException(f"This version of click does not support {shell}.")
     context = click.get_current_context().find_root()
-    click.echo(kind(context.command, {}, PROGRAM, "_MACHINES_MCP_COMPLETE").source())
+    emit(kind(context.command, {}, PROGRAM, "_MACHINES_MCP_COMPLETE").source())
 
 
 def tool_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

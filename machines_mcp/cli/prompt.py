@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+from machines_mcp.cli.screen import say
 from machines_mcp.redaction.secret import Secret
 
 LINE_SECONDS = 60.0
@@ -47,9 +48,8 @@ class TerminalInput:
 
     def read_answer(self, question: str) -> str:
         """Ask a question and read the reply with echo; empty at the end of input. Needs a terminal."""
-        import click
-
-        click.echo(f"{question}: ", nl=False)
+        say(f"{question}:", nl=False)
+        say(" ", nl=False)
         return sys.stdin.readline().strip()
 
     def _next_line(self) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from machines_mcp.cli.screen import say
 from machines_mcp.redaction.characters import printable
 
 INTERRUPTED_EXIT_CODE = 130
@@ -44,7 +45,7 @@ class Root(click.Group):
         except click.ClickException as fault:
             _fail(fault)
         except click.Abort:
-            click.echo("Stopped.", err=True)
+            say("Stopped.", err=True)
             sys.exit(INTERRUPTED_EXIT_CODE)
         if standalone_mode:
             sys.exit(ended if isinstance(ended, int) else 0)
@@ -64,5 +65,8 @@ def _fail(fault: click.ClickException) -> NoReturn:
     words = " ".join(fault.format_message().split()).rstrip(".")
     sentence = printable(words)
     context = fault.ctx if isinstance(fault, click.UsageError) else None
-    click.echo(f"{sentence}; see {context.command_path} --help." if context else f"{sentence}.", err=True)
+    if context is not None:
+        see = "? See" if sentence.endswith("?") else "; see"
+        sentence = f"{sentence.rstrip('?')}{see} {context.command_path} --help"
+    say(f"{sentence}.", err=True)
     sys.exit(fault.exit_code)

@@ -1,4 +1,4 @@
-"""Fit text to the width of the terminal. Output to a pipe or file is never cut or wrapped."""
+"""Print, fitted to the width of the terminal. Output to a pipe or file is never cut or wrapped."""
 
 from __future__ import annotations
 
@@ -7,14 +7,33 @@ import sys
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 
+import click
+
 MIN_COLUMNS = 40
 MIN_CELL = 10
 GAP = "  "
 
 
-def screen_width() -> int | None:
-    """Return the width of the terminal on stdout, at least 40; None if stdout is none."""
-    if sys.stdout is None or not sys.stdout.isatty():
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text for a person. Lines that are too long are wrapped, with the same indentation. Words stay whole."""
+    width = screen_width(err)
+    click.echo(text if width is None else "\n".join(_fitted(line, width) for line in text.split("\n")), err=err, nl=nl)
+
+
+def emit(text: str) -> None:
+    """Print text for a program, or to copy, exactly as it is."""
+    click.echo(text)
+
+
+def at_terminal(err: bool = False) -> bool:
+    """Return whether stdout, or stderr, is a terminal."""
+    stream = sys.stderr if err else sys.stdout
+    return stream is not None and stream.isatty()
+
+
+def screen_width(err: bool = False) -> int | None:
+    """Return the width of the terminal on stdout or stderr, at least 40; None if it is no terminal."""
+    if not at_terminal(err):
         return None
     return max(MIN_COLUMNS, shutil.get_terminal_size().columns)
 
@@ -22,11 +41,18 @@ def screen_width() -> int | None:
 def wrapped(line: str, indent: int, most: int | None = None) -> str:
     """Wrap a line at the terminal's width, and at `most` characters. Words stay whole. Later lines are indented."""
     widths = [width for width in (screen_width(), most) if width is not None]
-    if not widths:
-        return line
+    return _filled(line, min(widths), indent) if widths else line
+
+
+def _fitted(line: str, width: int) -> str:
+    # A line that fits is not touched, because wrapping drops the spaces at its end.
+    return line if len(line) <= width else _filled(line, width, min(len(line) - len(line.lstrip(" ")), width // 2))
+
+
+def _filled(line: str, width: int, indent: int) -> str:
     return textwrap.fill(
         line,
-        min(widths),
+        width,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,

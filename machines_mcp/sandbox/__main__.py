@@ -1,9 +1,11 @@
-"""Run the sandbox: `python -m machines_mcp.sandbox`, the same as `machines-mcp sandbox`."""
+"""Run the sandbox as a process of its own: `python -m machines_mcp.sandbox`."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,20 +18,33 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--reset", action="store_true", help="delete the saved state first")
     parser.add_argument("--leased", action="store_true", help="exit when stdin and every lease connection are closed")
     given = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    problem = serve(given.port, given.db, reset=given.reset, leased=given.leased)
+    if problem is not None:
+        print(problem, file=sys.stderr)
+    return 0 if problem is None else 1
 
+
+def serve(
+    port: int,
+    db: Path | None,
+    *,
+    reset: bool,
+    leased: bool = False,
+    announce: Callable[[Mapping[str, str | int]], None] | None = None,
+) -> str | None:
+    """Serve until stopped. Return None, or why it can't start; `announce` receives the addresses, else stdout."""
     # Imported late so that a mistyped option fails before the web server loads.
-    import logging
     import sqlite3
 
-    from machines_mcp.sandbox.process import Options, run
+    from machines_mcp.sandbox.process import Options, print_json, run
 
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
-        return run(Options(given.port, given.db, given.reset, given.leased))
+        run(Options(port, db, reset, leased), announce or print_json)
     except (OSError, sqlite3.DatabaseError) as problem:
         why = getattr(problem, "strerror", None) or problem
-        print(f"The sandbox can't start: {why}. Try another --port or --db.", file=sys.stderr)
-        return 1
+        return f"The sandbox can't start: {why}. Try another --port or --db."
+    return None
 
 
 class _Parser(argparse.ArgumentParser):

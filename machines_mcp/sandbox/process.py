@@ -72,11 +72,12 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _print(announcement: Announcement) -> None:
+def print_json(announcement: Announcement) -> None:
+    """Print the announcement as one line, which programs read."""
     print(json.dumps(announcement), flush=True)
 
 
-def run(options: Options, announce: Callable[[Announcement], None] = _print) -> int:
+def run(options: Options, announce: Callable[[Announcement], None] = print_json) -> int:
     """Serve until SIGINT, SIGTERM or the end of the lease. `announce` receives the URLs once they answer.
 
     Raises:

@@ -397,7 +397,7 @@ def test_the_beginning_of_an_id_decides_if_only_one_approval_has_it(run: Run, en
 def test_long_lines_of_an_approval_are_wrapped_and_the_address_stays_whole(
     run: Run, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("machines_mcp.cli.screen.screen_width", lambda: 80)
+    monkeypatch.setattr("machines_mcp.cli.screen.screen_width", lambda *_: 80)
     approval_id = ask(env)
     shown = run("approve").stdout
     assert max(map(len, shown.splitlines())) <= 80

@@ -73,7 +73,7 @@ BAD: list[tuple[str, ...]] = [
     ("logout", "nonsense"),
     ("completion",),
     ("completion", "tcsh"),
-    ("sandbox",),
+    ("sandbox", "extra"),
     ("sandbox", "--port", "nonsense"),
     ("sandbox", "--port", "70000"),
     ("sandbox", "--port", "0", "--db", "{folder}/nowhere/db"),
@@ -97,6 +97,11 @@ def test_bad_input_is_reported_in_one_sentence(arguments: tuple[str, ...], tmp_p
     (line,) = result.stderr.splitlines()
     assert line.isprintable()
     assert line.endswith(".")
+
+
+def test_a_question_is_followed_by_a_sentence(tmp_path: Path) -> None:
+    shown = run_command(("status",), tmp_path).stderr
+    assert shown == "No such command 'status'. Did you mean 'state'? See main --help.\n"
 
 
 def test_every_command_with_arguments_has_a_bad_input_case() -> None:

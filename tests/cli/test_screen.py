@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import json
+from collections.abc import Callable
 from contextvars import Context
 from pathlib import Path
 
@@ -11,10 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.cli import screen
+from machines_mcp.cli.client_configs.clients import CLIENTS
 from machines_mcp.cli.commands import run
 from machines_mcp.cli.doctor.finding import Finding, verdict
 from machines_mcp.cli.main import main
 from machines_mcp.cli.screen import table, wrapped
+from machines_mcp.sandbox.process import Announcement, Options
+from tests.cli.test_root import BAD, ID
 
 CELLS = st.lists(st.text("ab c", max_size=60), min_size=2, max_size=2)
 
@@ -23,12 +29,12 @@ CELLS = st.lists(st.text("ab c", max_size=60), min_size=2, max_size=2)
 def test_a_table_fits_and_names_what_it_left_out(cells: list[list[str]], width: int) -> None:
     columns = {"row": ["1", "2"]} | {f"column-{number}": column for number, column in enumerate(cells)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screen, "screen_width", lambda: width)
+        patch.setattr(screen, "screen_width", lambda *_: width)
         lines = "\n".join(table(columns, {"row"}, ("row",))).splitlines()
         assert max(map(len, lines)) <= width
         for title in columns:
             assert title in " ".join(lines)
-        patch.setattr(screen, "screen_width", lambda: None)
+        patch.setattr(screen, "screen_width", lambda *_: None)
         whole = "\n".join(table(columns, {"row"}, ("row",)))
     assert all(cell.rstrip() in whole for column in columns.values() for cell in column)
 
@@ -36,9 +42,9 @@ def test_a_table_fits_and_names_what_it_left_out(cells: list[list[str]], width: 
 @given(line=st.text("ab c", max_size=300), width=st.integers(40, 120))
 def test_a_wrapped_line_keeps_its_words(line: str, width: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screen, "screen_width", lambda: width)
+        patch.setattr(screen, "screen_width", lambda *_: width)
         text = wrapped(line, 4)
-        patch.setattr(screen, "screen_width", lambda: None)
+        patch.setattr(screen, "screen_width", lambda *_: None)
         assert wrapped(line, 4) == line
     assert text.split() == line.split()
     assert all(len(shown) <= width or " " not in shown.strip() for shown in text.splitlines())
@@ -56,6 +62,93 @@ def test_the_width_is_the_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert screen.screen_width() is None
 
 
+def test_only_one_module_prints() -> None:
+    package = Path(screen.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and path.name != "screen.py":
+                assert ast.unparse(node.func) not in ("click.echo", "click.secho", "print"), f"{path}:{node.lineno}"
+
+
+GOOD: list[tuple[str, ...]] = [
+    ("status",),
+    *(("install", client) for client in CLIENTS),
+    ("install", "cursor"),
+    *(("uninstall", client) for client in CLIENTS),
+    ("uninstall", "cursor"),
+    ("install", "cursor", "--project", "--link"),
+    ("freeze",),
+    ("freeze", "--user", "user-1"),
+    ("unfreeze", "--user", "user-1"),
+    ("unfreeze",),
+    ("unfreeze",),
+    ("approve",),
+    ("approve", ID),
+    ("audit", "show"),
+    ("audit", "verify"),
+    ("keypair", "{folder}/key"),
+    ("passphrase", "--status"),
+    ("state", "prune"),
+    ("state", "forget", "user-1", "--yes"),
+    ("state", "rebase-clock"),
+    ("tools",),
+    ("policy", "check", "{folder}/nothing.toml"),
+]
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_every_message_fits_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(screen, "screen_width", lambda *_: width)
+    for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA", "CODEX_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    long = 0
+    for arguments in (*BAD, *GOOD):
+        given = [argument.replace("{folder}", str(tmp_path)) for argument in arguments]
+        shown = invoke(tmp_path, *given)
+        for line in (*shown.stdout.splitlines(), *shown.stderr.splitlines()):
+            assert len(line) <= width or " " not in line.strip(), (given, line)
+            long += len(line) > width // 2
+    assert long > len(GOOD)
+
+
+def test_what_is_printed_for_a_program_is_never_wrapped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "word " * 40
+    monkeypatch.setattr(screen, "screen_width", lambda err=False: 80 if err else None)
+    screen.emit(text)
+    screen.say(text)
+    screen.say(f"  {text}\nshort ", err=True)
+    shown = capsys.readouterr()
+    assert shown.out == f"{text}\n" * 2
+    *lines, last = shown.err.splitlines()
+    assert last == "short " and all(line.startswith("  word") and len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize("at_terminal", [True, False])
+def test_the_simulator_says_at_a_terminal_how_to_connect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_terminal: bool
+) -> None:
+    found: Announcement = {"base_url": "http://127.0.0.1:1/v1", "partner_key": "mk-1", "control_url": "http://c"}
+
+    def serve(options: Options, announce: Callable[[Announcement], None]) -> int:
+        assert options == Options(0, None, False, False)
+        announce(found)
+        return 0
+
+    monkeypatch.setattr("machines_mcp.sandbox.process.run", serve)
+    monkeypatch.setattr(run, "at_terminal", lambda: at_terminal)
+    shown = invoke(tmp_path, "sandbox")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    if not at_terminal:
+        assert shown.stdout == json.dumps(found) + "\n"
+        return
+    assert all(str(value) in shown.stdout for value in found.values())
+    assert "MACHINES_API_URL=http://127.0.0.1:1/v1" in shown.stdout and "Ctrl-C ends" in shown.stdout
+
+
 def invoke(tmp_path: Path, *arguments: str) -> Result:
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")}
     return Context().run(CliRunner().invoke, main, list(arguments), env=env)
@@ -63,7 +156,7 @@ def invoke(tmp_path: Path, *arguments: str) -> Result:
 
 @pytest.mark.parametrize("width", [110, 80])
 def test_the_tables_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    monkeypatch.setattr(screen, "screen_width", lambda: width)
+    monkeypatch.setattr(screen, "screen_width", lambda *_: width)
     policy = tmp_path / "policy.toml"
     policy.write_text('version = 1\nenvironment = "embedded"\n', encoding="ascii")
     policy.chmod(0o600)
@@ -111,9 +204,7 @@ def test_a_server_at_a_terminal_says_what_it_speaks(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     said: list[str] = []
-    monkeypatch.setattr(
-        "machines_mcp.cli.commands.run.click.echo", lambda text, err=False: said.append(f"{err}: {text}")
-    )
+    monkeypatch.setattr("machines_mcp.cli.commands.run.say", lambda text, err=False: said.append(f"{err}: {text}"))
     with pytest.raises(SystemExit):
         Context().run(main.main, ["serve"], standalone_mode=False)
     assert said == ([f"True: {run.AT_TERMINAL}"] if at_terminal else [])

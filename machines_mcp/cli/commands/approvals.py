@@ -11,6 +11,7 @@ import click
 
 from machines_mcp.cli.common import end, fail, load_settings, run, user_option
 from machines_mcp.cli.completion import waiting_ids
+from machines_mcp.cli.screen import emit, say
 
 if TYPE_CHECKING:
     from machines_mcp.server.settings import Settings
@@ -36,11 +37,11 @@ def approve(approval_id: str | None, as_json: bool, once: bool) -> None:
         _watch(settings)
     found, elsewhere = run(lambda: waiting_approvals(settings))
     if not as_json:
-        click.echo(format_waiting(settings, found, elsewhere))
+        say(format_waiting(settings, found, elsewhere))
         return
-    click.echo(json.dumps(approvals_as_json(found), indent=2, ensure_ascii=False))
+    emit(json.dumps(approvals_as_json(found), indent=2, ensure_ascii=False))
     if elsewhere:
-        click.echo(elsewhere, err=True)
+        say(elsewhere, err=True)
 
 
 @click.command()
@@ -87,11 +88,11 @@ def desk(opens: bool, as_json: bool) -> None:
     settings = load_settings()
     from machines_mcp.cli.desk import DeskUnavailable, run_desk
 
-    def say(address: str, served_here: bool) -> None:
-        click.echo(json.dumps({"address": address, "served_here": served_here}) if as_json else address)
+    def say_where(address: str, served_here: bool) -> None:
+        emit(json.dumps({"address": address, "served_here": served_here}) if as_json else address)
 
     try:
-        run(lambda: run_desk(settings, say=say, warn=lambda line: click.echo(line, err=True), opens=opens))
+        run(lambda: run_desk(settings, say=say_where, warn=lambda line: say(line, err=True), opens=opens))
     except DeskUnavailable as error:
         fail(str(error))
 
@@ -109,7 +110,7 @@ def passphrase(status: bool, as_json: bool) -> None:
         fail("--json works only with --status.")
     if as_json:
         found = run(lambda: passphrase_status(settings))
-        click.echo(json.dumps(found.as_json(), indent=2))
+        emit(json.dumps(found.as_json(), indent=2))
         sys.exit(0 if found.set_at is not None else 1)
     try:
         ok, sentence = run(lambda: status_message(settings) if status else set_at_terminal(settings, TerminalInput()))
@@ -123,7 +124,7 @@ def _watch(settings: Settings) -> NoReturn:
 
     def show(text: str) -> None:
         click.clear()
-        click.echo(f"{text}\n\nThis list updates by itself. Press Ctrl-C to end.")
+        say(f"{text}\n\nThis list updates by itself. Press Ctrl-C to end.")
 
     with suppress(KeyboardInterrupt):
         run(lambda: watch_waiting(settings, show))
@@ -141,9 +142,7 @@ def _decide(approval_id: str, *, yes: bool) -> NoReturn:
     try:
         if len(approval_id) < ID_LENGTH:
             approval_id = run(lambda: matching_id(settings, approval_id))
-        decided = run(
-            lambda: decide(settings, approval_id, yes=yes, show=click.echo, ask=lambda: ask("Your passphrase"))
-        )
+        decided = run(lambda: decide(settings, approval_id, yes=yes, show=say, ask=lambda: ask("Your passphrase")))
     except (NoInput, NoSuchApproval) as error:
         fail(str(error))
     end(decided.ok, decided.message)

@@ -12,7 +12,7 @@ import click
 
 from machines_mcp.cli.common import end, fail, load_settings, run, usable_state, user_option
 from machines_mcp.cli.completion import tool_names
-from machines_mcp.cli.screen import wrapped
+from machines_mcp.cli.screen import emit, say, wrapped
 from machines_mcp.server.settings import SettingsError
 from machines_mcp.storage.audit_record import Kind
 
@@ -32,12 +32,12 @@ def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
 
     findings = run(lambda: run_checks(probe=probe))
     if as_json:
-        click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
+        emit(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         for finding in findings:
             line = f"{finding.mark:<4}  {finding.check}: {finding.message}"
-            click.echo(wrapped(line, 6, most=MAX_LINE))
-        click.echo(f"\n{wrapped(verdict(findings), 0, most=MAX_LINE)}")
+            say(wrapped(line, 6, most=MAX_LINE))
+        say(f"\n{wrapped(verdict(findings), 0, most=MAX_LINE)}")
     sys.exit(0 if all(f.ok for f in findings) else 1)
 
 
@@ -61,7 +61,10 @@ def policy_check(file: Path, as_json: bool) -> None:
             found = load_policy(file, os.environ)
     except SettingsError as error:
         fail(str(error))
-    click.echo(json.dumps(report(found), indent=2, ensure_ascii=False) if as_json else format_report(found))
+    if as_json:
+        emit(json.dumps(report(found), indent=2, ensure_ascii=False))
+    else:
+        say(format_report(found))
 
 
 @click.group()
@@ -88,7 +91,10 @@ def audit_show(as_json: bool, since: str | None, **wanted: Any) -> None:
     except (ValueError, OverflowError):
         fail("--since must be seconds ago (3600), or an ISO date or time (2026-01-31, 2026-01-31T12:00).")
     found = run(lambda: matching_rows(settings, AuditQuery(since=start, **wanted)))
-    click.echo(json.dumps([row.as_json() for row in found], indent=2) if as_json else format_table(found))
+    if as_json:
+        emit(json.dumps([row.as_json() for row in found], indent=2))
+    else:
+        say(format_table(found))
 
 
 @audit.command("verify")
@@ -103,7 +109,7 @@ def audit_verify(head: Path | None, write_head: Path | None) -> None:
         verification, sentence = run(lambda: verify_chain(settings, head, write_head))
     except Unverifiable as error:
         fail(str(error))
-    click.echo(sentence)
+    say(sentence)
     sys.exit(0 if verification.ok else 1)
 
 
@@ -115,7 +121,7 @@ def _resolve() -> NoReturn:
     if not lines.at_terminal:
         fail(NO_TERMINAL)
     try:
-        resolved = run(lambda: resolve(settings, lines, click.echo))
+        resolved = run(lambda: resolve(settings, lines, say))
     except NoInput as error:
         fail(str(error))
     end(resolved.ok, resolved.message)

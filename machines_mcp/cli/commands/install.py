@@ -10,6 +10,7 @@ import click
 from machines_mcp.cli.client_configs.clients import CLIENTS, this_system
 from machines_mcp.cli.commands.login import offer_passphrase
 from machines_mcp.cli.common import fail, load_settings
+from machines_mcp.cli.screen import emit, say
 
 
 class _ClientName(click.Choice[str]):
@@ -46,17 +47,15 @@ def install(name: str, only_print: bool, link: bool, project: bool) -> None:
     try:
         if link:
             made = install_link(CLIENTS[name], os.environ)
-            click.echo(
-                f"Open this in a browser on this machine; {CLIENTS[name].title} asks before it adds it:", err=True
-            )
-            click.echo(made)
+            say(f"Open this in a browser on this machine; {CLIENTS[name].title} asks before it adds it:", err=True)
+            emit(made)
             return
         path = client_config_path(CLIENTS[name], this_system(), Path.cwd() if project else None)
         if only_print:
-            click.echo(f"For {path}:", err=True)
-            click.echo(config_block(name))
+            say(f"For {path}:", err=True)
+            emit(config_block(name))
             return
-        click.echo(install(CLIENTS[name], path, os.environ))
+        say(install(CLIENTS[name], path, os.environ))
     except ConfigError as error:
         fail(str(error))
     offer_passphrase(settings)
@@ -72,6 +71,6 @@ def uninstall(name: str, project: bool) -> None:
 
     try:
         path = client_config_path(CLIENTS[name], this_system(), Path.cwd() if project else None)
-        click.echo(uninstall(CLIENTS[name], path))
+        say(uninstall(CLIENTS[name], path))
     except ConfigError as error:
         fail(str(error))

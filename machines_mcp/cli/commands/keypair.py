@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from machines_mcp.cli.common import fail
+from machines_mcp.cli.screen import emit, say
 
 
 @click.command()
@@ -16,7 +17,7 @@ def keypair(file: Path) -> None:
     from machines_mcp.cli.sealed_cards import KeyPairError, new_key_pair
 
     try:
-        click.echo(new_key_pair(file))
+        say(new_key_pair(file))
     except KeyPairError as error:
         fail(str(error))
 
@@ -30,6 +31,6 @@ def unseal(keyfile: Path, sealed: str, as_json: bool) -> None:
     from machines_mcp.cli.sealed_cards import KeyPairError, card_text
 
     try:
-        click.echo(card_text(keyfile, sealed, as_json=as_json))
+        (emit if as_json else say)(card_text(keyfile, sealed, as_json=as_json))
     except KeyPairError as error:
         fail(str(error))

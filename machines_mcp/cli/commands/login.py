@@ -7,6 +7,7 @@ import os
 import click
 
 from machines_mcp.cli.common import fail, run
+from machines_mcp.cli.screen import say
 from machines_mcp.server.settings import Settings, SettingsError
 
 _ENVIRONMENTS = ("sandbox", "production")
@@ -28,7 +29,7 @@ def login(environment: str | None) -> None:
 
     chosen = _chosen(environment)
     try:
-        click.echo(login(chosen, TerminalInput(), click.echo))
+        say(login(chosen, TerminalInput(), say))
     except (LoginFailed, NoInput, PartnerKeyError) as error:
         fail(str(error))
     try:
@@ -44,7 +45,7 @@ def logout(environment: str | None) -> None:
     from machines_mcp.cli.login import LoginFailed, logout
 
     try:
-        click.echo(logout(_chosen(environment)))
+        say(logout(_chosen(environment)))
     except LoginFailed as error:
         fail(str(error))
 
@@ -58,11 +59,11 @@ def offer_passphrase(settings: Settings) -> None:
     from machines_mcp.cli.prompt import NoInput, TerminalInput
 
     try:
-        said = run(lambda: first_passphrase(settings, TerminalInput(), click.echo))
+        said = run(lambda: first_passphrase(settings, TerminalInput(), say))
     except (UnusablePassphrase, NoInput) as error:
         fail(f"{error} Run machines-mcp passphrase to set it.")
     if said is not None:
-        click.echo(said)
+        say(said)
 
 
 def _chosen(environment: str | None) -> str:

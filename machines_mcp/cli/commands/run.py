@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
-from machines_mcp.cli.common import fail, load_settings, run, usable_state
+from machines_mcp.cli.common import end, fail, load_settings, run, usable_state
 from machines_mcp.cli.completion import tool_names
+from machines_mcp.cli.screen import at_terminal, emit, say
 from machines_mcp.server.garbage_collection import paused, resume_soon
 
 AT_TERMINAL = (
@@ -24,7 +27,7 @@ def serve() -> None:
     with paused():
         settings = load_settings()
         if sys.stdin is not None and sys.stdin.isatty():
-            click.echo(AT_TERMINAL, err=True)
+            say(AT_TERMINAL, err=True)
         from machines_mcp.server.stdio import serve as run_server
 
         async def serving() -> None:
@@ -37,13 +40,28 @@ def serve() -> None:
     os._exit(0)
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def sandbox(arguments: tuple[str, ...]) -> None:
-    """Run only the Partner API simulator (--port N, --db FILE, --reset)."""
-    from machines_mcp.sandbox.__main__ import main as run_sandbox
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; default: a free one.")
+@click.option("--db", metavar="FILE", type=click.Path(path_type=Path), help="Keep the state in this file.")
+@click.option("--reset", is_flag=True, help="Delete the saved state first.")
+def sandbox(port: int, db: Path | None, reset: bool) -> None:
+    """Run only the simulator of the Partner API.
 
-    sys.exit(run_sandbox(list(arguments)))
+    The first line of output to a pipe is its address and key, as JSON.
+    """
+    from machines_mcp.sandbox.__main__ import serve as serve_sandbox
+
+    problem = serve_sandbox(port, db, reset=reset, announce=_announce if at_terminal() else None)
+    if problem is not None:
+        end(False, problem)
+
+
+def _announce(found: Mapping[str, str | int]) -> None:
+    say(
+        f"Address: {found['base_url']}\nKey:     {found['partner_key']}\nPage:    {found['control_url']}\n\n"
+        f"To connect a server, set MACHINES_ENV=sandbox, MACHINES_API_URL={found['base_url']}, "
+        f"MACHINES_PARTNER_KEY={found['partner_key']} and MACHINES_USER_ID. Ctrl-C ends the simulator."
+    )
 
 
 @click.command()
@@ -74,15 +92,15 @@ def call(tool: str, arguments: str, approve: bool) -> None:
     from machines_mcp.cli.progress import reporting_on
 
     def wait_at(page: str) -> None:
-        click.echo(f"Waiting up to 15 minutes for the user at {page}.", err=True)
+        say(f"Waiting up to 15 minutes for the user at {page}.", err=True)
 
     with reporting_on(sys.stderr) as on_progress:
         body, ok = run(
             lambda: call_once(settings, tool, given, approves_all=approve, on_page=wait_at, on_progress=on_progress)
         )
-    click.echo(json.dumps(body, ensure_ascii=False, indent=2))
+    emit(json.dumps(body, ensure_ascii=False, indent=2))
     if body.get("code") == "tool.unknown" and (hint := _similar_tool(tool)):
-        click.echo(hint, err=True)
+        say(hint, err=True)
     sys.exit(0 if ok else 1)
 
 
@@ -106,6 +124,6 @@ def tools(as_json: bool) -> None:
     with usable_state():
         rows = tool_rows(settings)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        emit(json.dumps(rows, indent=2))
         return
-    click.echo("\n".join([format_table(rows), "", *run(lambda: policy_summary(settings))]))
+    say("\n".join([format_table(rows), "", *run(lambda: policy_summary(settings))]))

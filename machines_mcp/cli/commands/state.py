@@ -7,6 +7,7 @@ import json
 import click
 
 from machines_mcp.cli.common import end, fail, load_settings, run
+from machines_mcp.cli.screen import emit
 
 
 @click.group()
@@ -27,8 +28,10 @@ def prune(days: int | None, as_json: bool) -> None:
         pruned = run(lambda: prune_rows(settings, days))
     except Unverifiable as error:
         fail(str(error))
-    content = {"deleted": pruned.deleted, "kept": pruned.kept}
-    end(pruned.ok, json.dumps(content, indent=2) if as_json and pruned.ok else pruned.message)
+    if as_json and pruned.ok:
+        emit(json.dumps({"deleted": pruned.deleted, "kept": pruned.kept}, indent=2))
+        return
+    end(pruned.ok, pruned.message)
 
 
 @state.command("forget")

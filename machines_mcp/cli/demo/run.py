@@ -16,6 +16,7 @@ from mcp.client.context import ClientRequestContext
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from machines_mcp.cli.demo.scenes import SCENES, USER, Results, Scene
+from machines_mcp.cli.screen import emit
 
 
 class Narrator(Protocol):
@@ -32,7 +33,7 @@ class JsonNarrator:
     def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any], summary: str) -> None:
         step: int | list[int] = scene.steps[0] if len(scene.steps) == 1 else list(scene.steps)
         line = {"step": step, "tool": scene.tool, "ok": ok, "ms": ms, "result": result}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        emit(json.dumps(line, ensure_ascii=False))
 
     def end(self, ok: bool, seconds: float) -> None:
         """Print nothing: the last call is the last line."""

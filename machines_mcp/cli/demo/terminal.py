@@ -13,6 +13,7 @@ from rich.text import Text
 from machines_mcp.cli.client_configs.clients import CLIENTS
 from machines_mcp.cli.client_configs.entry import command, config_block
 from machines_mcp.cli.demo.scenes import Scene
+from machines_mcp.cli.screen import emit
 
 _INTRODUCTION = (
     "The journey as a model sees it: from a new user to a working card, in the 15 steps of the Partner API guide."
@@ -71,4 +72,4 @@ class TerminalNarrator:
         install = f"{' '.join(command())} install claude-desktop"
         self._console.print(f"[dim]Or: {install} ({', '.join(list(CLIENTS)[1:])})[/]\n", soft_wrap=True)
         # Without rich, which would wrap long paths.
-        print(config_block("claude-desktop", {}))
+        emit(config_block("claude-desktop", {}))

@@ -109,7 +109,7 @@ async def _connection(app: App) -> Finding:
         try:
             await app.connection.client()
         except PartnerError:
-            return Finding(False, "partner API", "the simulator did not start; run machines-mcp sandbox --port 0.")
+            return Finding(False, "partner API", "the simulator did not start; run machines-mcp sandbox.")
         # This one ends with the doctor, so its address would not answer.
         return Finding(True, "partner API", "the simulator starts; it has a page while a server uses it")
     # Only connect: any call with the key could create or change something.
