@@ -115,11 +115,13 @@ def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
 
 def format_waiting(settings: Settings, approvals: list[Approval], elsewhere: str) -> str:
     """Return the approvals as text for a person, with the sentence on those that wait elsewhere."""
-    how = "To approve one, run machines-mcp approve ID. To refuse it, run machines-mcp deny ID."
+    how = "To refuse one, run machines-mcp deny ID."
+    if any(approval.details.only is None for approval in approvals):
+        how = "To approve one, run machines-mcp approve ID. To refuse it, run machines-mcp deny ID."
     if not approvals:
         what = "No approvals that you can decide here" if elsewhere else "No approvals"
         how = f"{what} are waiting (in {settings.state_dir})."
-    parts = [format_approval(approval) for approval in approvals]
+    parts = [format_approval(approval, *_elsewhere(approval)) for approval in approvals]
     ends = [wrapped(line, 0) for line in (how, elsewhere) if line]
     return "\n\n".join([*parts, *ends])
 
@@ -172,14 +174,16 @@ def format_approval(approval: Approval, *more: str) -> str:
     """
     words, action_class = TOOL_WORDS.get(approval.tool), approval.action_class
     technical = f"{approval.tool}, class {action_class}: {CLASS_WORDS.get(action_class, 'unknown')}"
-    details = (*approval.details.items, *approval.details.context, Detail("Tool", technical))
+    question = approval.question
+    stored = [each for each in approval.details.items if each.label != "Where" or each.value not in question]
+    details = (*stored, *approval.details.context, Detail("Tool", technical))
     width = max((len(detail.label) for detail in details), default=0)
     who = f"“{approval.asked_by}” (self-reported name)" if approval.asked_by else "an unnamed program"
     lines = [
         approval.id,
         f"  {words.kind if words else approval.tool}, requested by {who} at {_time_of_day(approval.created_at)},"
         f" {_status(approval)} UTC",
-        *(f"  {line}" for line in approval.question.splitlines()),
+        *(f"  {line}" for line in question.splitlines()),
     ]
     for detail in details:
         note = f"  ({detail.note})" if detail.note else ""
@@ -187,6 +191,11 @@ def format_approval(approval: Approval, *more: str) -> str:
         lines.append(f"    {detail.label.ljust(width)}  {detail.value}{url}{note}")
     # Stored text was cleaned already. This protects the terminal from rows edited outside this program.
     return "\n".join(wrapped(printable(line), 6) for line in [*lines, *(f"  {line}" for line in more)])
+
+
+def _elsewhere(approval: Approval) -> tuple[str, ...]:
+    only = approval.details.only
+    return () if only is None else (_DECIDED_ELSEWHERE[only],)
 
 
 def _with_identity(guard: Guard, approval: Approval) -> Approval:

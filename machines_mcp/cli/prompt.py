@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from machines_mcp.cli.screen import say
 from machines_mcp.redaction.secret import Secret
@@ -15,6 +19,19 @@ MAX_LINE_BYTES = 4096
 
 class NoInput(Exception):
     """There was no line to read; the message says what to do."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a read at once. An event loop only cancels its task, which waits until the read returns."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class TerminalInput:
@@ -39,7 +56,8 @@ class TerminalInput:
         if self._is_terminal:
             import getpass
 
-            line = getpass.getpass(f"{what}: ")
+            with _interruptible():
+                line = getpass.getpass(f"{what}: ")
         else:
             line = self._next_line().decode("utf-8", "surrogateescape")
         if not line:
@@ -50,7 +68,8 @@ class TerminalInput:
         """Ask a question and read the reply with echo; empty at the end of input. Needs a terminal."""
         say(f"{question}:", nl=False)
         say(" ", nl=False)
-        return sys.stdin.readline().strip()
+        with _interruptible():
+            return sys.stdin.readline().strip()
 
     def _next_line(self) -> bytes:
         while b"\n" not in self._buffer and len(self._buffer) <= MAX_LINE_BYTES:

@@ -21,7 +21,14 @@ from machines_mcp.protocol.tool import (
     tool,
 )
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application, masked_identity, personal_data
+from machines_mcp.tools.kyc_arguments import (
+    IDENTITY,
+    SubmitKyc,
+    application,
+    field_words,
+    masked_identity,
+    personal_data,
+)
 from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occupations_of
 from machines_mcp.tools.kyc_status import USER_MUST_ACT, known_status, kyc_sentence, meaning, status_steps
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
@@ -71,7 +78,7 @@ async def _approval_details(call: ServiceContext, args: SubmitKyc) -> ApprovalDe
     if not count:
         question = f"Fill in the identity form of the user {who} and send it to Machines?"
         return ApprovalDetails(question=question, items=(user_detail(call),), only="form")
-    names = ", ".join(name.replace("_", " ") for name in args.identity_data)
+    names = ", ".join(map(field_words, args.identity_data))
     return ApprovalDetails(
         question=f"Send the identity data of the user {who} ({count} fields) to Machines for the check?",
         items=(user_detail(call), Detail("Data sent", names)),

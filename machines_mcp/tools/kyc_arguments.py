@@ -169,6 +169,11 @@ IDENTITY = tuple(name for name in SubmitKyc.model_fields if name != "user_id")
 """The arguments that hold identity data."""
 
 
+def field_words(name: str) -> str:
+    """Return the name of a field as a person reads it: `address line 1`, `national ID`."""
+    return re.sub(r"(?<=[a-z])(?=\d)", " ", name.replace("_", " ")).replace("national id", "national ID")
+
+
 def masked_identity(args: SubmitKyc) -> tuple[Detail, ...]:
     """Return what a person needs to recognize whose data it is, and nothing else of it."""
     if not args.identity_data:
@@ -180,7 +185,7 @@ def masked_identity(args: SubmitKyc) -> tuple[Detail, ...]:
         Detail("Name", clean(" ".join(name for name in names if name), 101)),
         Detail("Born in", (args.birth_date or "")[:4]),
         Detail("Country", " and ".join(dict.fromkeys(country for country in countries if country))),
-        Detail("National id", f"ending {ending}" if ending else "too short to show its end"),
+        Detail("National ID", f"ending {ending}" if ending else "too short to show its end"),
         Detail("E-mail", f"at {clean(domain, 254)}"),
     )
 

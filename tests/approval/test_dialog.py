@@ -255,7 +255,7 @@ async def test_the_dialog_shows_masked_identity_data_and_the_state_keeps_none(
         f"Name: {data['first_name']} {data['last_name']}",
         f"Born in: {data['birth_date'][:4]}",
         f"Country: {data['country_of_issue']}",
-        f"National id: ending {data['national_id'][-3:]}",
+        f"National ID: ending {data['national_id'][-3:]}",
         "E-mail: at example.com",
     ):
         assert f"{row}\n" in question.text

@@ -12,6 +12,7 @@ from contextvars import Context
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import pytest
@@ -402,3 +403,15 @@ def test_long_lines_of_an_approval_are_wrapped_and_the_address_stays_whole(
     shown = run("approve").stdout
     assert max(map(len, shown.splitlines())) <= 80
     assert approval_id in shown and ADDRESS in shown
+
+
+@pytest.mark.parametrize(("only", "how"), [("page", "its own page"), ("form", "its form"), (None, None)])
+def test_the_list_says_where_each_call_can_be_approved(
+    run: Run, env: dict[str, str], only: Literal["page", "form"] | None, how: str | None
+) -> None:
+    ask(env, replace(DETAILS, question="Show it? Once, here.", items=(Detail("Where", "Once, here"),), only=only))
+    shown = run("approve").stdout
+    assert shown.count("Once, here") == 1
+    assert "machines-mcp deny ID" in shown
+    assert ("machines-mcp approve ID" in shown) == (only is None)
+    assert how is None or (how in shown and "Run machines-mcp desk." in shown)

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -226,3 +228,25 @@ def test_a_process_without_stdin_has_no_input(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(prompt.NoInput):
         prompt.TerminalInput().read_secret("?")
+
+
+@pytest.mark.parametrize("secret", [True, False], ids=["passphrase", "answer"])
+def test_the_first_ctrl_c_ends_a_prompt(monkeypatch: pytest.MonkeyPatch, secret: bool) -> None:
+    typed = []
+
+    def read(*_: str) -> str:
+        signal.raise_signal(signal.SIGINT)
+        typed.append("the read went on")
+        return "typed"
+
+    async def ask() -> None:
+        lines = prompt.TerminalInput()
+        lines.read_secret("Your passphrase") if secret else lines.read_answer("Yes")
+
+    monkeypatch.setattr("getpass.getpass", read)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True, readline=read))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(ask)
+    assert typed == []
+    assert signal.getsignal(signal.SIGINT) is before

@@ -112,6 +112,13 @@ def test_every_command_with_arguments_has_a_bad_input_case() -> None:
     assert takes <= tried
 
 
+@pytest.mark.parametrize("group", [(), ("audit",), ("policy",), ("state",)], ids=" ".join)
+def test_the_list_of_commands_cuts_no_sentence(tmp_path: Path, group: tuple[str, ...]) -> None:
+    shown = run_command((*group, "--help"), tmp_path).stdout
+    *_, commands = shown.partition("Commands:\n")
+    assert commands and all(line.endswith(".") and not line.endswith("...") for line in commands.splitlines())
+
+
 def test_a_group_without_a_command_lists_its_commands(tmp_path: Path) -> None:
     for group in ("policy", "audit"):
         result = run_command((group,), tmp_path)

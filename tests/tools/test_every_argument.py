@@ -90,7 +90,7 @@ MASKED = {
     "first_name": f"Name: {VALUES['first_name']} {VALUES['last_name']}",
     "last_name": f"Name: {VALUES['first_name']} {VALUES['last_name']}",
     "birth_date": "Born in: 1986",
-    "national_id": "National id: ending 906",
+    "national_id": "National ID: ending 906",
     "country_of_issue": "Country: US",
     "address_country_code": "Country: US",
     "email": "at example.com",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import anyio
 import pytest
 
+from machines_mcp.tools.kyc_arguments import IDENTITY, field_words
 from machines_mcp.tools.kyc_status import MEANINGS
 from tests.support.stdio_client import applicant
 from tests.support.tool_caller import caller
@@ -99,3 +101,9 @@ async def test_every_status_has_a_meaning_and_a_next_step(tmp_path: Path) -> Non
             steps = [step["tool"] for step in found["next_steps"]]
             expected = after.get(status, "get_kyc_status")
             assert steps == ([expected] if expected else []), status
+
+
+def test_the_fields_are_named_as_a_person_reads_them() -> None:
+    names = [field_words(name) for name in sorted(IDENTITY)]
+    assert {"address line 1", "national ID", "first name"} <= set(names)
+    assert not [name for name in names if re.search(r"_|[a-z]\d|\bid\b", name)]

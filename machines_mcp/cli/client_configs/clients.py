@@ -80,7 +80,7 @@ class Client:
     """Fields of our entry above the command, its arguments and its environment."""
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
     """Fields of our entry between the arguments and the environment."""
-    restart_hint: str = "Restart the client."
+    restart_hint: str = field(kw_only=True)
     """How to make the client read the config again, and start the server."""
 
 
@@ -152,6 +152,7 @@ CLIENTS: Mapping[str, Client] = {
             project_path=(".cursor", "mcp.json"),
             dialect=JSONC,
             leading_fields=_STDIO,
+            restart_hint="Restart Cursor.",
         ),
         Client(
             name="vscode",

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the waiting calls as JSON (only without an ID).")
 @click.option("--once", is_flag=True, help="Show the waiting calls once and end, also at a terminal.")
 def approve(approval_id: str | None, as_json: bool, once: bool) -> None:
-    """Approve the waiting call with this ID, or whose ID begins like this.
+    """Approve the call with this ID, or list the waiting calls.
 
-    Without an ID, show all waiting calls; at a terminal, until Ctrl-C.
+    The beginning of an ID is enough if only one begins so. The list updates at a terminal, until Ctrl-C.
     """
     if approval_id is not None:
         if as_json:
@@ -47,7 +47,7 @@ def approve(approval_id: str | None, as_json: bool, once: bool) -> None:
 @click.command()
 @click.argument("approval_id", metavar="ID", shell_complete=waiting_ids)
 def deny(approval_id: str) -> None:
-    """Refuse the waiting call with this ID, or whose ID begins like this."""
+    """Refuse the waiting call with this ID. Its beginning is enough if only one begins so."""
     _decide(approval_id, yes=False)
 
 
@@ -67,7 +67,7 @@ def freeze(user_id: str | None) -> None:
 @click.command()
 @user_option("The freeze of this user.", checked=False)
 def unfreeze(user_id: str | None) -> None:
-    """Allow changes again. Asks for the passphrase."""
+    """Allow changes again. Asks for the passphrase, except in embedded."""
     from machines_mcp.cli.freeze import ImpossibleUser
     from machines_mcp.cli.freeze import unfreeze as unfreeze_changes
     from machines_mcp.cli.prompt import NoInput, TerminalInput

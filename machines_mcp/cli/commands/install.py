@@ -18,6 +18,9 @@ class _ClientName(click.Choice[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         found = [name for name in CLIENTS if value and name.startswith(value)]
+        if len(found) > 1 and value not in found:
+            *first, last = found
+            raise click.UsageError(f"{value} fits {', '.join(first)} and {last}. Type more of the name.", ctx)
         return super().convert(found[0] if len(found) == 1 else value, param, ctx)
 
 

@@ -19,7 +19,10 @@ def state() -> None:
 @click.option("--days", type=click.IntRange(1, 36_500), help="Delete what is older; default: the policy's retention.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def prune(days: int | None, as_json: bool) -> None:
-    """Delete old audit rows of reads, unused quotes and calls that never ran. The audit log stays verifiable."""
+    """Delete old rows that are no longer needed. The audit log stays verifiable.
+
+    These are audit rows of reads, unused quotes, and calls that never ran.
+    """
     from machines_mcp.cli.audit import Unverifiable
     from machines_mcp.cli.prune import prune as prune_rows
 
@@ -63,7 +66,7 @@ def forget(user_id: str, yes: bool) -> None:
 @state.command("rebase-clock")
 @click.option("--yes", is_flag=True, help="The computer's clock is right now.")
 def rebase_clock(yes: bool) -> None:
-    """Allow changes again after the clock was ahead, or was set back. Without --yes, only show what is known."""
+    """Allow changes again after a fault of the clock. Without --yes, only show how long they are held."""
     from machines_mcp.cli.clock import rebase
 
     settings = load_settings()

@@ -100,8 +100,18 @@ def test_the_start_of_one_name_is_enough(given: str, title: str) -> None:
     assert f"{title} has no links" in run(given, "--link").stderr
 
 
-@pytest.mark.parametrize("given", ["c", "claude", "", "zedd"])
-def test_the_start_of_no_or_several_names_is_refused_with_all_names(given: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [("c", "claude-desktop, claude-code, cursor and codex"), ("claude", "claude-desktop and claude-code")],
+)
+def test_the_start_of_several_names_names_them(given: str, names: str) -> None:
+    result = run(given, "--link")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{given} fits {names}. Type more of the name; see ")
+
+
+@pytest.mark.parametrize("given", ["", "zedd"])
+def test_the_start_of_no_name_is_refused_with_all_names(given: str) -> None:
     result = run(given, "--link")
     assert result.exit_code == 2
     assert all(name in result.stderr.replace("\n", "") for name in CLIENTS)
