@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from machines_mcp.cli.screen import table
+from machines_mcp.cli.screen import screen_width, table, wrapped
 from machines_mcp.redaction.characters import printable
 from machines_mcp.redaction.display import dollars, moment
 from machines_mcp.redaction.foreign_text import shortened
@@ -18,8 +19,9 @@ from machines_mcp.storage.database import StoreUnavailable
 
 MAX_CELL_CHARACTERS = 40
 
+_TIME = "time (UTC)"
 _RIGHT_ALIGNED = {"row", "amount"}
-_WHOLE = ("row", "time (UTC)", "amount", "approval")
+_FIRST_LINE = ("kind", "tool", "verdict", "code")
 
 
 class Unverifiable(Exception):
@@ -57,11 +59,28 @@ async def matching_rows(settings: Settings, query: AuditQuery) -> list[AuditRow]
 
 
 def format_table(found: list[AuditRow]) -> str:
-    """Return the rows as aligned text that fits the terminal, without empty columns."""
+    """Return the rows as aligned text without empty columns. If it is too wide, each row has lines of its own."""
     if not found:
         return "No rows."
     columns = {title: cells for title, cells in _columns(found).items() if any(cells)}
-    return "\n".join(table(columns, _RIGHT_ALIGNED, _WHOLE))
+    lines, width = table(columns, _RIGHT_ALIGNED), screen_width()
+    return "\n".join(lines if width is None or max(map(len, lines)) <= width else _entries(columns))
+
+
+def _entries(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the rows below their days. Nothing is cut: what does not fit the first line is on the next ones."""
+    day = None
+    for cells in zip(*columns.values(), strict=True):
+        row = dict(zip(columns, cells, strict=True))
+        date, _, time = row.pop(_TIME).partition(" ")
+        if date != day:
+            yield f"{date} (UTC)"
+        day = date
+        first = [row.pop("row"), time, *(row.pop(title, "") for title in _FIRST_LINE)]
+        yield wrapped("  " + "  ".join(filter(None, first)), 6)
+        rest = ", ".join(f"{title} {cell}" for title, cell in row.items() if cell)
+        if rest:
+            yield wrapped(f"      {rest}", 6)
 
 
 def since_time(text: str, now: float) -> float:
@@ -158,7 +177,7 @@ def _columns(found: list[AuditRow]) -> dict[str, list[str]]:
 
     return {
         "row": cells("seq"),
-        "time (UTC)": [moment(row.at) for row in found],
+        _TIME: [moment(row.at) for row in found],
         "kind": cells("kind"),
         "tool": cells("tool"),
         "class": cells("action_class"),

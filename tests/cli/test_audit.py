@@ -12,11 +12,13 @@ from pathlib import Path
 import anyio
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
-from machines_mcp.cli.audit import since_time
+from machines_mcp.cli.audit import format_table, since_time
 from machines_mcp.cli.main import main
 from machines_mcp.redaction.display import moment
-from machines_mcp.storage.audit_log import AuditEntry, AuditLog, Checkpoint
+from machines_mcp.storage.audit_log import AuditEntry, AuditLog, AuditRow, Checkpoint
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.state_keys import state_key
 from tests.support.clock import Clock
@@ -78,6 +80,37 @@ def test_rows_are_shown_aligned_without_empty_columns(run: Run, folder: Path) ->
         "  3  2027-01-15 08:00:04  outcome   create_card   money           ok                           user-2  $50.00",
         "  4  2027-01-15 08:00:06  alarm                                   output_filter.exact",
     ]
+
+
+def test_rows_that_are_too_wide_are_shown_whole_on_lines_of_their_own(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machines_mcp.cli.screen.screen_width", lambda *_: 80)
+    monkeypatch.setattr("machines_mcp.cli.audit.screen_width", lambda: 80)
+    assert run("show").stdout.splitlines() == [
+        "2027-01-15 (UTC)",
+        "  1  08:00:00  call  get_balances  ok",
+        "      class read, user user-1",
+        "  2  08:00:02  decision  create_card  granted",
+        "      class money, by dialog, user user-1",
+        "  3  08:00:04  outcome  create_card  ok",
+        "      class money, user user-2, amount $50.00",
+        "  4  08:00:06  alarm  output_filter.exact",
+    ]
+
+
+@given(width=st.integers(40, 120), count=st.integers(1, 4), data=st.data())
+def test_every_value_of_a_row_is_shown_at_any_width(width: int, count: int, data: st.DataObject) -> None:
+    cell = st.text("abc_", min_size=1, max_size=20)
+    ids = [data.draw(cell) for _ in range(7)]
+    tool, verdict, code, by, user, card, sink = ids
+    row = AuditRow(1, 1e9, "approval_request", tool, "money", user, "ab" * 16, verdict, code, by, sink, card, 500, "p")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("machines_mcp.cli.screen.screen_width", lambda *_: width)
+        patch.setattr("machines_mcp.cli.audit.screen_width", lambda: width)
+        shown = format_table([row] * count)
+    assert all(shown.count(value) >= count for value in (*ids, "$5.00", "approval_request", "01:46:40", "abababab"))
+    assert max(map(len, shown.splitlines())) <= width
 
 
 def test_an_empty_audit_is_reported(run: Run) -> None:

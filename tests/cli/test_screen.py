@@ -18,25 +18,9 @@ from machines_mcp.cli.client_configs.clients import CLIENTS
 from machines_mcp.cli.commands import run
 from machines_mcp.cli.doctor.finding import Finding, verdict
 from machines_mcp.cli.main import main
-from machines_mcp.cli.screen import table, wrapped
+from machines_mcp.cli.screen import wrapped
 from machines_mcp.sandbox.process import Announcement, Options
 from tests.cli.test_root import BAD, ID
-
-CELLS = st.lists(st.text("ab c", max_size=60), min_size=2, max_size=2)
-
-
-@given(cells=st.lists(CELLS, min_size=1, max_size=9), width=st.integers(40, 120))
-def test_a_table_fits_and_names_what_it_left_out(cells: list[list[str]], width: int) -> None:
-    columns = {"row": ["1", "2"]} | {f"column-{number}": column for number, column in enumerate(cells)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screen, "screen_width", lambda *_: width)
-        lines = "\n".join(table(columns, {"row"}, ("row",))).splitlines()
-        assert max(map(len, lines)) <= width
-        for title in columns:
-            assert title in " ".join(lines)
-        patch.setattr(screen, "screen_width", lambda *_: None)
-        whole = "\n".join(table(columns, {"row"}, ("row",)))
-    assert all(cell.rstrip() in whole for column in columns.values() for cell in column)
 
 
 @given(line=st.text("ab c", max_size=300), width=st.integers(40, 120))

@@ -26,10 +26,10 @@ SCENES: tuple[Scene, ...] = (
     Scene((1,), "create_session", "a session for the identity check only", lambda r: {"purpose": "kyc"}),
     Scene((2,), "resolve_user", "register the user at Machines"),
     Scene((3,), "get_kyc_requirements", "the identity data it requires", lambda r: {}),
-    Scene((4,), "submit_kyc", "sent after approval", lambda r: dict(IDENTITY)),
+    Scene((4,), "submit_kyc", "sent; the demo approves it", lambda r: dict(IDENTITY)),
     Scene((5, 6), "get_kyc_status", "status of the identity check", lambda r: {"wait_seconds": 10}),
     Scene((7,), "get_agreements", "the terms to accept"),
-    Scene((7,), "accept_agreements", "accepted after approval"),
+    Scene((7,), "accept_agreements", "accepted; the demo approves it"),
     Scene((8,), "list_deposit_assets", "supported currencies and networks"),
     Scene((8,), "quote_deposit", "range and estimate", lambda r: _asset(r) | {"amount": 100}),
     Scene((8,), "create_deposit", "the address to send to", lambda r: _asset(r) | {"amount": 100}),
@@ -37,7 +37,7 @@ SCENES: tuple[Scene, ...] = (
     Scene((9,), "get_balances", "the spending power"),
     Scene((), "quote_withdrawal", "a withdrawal, quoted only", lambda r: _asset(r) | _withdrawal()),
     Scene((10,), "create_session", "a second session, for cards", lambda r: {"purpose": "cards"}),
-    Scene((11, 12), "create_card", "label encrypted; after approval", lambda r: _new_card()),
+    Scene((11, 12), "create_card", "label encrypted; the demo approves it", lambda r: _new_card()),
     Scene((13, 14, 15), "reveal_card", "decrypted and verified in the vault", lambda r: _card_id(r)),
 )
 

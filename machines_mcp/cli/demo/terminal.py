@@ -25,7 +25,7 @@ _INDENT = 8
 
 
 class TerminalNarrator:
-    """Prints a line per call, then what the model and the vault saw, then a client config to copy."""
+    """Prints a line per call, then what the model and the vault saw, then how to add the server to a client."""
 
     def __init__(self, scenes: int) -> None:
         self._console = Console(highlight=False)
@@ -48,7 +48,7 @@ class TerminalNarrator:
             self._card = result
 
     def end(self, ok: bool, seconds: float) -> None:
-        """Print the summary and the config block."""
+        """Print the summary, and how to add the server to a client."""
         self._console.print()
         if not ok:
             self._console.print(
@@ -68,8 +68,9 @@ class TerminalNarrator:
         self._console.print(
             f"\n[bold green]All {self._shown} calls succeeded[/] in {seconds:.1f} s. Nothing was real.\n"
         )
-        self._console.print("[bold]Use it in Claude Desktop:[/] add this to claude_desktop_config.json and restart.")
-        install = f"{' '.join(command())} install claude-desktop"
-        self._console.print(f"[dim]Or: {install} ({', '.join(list(CLIENTS)[1:])})[/]\n", soft_wrap=True)
+        self._console.print("[bold]Use it in Claude Desktop:[/] run this, then restart Claude Desktop.")
         # Without rich, which would wrap long paths.
+        emit(f"\n{' '.join(command())} install claude-desktop\n")
+        self._console.print(f"[dim]Other clients: {', '.join(list(CLIENTS)[1:])}.[/]")
+        self._console.print("Or add this to claude_desktop_config.json yourself:\n")
         emit(config_block("claude-desktop", {}))
