@@ -47,12 +47,41 @@ class ConfigFile:
             target = Path(os.path.realpath(self.path))
             make_folder(target.parent)
             backup = None if self.content is None else _back_up(self.path, self.content)
-            if read(self.path).content != self.content:
-                raise ConfigError(f"{self.path} was changed by another program in the meantime. Try again.")
+            self._refuse_if_changed()
             write_atomically(target, text.encode(), self.mode)
         except OSError:
             raise ConfigError(f"{self.path} can't be written; check its owner and free space.") from None
         return backup
+
+    def remove(self) -> None:
+        """Delete the file.
+
+        Raises:
+            ConfigError: The file can't be deleted, or was changed meanwhile.
+        """
+        self._refuse_if_changed()
+        try:
+            self.path.unlink()
+        except OSError:
+            raise ConfigError(f"{self.path} can't be removed; check its owner.") from None
+
+    @property
+    def is_link(self) -> bool:
+        """Whether the path is a symbolic link, as configs under version control often are."""
+        return self.path.is_symlink()
+
+    @property
+    def has_backup(self) -> bool:
+        """Whether there is a backup next to the file, or might be one in a folder that can't be listed."""
+        start = f"{self.path.name}."
+        try:
+            return any(name.startswith(start) and name.endswith(".bak") for name in os.listdir(self.path.parent))
+        except OSError:
+            return True
+
+    def _refuse_if_changed(self) -> None:
+        if read(self.path).content != self.content:
+            raise ConfigError(f"{self.path} was changed by another program in the meantime. Try again.")
 
 
 def read(path: Path) -> ConfigFile:

@@ -71,10 +71,21 @@ def uninstall(client: Client, path: Path) -> str:
     """
     file = config_file.read(path)
     text, bom = _without_bom(client, file)
-    if _current_entry(client, path, text) is None:
+    current = _current_entry(client, path, text)
+    if current is None:
         return f"{path} has no entry named {NAME}. Nothing was changed."
+    if _is_made_by_install(client, file, text, current):
+        file.remove()
+        return f"Removed {path}, which install made and which held only machines-mcp. Restart {client.title}."
     backup = _write_entry(client, file, text, None)
     return f"Removed machines-mcp from {path}.{bom} Restart {client.title}. Backup: {backup}."
+
+
+def _is_made_by_install(client: Client, file: config_file.ConfigFile, text: str, current: Any) -> bool:
+    """Return whether there was no config before `install`: it has our entry as `install` writes it, and no backup."""
+    if not isinstance(current, dict) or file.is_link or file.has_backup:
+        return False
+    return text == file.text == editor(client).set_entry("", (client.servers_key, NAME), current)
 
 
 def entry_statuses(system: System) -> list[EntryStatus]:

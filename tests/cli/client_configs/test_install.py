@@ -124,7 +124,34 @@ def test_a_client_without_a_config_gets_one(run: Run, name: str) -> None:
     assert "Backup" not in result.stdout
     assert set(servers(name, path_of(name).read_text(encoding="utf-8"))) == {"machines"}
     assert backups(path_of(name)) == []
-    assert run("uninstall", name).exit_code == 0
+    gone = run("uninstall", name)
+    assert (gone.exit_code, str(path_of(name)) in gone.stdout) == (0, True)
+    assert not path_of(name).exists() and backups(path_of(name)) == []
+
+
+NOT_OURS = [(name, why) for name in CLIENTS for why in ("another key", "a backup", "a link")]
+NOT_OURS += [(name, "a comment") for name in CLIENTS if name not in STRICT]
+
+
+@pytest.mark.parametrize(("name", "why"), NOT_OURS)
+def test_uninstall_keeps_a_file_that_install_did_not_make(run: Run, name: str, why: str) -> None:
+    path = path_of(name)
+    if why == "a backup":
+        path.parent.mkdir(parents=True)
+        path.write_text("", encoding="utf-8")
+    assert run("install", name).exit_code == 0
+    text = path.read_text(encoding="utf-8")
+    if why == "a comment":
+        path.write_text(f"{'#' if name in ('codex', 'goose') else '//'} mine\n{text}", encoding="utf-8")
+    if why == "another key":
+        other = {"codex": "\n[other]\na = 1\n", "goose": "other: 1\n"}.get(name)
+        path.write_text(text + other if other else text.replace("{", '{"other": 1,', 1), encoding="utf-8")
+    if why == "a link":
+        path.rename(path.with_name("elsewhere"))
+        path.symlink_to(path.with_name("elsewhere"))
+    gone = run("uninstall", name)
+    assert gone.exit_code == 0 and "Backup: " in gone.stdout
+    assert path.exists()
 
 
 @pytest.mark.parametrize("name", CLIENTS)
@@ -206,7 +233,8 @@ def test_a_project_config_is_in_the_project_folder(
     assert run("install", name, "--project").exit_code == 0
     assert set(servers(name, (tmp_path / path).read_text(encoding="utf-8"))) == {"machines"}
     assert not home.exists()
-    assert "Removed machines-mcp from" in run("uninstall", name, "--project").stdout
+    assert "which install made" in run("uninstall", name, "--project").stdout
+    assert not (tmp_path / path).exists() and backups(tmp_path / path) == []
 
 
 @pytest.mark.parametrize("name", ["claude-desktop", "goose", "windsurf"])
