@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.cli.screen import wrapped
+from machines_mcp.cli.tools_table import format_groups
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Limits, Policy
 from machines_mcp.permissions.policy_explanation import explain_rule, format_channels
@@ -96,7 +96,8 @@ def format_report(policy: Policy) -> str:
     content = report(policy)
     users = "any user" if content["users"] == "any" else f"the users listed ({len(content['users'])})"
     lines = [f"{policy.source}: valid, for {policy.environment} and {users}, digest {policy.digest[:12]}", ""]
-    lines += [f"{row['tool']:<24}{row['class']:<10}{row['rule']:<7}{row['why']}" for row in content["tools"]]
+    calls = [(tool, action_class) for tool, classes in ACTION_CLASSES.items() for action_class in classes]
+    lines += format_groups(policy, calls)
     lines += ["", "Where a person can approve" + (", once a passphrase is set:" if policy.needs_passphrase else ":")]
     lines += [
         f"  {action_class:<22}{format_channels(channels)}"
@@ -111,7 +112,7 @@ def format_report(policy: Policy) -> str:
     lines += ["", f"Identity data goes {through}. The link of the identity check goes to {link}."]
     copy = " A card's page has buttons that copy it." if policy.reveal_copy else ""
     lines += [f"Allowed reveal sinks: {', '.join(sorted(policy.sinks))}.{copy}"]
-    return "\n".join(wrapped(line, 41 if line.startswith(tuple(ACTION_CLASSES)) else 4) for line in lines)
+    return "\n".join(lines)
 
 
 def _tool_rule(policy: Policy, tool: str, action_class: ActionClass) -> dict[str, str]:

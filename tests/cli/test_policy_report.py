@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,13 @@ def test_the_text_report_matches_the_json_report(name: str, tmp_path: Path) -> N
     path = _example(name, tmp_path)
     found, text = _report(path), _check(str(path)).output
     assert f"digest {found['digest'][:12]}" in text
+    lines, headings = text.splitlines(), {"deny": "Denied", "ask": "Requires approval", "allow": "Runs at once"}
     for row in found["tools"]:
-        assert any(line.split()[:3] == [row["tool"], row["class"], row["rule"]] for line in text.splitlines())
+        (at,) = [at for at, line in enumerate(lines) if f"{row['tool']} ({row['class']})" in line]
+        assert lines[at - 1].startswith(headings[row["rule"]])
+    shown = [name for line in lines for name in headings.values() if line.startswith(name)]
+    assert shown == sorted(shown, key=list(headings.values()).index)
+    assert len(shown) <= 6
     for limit in found["limits"]:
         assert limit in text
 
@@ -205,3 +211,22 @@ def test_production_without_a_policy_is_read_only(tmp_path: Path) -> None:
     listed = {row["tool"] for row in json.loads(shown.output) if row["listed"]}
     assert "get_balances" in listed
     assert not listed & {"create_card", "create_session", "create_withdrawal"}
+
+
+def test_the_tools_are_grouped_and_the_columns_explained(tmp_path: Path) -> None:
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state"), "MACHINES_READ_ONLY": "1"}
+    shown = Context().run(CliRunner().invoke, main, ["tools"], env=env)
+    assert shown.exit_code == 0
+    lines = shown.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines if line.startswith(("step: ", "Denied", "Runs"))] == [
+        "step", "Denied", "Runs at once"
+    ]  # fmt: skip
+    (denied,) = [lines[at + 1] for at, line in enumerate(lines) if line.startswith("Denied: ")]
+    assert "create_withdrawal (money)" in denied and "(read)" not in denied
+
+
+def test_a_policy_without_sinks_denies_to_reveal(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('version = 1\nenvironment = "embedded"\n[reveal]\nsinks = ["none"]\n', encoding="ascii")
+    path.chmod(0o600)
+    assert "Denied: no sink is allowed (reveal.sinks):\n  reveal_card (reveal)\n" in _check(str(path)).stdout

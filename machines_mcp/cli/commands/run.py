@@ -126,4 +126,4 @@ def tools(as_json: bool) -> None:
     if as_json:
         emit(json.dumps(rows, indent=2))
         return
-    say("\n".join([format_table(rows), "", *run(lambda: policy_summary(settings))]))
+    say("\n".join([format_table(rows), "", *run(lambda: policy_summary(settings, rows))]))
