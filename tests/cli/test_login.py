@@ -143,7 +143,7 @@ def test_login_at_a_terminal_confirms_and_sets_the_first_passphrase(
         ("Repeat the new passphrase: ", "correct horse battery"),
     ]
     shown, code = _at_a_terminal(["login", "production"], env, answers if stored else answers[:1])
-    assert "(api.machines.cash). It moves real money." in shown
+    assert "(api.machines.cash). It moves real money." in " ".join(shown.split())
     assert KEY not in shown
     assert "correct horse battery" not in shown
     assert ("The passphrase was set at" in shown, code) == ((True, 0) if stored else (False, 2))
