@@ -35,15 +35,16 @@ class Channel(Protocol):
 class Exchange:
     """A request or notification, and the channel for what is sent to the client while it is handled.
 
-    `request_id` is None for a notification.
+    `request_id` is None for a notification. `awaited`: its response comes in bounded time.
     """
 
-    __slots__ = ("_cancel_requested", "_channel", "_closed", "_token", "allowance", "request_id", "scope")
+    __slots__ = ("_awaited", "_cancel_requested", "_channel", "_closed", "_token", "allowance", "request_id", "scope")
 
     transport = _DUPLEX
 
-    def __init__(self, channel: Channel, request_id: int | str | None, params: Params) -> None:
+    def __init__(self, channel: Channel, request_id: int | str | None, params: Params, *, awaited: bool = True) -> None:
         self.request_id = request_id
+        self._awaited = awaited
         self.scope = anyio.CancelScope()
         """The handler runs in it."""
         self.allowance = Allowance()
@@ -62,6 +63,11 @@ class Exchange:
     def can_send_request(self) -> bool:
         """Whether the client can be asked something: not after the response."""
         return not self._closed
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the client still waits for the response."""
+        return self._awaited and not self.cancelled
 
     @property
     def cancelled(self) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any
 
 import anyio
@@ -32,6 +32,13 @@ from machines_mcp.protocol.written import WrittenResult
 
 logger = logging.getLogger(__name__)
 
+# Its response comes when the stream ends, maybe never, so the end of the input does not wait for it.
+_ENDLESS = ("subscriptions/listen",)
+MAX_RUNNING = 4096
+"""How many requests run at once. More of them wait."""
+LOOK_SECONDS = 0.1
+"""How often a request that waits for its response is looked at again: it may have been cancelled."""
+
 _CLOSED = types.ErrorData(code=types.CONNECTION_CLOSED, message="Connection closed")
 _INTERNAL = types.ErrorData(code=types.INTERNAL_ERROR, message="internal")
 
@@ -43,7 +50,7 @@ class PipeDispatcher:
         self._reader = reader
         self._writer = writer
         self._in_flight: dict[int | str, Exchange] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Exchange] = {}
         # Our requests to the client.
         self._asked: dict[int | str, asyncio.Future[dict[str, Any]]] = {}
         self._last_id = 0
@@ -61,14 +68,20 @@ class PipeDispatcher:
         task_status.started()
         try:
             await self._reader.run(lambda message: self._received(message, on_request, on_notify, on_notify_intercept))
+            await self._reader.drain(self._answered_all())
         finally:
             self._closed = True
             for future in self._asked.values():
                 future.cancel()
             await self._end_tasks()
 
+    async def _answered_all(self) -> None:
+        """Wait until no request waits for its response: not one that was cancelled, nor an endless one."""
+        while waiting := [task for task, exchange in self._tasks.items() if exchange.awaited]:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=LOOK_SECONDS)
+
     async def _end_tasks(self) -> None:
-        for exchange in list(self._in_flight.values()):
+        for exchange in self._tasks.values():
             exchange.scope.cancel()
         with anyio.CancelScope(shield=True):
             while self._tasks:
@@ -84,17 +97,20 @@ class PipeDispatcher:
         elif "id" not in message:
             self._notified(method, params, on_notify, intercept)
         else:
-            exchange = Exchange(self, message["id"], params)
-            self._in_flight[coerce_request_id(message["id"])] = exchange
-            task = self._start(self._handle(exchange, message["id"], method, params, on_request))
-            # A client may send its next request before it has the response to this one.
-            return asyncio.wait([task]) if method == "initialize" else None
+            exchange = Exchange(self, message["id"], params, awaited=method not in _ENDLESS)
+            self._in_flight[message["id"]] = exchange
+            task = self._start(exchange, self._handle(exchange, message["id"], method, params, on_request))
+            if method == "initialize":
+                # A client may send its next request before it has the response to this one.
+                return asyncio.wait([task])
+            if len(self._tasks) >= MAX_RUNNING:
+                return asyncio.wait(list(self._tasks), return_when=asyncio.FIRST_COMPLETED)
         return None
 
-    def _start(self, work: Any) -> asyncio.Task[None]:
+    def _start(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = exchange
+        task.add_done_callback(self._tasks.__delitem__)
         return task
 
     async def _handle(
@@ -114,23 +130,30 @@ class PipeDispatcher:
             line = _error_line(request_id, _error_data(error))
         finally:
             exchange.close()
-            key = coerce_request_id(request_id)
-            if self._in_flight.get(key) is exchange:
-                del self._in_flight[key]
+            # A client may use an id again meanwhile.
+            if self._in_flight.get(request_id) is exchange:
+                del self._in_flight[request_id]
             if not exchange.cancelled:
                 # Without a line, the server is ending.
                 line = line or _error_line(request_id, _CLOSED)
                 self._writer.write(line, exchange.allowance, read_once=read_once, now=len(self._tasks) == 1)
-                self._writer.mark_answered(request_id)
 
     def _notified(self, method: str, params: Params, on_notify: OnNotify, intercept: OnNotifyIntercept | None) -> None:
         if method == "notifications/cancelled":
-            cancelled = cancelled_request_id_from_params(params)
-            found = None if cancelled is None else self._in_flight.get(coerce_request_id(cancelled))
+            found = self._named(cancelled_request_id_from_params(params))
             if found is not None:
                 found.cancel()
         if not run_notify_intercept(intercept, method, params):
-            self._start(self._contained(on_notify, Exchange(self, None, params), method, params))
+            exchange = Exchange(self, None, params, awaited=False)
+            self._start(exchange, self._contained(on_notify, exchange, method, params))
+
+    def _named(self, request_id: int | str | None) -> Exchange | None:
+        """Return the request that a client means, which may write the id 7 as "7" here."""
+        if request_id is None:
+            return None
+        other = str(request_id) if isinstance(request_id, int) else coerce_request_id(request_id)
+        same = other if str(other) == str(request_id) else request_id
+        return self._in_flight.get(request_id) or self._in_flight.get(same)
 
     async def _contained(
         self, on_notify: OnNotify, exchange: Exchange, method: str, params: Mapping[str, Any] | None

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 import anyio.to_thread
 
 CHUNK = 64 * 1024
+LOOK_SECONDS = 1.0
 
 
 class Sink(Protocol):
@@ -49,7 +50,7 @@ def is_file(fd: int) -> bool:
 
 
 class Source(Protocol):
-    """Gives bytes. `run` feeds them until their end; while paused, it feeds none."""
+    """Gives bytes. `run` feeds them until their end; while paused, it feeds hardly any."""
 
     async def run(self, feed: Callable[[bytes], None]) -> None: ...
 
@@ -68,6 +69,7 @@ class _PipeSource(asyncio.Protocol):
 
     _transport: asyncio.ReadTransport
     _feed: Callable[[bytes], None]
+    _look: asyncio.TimerHandle | None = None
 
     def __init__(self, fd: int, left: Callable[[], None]) -> None:
         self._fd = fd
@@ -82,9 +84,22 @@ class _PipeSource(asyncio.Protocol):
 
     def pause(self) -> None:
         self._transport.pause_reading()
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_for_end)
 
     def resume(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         self._transport.resume_reading()
+
+    def _look_for_end(self) -> None:
+        """While nothing is read, the event loop does not notice that the client has gone."""
+        self._look = None
+        if _is_hung_up(self._fd):
+            self._left()
+        else:
+            self.pause()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.ReadTransport", transport)
@@ -117,6 +132,16 @@ class _FileSource:
 
     def resume(self) -> None:
         self._free.set()
+
+
+def _is_hung_up(fd: int) -> bool:
+    """Whether the other end of a pipe or socket is closed."""
+    import select
+
+    ends = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+    watch = select.poll()
+    watch.register(fd, ends)
+    return any(event & ends for _, event in watch.poll(0))
 
 
 async def open_sink(fd: int, lost: Callable[[], None]) -> Sink:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -23,8 +23,8 @@ MAX_LINE = 4 * 1024 * 1024
 PIPE_DRAIN_SECONDS = 1.5
 FILE_DRAIN_SECONDS = 60.0
 
-# Its response comes when the stream ends, maybe never, so draining does not wait for it.
-_ENDLESS = ("subscriptions/listen",)
+MAX_AT_ONCE = 64
+"""How many messages are passed on before their responses are looked at."""
 
 Received: TypeAlias = Callable[[dict[str, Any]], Awaitable[object] | None]
 """Takes a message. What it returns ends before the next message comes."""
@@ -54,8 +54,6 @@ class LineWriter:
         self._wire = wire
         self._sink = sink
         self._lines: list[bytes] = []
-        self._awaited: set[int | str] = set()
-        self._all_answered: anyio.Event | None = None
 
     @property
     def free(self) -> bool:
@@ -87,22 +85,6 @@ class LineWriter:
         self._flush()
         await self._sink.ready()
 
-    def expect(self, request_id: int | str) -> None:
-        """Note a request that needs a response."""
-        self._awaited.add(request_id)
-
-    def mark_answered(self, request_id: int | str) -> None:
-        """Mark a request as answered, or as cancelled and never answered."""
-        self._awaited.discard(request_id)
-        if not self._awaited and self._all_answered is not None:
-            self._all_answered.set()
-
-    async def all_answered(self) -> None:
-        """Wait until every noted request is answered or cancelled."""
-        while self._awaited:
-            self._all_answered = anyio.Event()
-            await self._all_answered.wait()
-
 
 class LineReader:
     """Reads JSON-RPC messages, a line each. It answers malformed lines itself."""
@@ -115,20 +97,27 @@ class LineReader:
         self._lines: deque[bytes] = deque()
         self._rest = b""
         self._overlong = False
+        self._waiting = 0
         self._held: asyncio.Task[None] | None = None
 
     async def run(self, received: Received) -> None:
-        """Pass on each message until the input ends, and wait a bounded time for the responses.
+        """Pass on each message until the input ends.
 
         If `received` returns something to wait for, the next message comes after it.
         """
         await self._source.run(lambda chunk: self._feed(chunk, received))
         # The last line may have no end.
-        self._lines.append(self._rest)
+        self._add([self._rest])
         self._pass_on(received)
         while self._held is not None:
             await asyncio.wait([self._held])
-        await self._drain()
+
+    async def drain(self, answered: Awaitable[None]) -> None:
+        """After the last message, wait a bounded time until all is `answered` and written."""
+        with anyio.move_on_after(self._drain_seconds):
+            await answered
+            await self._writer.ready()
+        self._left()
 
     def _feed(self, chunk: bytes, received: Received) -> None:
         *whole, self._rest = (self._rest + chunk).split(b"\n")
@@ -136,27 +125,42 @@ class LineReader:
             # The rest of an overlong line that was already refused.
             del whole[0]
             self._overlong = False
-        self._lines.extend(whole)
+        self._add(whole)
         self._check_length()
         self._pass_on(received)
-        if self._held is not None and sum(map(len, self._lines)) > CHUNK:
+        if self._held is not None and self._waiting > CHUNK:
             self._source.pause()
 
+    def _add(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            if line.strip():
+                self._lines.append(line)
+                self._waiting += len(line)
+
     def _pass_on(self, received: Received) -> None:
+        passed = 0
         while self._lines and self._held is None:
-            message = self._checked(self._lines.popleft())
-            wait = None if message is None else received(message)
-            if wait is None and not self._writer.free:
+            if not self._writer.free:
                 # Back-pressure: do not serve a client that does not read its responses.
-                wait = self._writer.ready()
+                wait: Awaitable[object] | None = self._writer.ready()
+            elif passed == MAX_AT_ONCE:
+                # Let these be answered first.
+                wait = asyncio.sleep(0)
+            else:
+                line = self._lines.popleft()
+                self._waiting -= len(line)
+                message = self._checked(line)
+                wait = None if message is None else received(message)
+                passed += 1
             if wait is not None:
                 self._held = asyncio.get_running_loop().create_task(self._hold(wait, received))
 
     async def _hold(self, wait: Awaitable[object], received: Received) -> None:
         await wait
         self._held = None
-        self._source.resume()
         self._pass_on(received)
+        if self._held is None:
+            self._source.resume()
 
     def _check_length(self) -> None:
         if self._overlong:
@@ -166,8 +170,6 @@ class LineReader:
             self._writer.write(parse_error(beginning))
 
     def _checked(self, line: bytes) -> dict[str, Any] | None:
-        if not line.strip():
-            return None
         try:
             # Values in the parser's cache would stay in memory until the process ends.
             message = from_json(line, cache_strings="keys")
@@ -177,22 +179,7 @@ class LineReader:
         if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not _is_message(message):
             self._writer.write(invalid_request(message))
             return None
-        if message.get("method") == "notifications/cancelled":
-            self._mark_cancelled(message)
-        elif "method" in message and "id" in message and message["method"] not in _ENDLESS:
-            self._writer.expect(message["id"])
         return message
-
-    def _mark_cancelled(self, message: dict[Any, Any]) -> None:
-        cancelled = message.get("params", {}).get("requestId")
-        if is_id(cancelled):
-            self._writer.mark_answered(cancelled)
-
-    async def _drain(self) -> None:
-        with anyio.move_on_after(self._drain_seconds):
-            await self._writer.all_answered()
-            await self._writer.ready()
-        self._left()
 
 
 def _is_message(message: dict[Any, Any]) -> bool:

@@ -44,7 +44,7 @@ _LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
 
 # The lists of tools and of resources are long, and always the same. They are checked again only for new secrets.
 _LONG_LINE, MAX_CLEAN = 4096, 16
-_NUMBERED = re.compile(r'\{"jsonrpc":"2\.0","id":[0-9]{1,9},')
+_NUMBERED = re.compile(r'\{"jsonrpc":"2\.0","id":[0-9]{1,5},')
 
 
 def _digest(line: str) -> bytes | None:

@@ -18,7 +18,7 @@ from machines_mcp.protocol.allowance import Allowance
 from machines_mcp.protocol.exchange import AnyExchange, OneWayExchange
 from machines_mcp.protocol.jsonrpc import OutgoingLines
 from machines_mcp.protocol.pipe_dispatcher import PipeDispatcher
-from machines_mcp.protocol.stdio import LineReader, LineWriter
+from machines_mcp.protocol.stdio import MAX_AT_ONCE, LineReader, LineWriter
 from machines_mcp.redaction.output_filter import OutputFilter
 from tests.support.card_numbers import card_number
 from tests.support.memory_pipe import MemoryPipe
@@ -37,6 +37,36 @@ class Peer(MemoryPipe):
         self._sent: asyncio.Queue[bytes] = asyncio.Queue()
         self.received: asyncio.Queue[Message] = asyncio.Queue()
         self.writes: list[bytes] = []
+        self._paused = False
+        self._space = anyio.Event()
+        self._space.set()
+
+    def send_raw(self, data: bytes) -> None:
+        self._sent.put_nowait(data)
+
+    def fill(self) -> None:
+        """Read nothing from now on."""
+        self._space = anyio.Event()
+
+    def empty(self) -> None:
+        """Read everything."""
+        self._space.set()
+
+    @property
+    def free(self) -> bool:
+        return self._space.is_set()
+
+    async def ready(self) -> None:
+        await self._space.wait()
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+
+    def is_paused(self) -> bool:
+        return self._paused
 
     def send(self, *messages: Message) -> None:
         self._sent.put_nowait(b"".join(json.dumps({"jsonrpc": "2.0"} | one).encode() + b"\n" for one in messages))
@@ -86,11 +116,11 @@ class Handlers:
 
 
 @asynccontextmanager
-async def running(handlers: Handlers) -> AsyncIterator[Peer]:
+async def running(handlers: Handlers, drain_seconds: float = 0.0) -> AsyncIterator[Peer]:
     """Run a dispatcher for the block. The client leaves at its end."""
     peer = Peer()
     writer = LineWriter(OutgoingLines(OutputFilter()), peer)
-    dispatcher = PipeDispatcher(LineReader(peer, writer, 0.0, lambda: None), writer)
+    dispatcher = PipeDispatcher(LineReader(peer, writer, drain_seconds, lambda: None), writer)
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(dispatcher.run, handlers.request, handlers.notification)
@@ -177,6 +207,75 @@ async def test_a_cancelled_request_gets_no_response(handlers: Handlers, asked: i
         assert (await peer.next())["id"] == "after"
     assert peer.received.empty()
     assert handlers.notified == ["notifications/cancelled"]
+
+
+async def test_a_cancel_means_the_request_whose_id_it_writes(handlers: Handlers) -> None:
+    waiting = handlers.by_method["wait"] = Waiting()
+    async with running(handlers) as peer:
+        for number in ("5", 5, "1_0", 10):
+            peer.request(number, "wait")
+        await waiting.begun.wait()
+        peer.cancel("5")
+        peer.cancel("1_0")
+        await waiting.cancelled.wait()
+        waiting.may_end.set()
+        assert {(await peer.next())["id"] for _ in range(2)} == {5, 10}
+    assert peer.received.empty()
+
+
+@pytest.mark.parametrize("ids", [(5, 5), ("5", 5)])
+async def test_requests_with_one_id_are_all_ended(handlers: Handlers, ids: tuple[int | str, int | str]) -> None:
+    waiting = handlers.by_method["wait"] = Waiting()
+    async with running(handlers) as peer:
+        for number in ids:
+            peer.request(number, "wait")
+        await waiting.begun.wait()
+        peer.leave()
+    assert [(await peer.next())["error"]["code"] for _ in ids] == [-32000, -32000]
+
+
+async def test_the_end_waits_for_each_request_with_the_same_id(handlers: Handlers) -> None:
+    waiting = handlers.by_method["wait"] = Waiting()
+    async with running(handlers, drain_seconds=PATIENCE) as peer:
+        peer.request(5, "wait")
+        peer.request(5, "echo")
+        peer.leave()
+        assert "result" in await peer.next()
+        waiting.may_end.set()
+        assert await peer.next() == {"jsonrpc": "2.0", "id": 5, "result": {"ended": True}}
+
+
+async def test_many_requests_are_answered_a_few_at_a_time(handlers: Handlers) -> None:
+    async with running(handlers) as peer:
+        peer.send(*({"id": number, "method": "echo"} for number in range(1000)))
+        for number in range(1000):
+            assert (await peer.next())["id"] == number
+        assert 1000 / MAX_AT_ONCE <= len(peer.writes) <= 1000
+
+
+async def test_nothing_is_passed_on_while_the_client_does_not_read(handlers: Handlers) -> None:
+    async with running(handlers) as peer:
+        peer.fill()
+        peer.send(*({"id": number, "method": "echo"} for number in range(1000)))
+        await anyio.wait_all_tasks_blocked()
+        assert len(handlers.seen) == 0
+        peer.empty()
+        for number in range(1000):
+            assert (await peer.next())["id"] == number
+
+
+async def test_blank_lines_take_no_place(handlers: Handlers) -> None:
+    async with running(handlers) as peer:
+        peer.fill()
+        peer.send_raw(b"\n \r\n" * 100_000)
+        await anyio.wait_all_tasks_blocked()
+        assert not peer.is_paused()
+        peer.send(*({"id": number, "method": "echo"} for number in range(5000)))
+        await anyio.wait_all_tasks_blocked()
+        assert peer.is_paused()
+        peer.empty()
+        assert [(await peer.next())["id"] for _ in range(5000)] == list(range(5000))
+        assert not peer.is_paused()
 
 
 async def test_shielded_work_of_a_cancelled_request_ends_without_a_response(handlers: Handlers) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from tests.support.server_process import (
     serving,
     started,
 )
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +43,8 @@ OLD: Era = "2025-11-25"
 END_SECONDS = 6.0
 # The server's own time limits exceed the test's, so only the awaited event ends it.
 LIMITS = "600"
+# A pipe is full with a little less than its 64 KB, if the next line does not fit.
+FULL = 32 * 1024
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="pipes on the event loop are a POSIX promise")
 
@@ -145,11 +149,11 @@ async def test_a_call_that_hangs_after_the_last_line_is_abandoned() -> None:
 
     events: list[str] = []
     writer = LineWriter(OutgoingLines(OutputFilter()), Nowhere())
-    writer.expect(7)
     reader = LineReader(Nowhere(), writer, 3600, lambda: events.append("left"))
 
     async def read_to_the_end() -> None:
         await reader.run(received)
+        await reader.drain(anyio.sleep_forever())
         events.append("ended")
 
     async with anyio.create_task_group() as tasks:
@@ -221,3 +225,32 @@ def test_a_server_follows_a_dead_client_without_output(tmp_path: Path) -> None:
         served.stdout.close()
         assert served.wait(PATIENCE) == 0
         assert served.stderr.read() == b""
+
+
+@posix_only
+def test_a_client_that_leaves_without_reading_ends_the_server(tmp_path: Path) -> None:
+    data = bytearray(lines(*greeting(OLD), *(request(OLD, number, "tools/list") for number in range(20_000))))
+    with started(tmp_path, stdin=subprocess.PIPE, command=ODD_SERVER, ODD_STOP_SECONDS="0.2") as served:
+        assert served.stdin is not None
+        os.set_blocking(served.stdin.fileno(), False)
+        wait_until(lambda: _fill(served, data) and _unread(served) >= FULL)
+        # It reads nothing more, because its responses can't be written. It must notice the end all the same.
+        served.stdin.close()
+        assert served.wait(PATIENCE) == 0
+
+
+def _fill(served: subprocess.Popen[bytes], data: bytearray) -> bool:
+    """Write as much as the server takes. Return whether it takes no more."""
+    assert served.stdin is not None
+    try:
+        while data:
+            del data[: os.write(served.stdin.fileno(), data)]
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _unread(served: subprocess.Popen[bytes]) -> int:
+    """Return how many bytes of output wait to be read."""
+    assert served.stdout is not None
+    return int.from_bytes(fcntl.ioctl(served.stdout.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)

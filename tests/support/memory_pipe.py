@@ -9,7 +9,9 @@ from collections.abc import Callable
 class MemoryPipe(ABC):
     """A source whose bytes are asked for one after another, and a sink that is never full."""
 
-    free = True
+    @property
+    def free(self) -> bool:
+        return True
 
     @abstractmethod
     async def read(self) -> bytes:

@@ -60,7 +60,11 @@
       hide();
       document.dispatchEvent(new Event("timeover"));
     });
-    document.getElementById("hide").addEventListener("click", (event) => { event.preventDefault(); hide(); });
+    document.getElementById("hide").addEventListener("click", (event) => {
+      event.preventDefault();
+      hide();
+      document.dispatchEvent(new Event("timeover"));
+    });
     const more = document.getElementById("more");
     let asked = false;
     more.form.addEventListener("submit", async (event) => {
