@@ -22,13 +22,12 @@ from mcp.shared.dispatcher import (
     run_notify_intercept,
 )
 from mcp.shared.exceptions import MCPError
-from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params, handler_exception_to_error_data
-from pydantic_core import to_json
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 
 from machines_mcp.protocol.allowance import NOTHING, Allowance
 from machines_mcp.protocol.exchange import Exchange, Params
+from machines_mcp.protocol.messages import error_data, error_line, message_line, params_part, result_lines, result_of
 from machines_mcp.protocol.stdio import LineReader, LineWriter
-from machines_mcp.protocol.written import WrittenResult
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,6 @@ LOOK_SECONDS = 0.1
 """How often a request that waits for its response is looked at again: it may have been cancelled."""
 
 _CLOSED = types.ErrorData(code=types.CONNECTION_CLOSED, message="Connection closed")
-_INTERNAL = types.ErrorData(code=types.INTERNAL_ERROR, message="internal")
 
 
 class PipeDispatcher:
@@ -125,9 +123,9 @@ class PipeDispatcher:
         line, read_once = "", None
         try:
             with exchange.scope:
-                line, read_once = _result_lines(request_id, await on_request(exchange, method, params))
+                line, read_once = result_lines(request_id, await on_request(exchange, method, params))
         except Exception as error:
-            line = _error_line(request_id, _error_data(error))
+            line = error_line(request_id, error_data(error))
         finally:
             exchange.close()
             # A client may use an id again meanwhile.
@@ -135,7 +133,7 @@ class PipeDispatcher:
                 del self._in_flight[request_id]
             if not exchange.cancelled:
                 # Without a line, the server is ending.
-                line = line or _error_line(request_id, _CLOSED)
+                line = line or error_line(request_id, _CLOSED)
                 self._writer.write(line, exchange.allowance, read_once=read_once, now=len(self._tasks) == 1)
 
     def _notified(self, method: str, params: Params, on_notify: OnNotify, intercept: OnNotifyIntercept | None) -> None:
@@ -174,7 +172,7 @@ class PipeDispatcher:
         """Send a notification. After the end of the input, it is dropped."""
         if not self._closed:
             self._writer.write(
-                _line({"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params}))
+                message_line({"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params}))
             )
 
     async def send_raw_request(self, method: str, params: Params, opts: CallOptions | None = None) -> dict[str, Any]:
@@ -194,9 +192,9 @@ class PipeDispatcher:
         future = self._asked[request_id] = asyncio.get_running_loop().create_future()
         message = {"jsonrpc": "2.0", "id": request_id, "method": method}
         try:
-            self._writer.write(_line(message | _params(params)), allowance)
+            self._writer.write(message_line(message | params_part(params)), allowance)
             with anyio.fail_after((opts or {}).get("timeout")):
-                return _result_of(await self._response(future))
+                return result_of(await self._response(future))
         except TimeoutError:
             await self._abandon(request_id, "timed out")
             raise MCPError(code=types.REQUEST_TIMEOUT, message=f"Request {method!r} timed out") from None
@@ -216,45 +214,3 @@ class PipeDispatcher:
     async def _abandon(self, request_id: int, reason: str) -> None:
         """Tell the client that nobody waits for its response."""
         await self.notify("notifications/cancelled", {"requestId": request_id, "reason": reason})
-
-
-def _params(params: Params) -> dict[str, Any]:
-    return {} if params is None else {"params": params}
-
-
-def _result_of(response: Mapping[str, Any]) -> dict[str, Any]:
-    if "error" in response:
-        raise MCPError.from_error_data(_read_error(response["error"]))
-    result = response["result"]
-    return result if isinstance(result, dict) else {}
-
-
-def _read_error(error: Any) -> types.ErrorData:
-    try:
-        return types.ErrorData.model_validate(error)
-    except ValueError:
-        return _INTERNAL
-
-
-def _error_data(error: Exception) -> types.ErrorData:
-    known = handler_exception_to_error_data(error)
-    if known is None:
-        logger.error("a request's handler failed: %s", type(error).__name__)
-    return known or _INTERNAL
-
-
-def _result_lines(request_id: int | str, result: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return the line of a response, and that without the second copy of its object if it has two."""
-    if not isinstance(result, WrittenResult):
-        return _line({"jsonrpc": "2.0", "id": request_id, "result": result}), None
-    head = f'{{"jsonrpc":"2.0","id":{to_json(request_id).decode()},"result":'
-    return f"{head}{result.text}}}\n", None if result.read_once is None else f"{head}{result.read_once}}}\n"
-
-
-def _error_line(request_id: int | str, error: types.ErrorData) -> str:
-    told = error.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return _line({"jsonrpc": "2.0", "id": request_id, "error": told})
-
-
-def _line(message: Mapping[str, Any]) -> str:
-    return to_json(message, inf_nan_mode="null").decode() + "\n"

@@ -60,11 +60,7 @@
       hide();
       document.dispatchEvent(new Event("timeover"));
     });
-    document.getElementById("hide").addEventListener("click", (event) => {
-      event.preventDefault();
-      hide();
-      document.dispatchEvent(new Event("timeover"));
-    });
+    document.getElementById("hide").addEventListener("click", (event) => { event.preventDefault(); hide(); });
     const more = document.getElementById("more");
     let asked = false;
     more.form.addEventListener("submit", async (event) => {
