@@ -58,7 +58,7 @@ class ApprovalCancelled(Output):
     open_world=False,
 )
 async def cancel_approval(call: ServiceContext, args: CancelApproval) -> ApprovalCancelled:
-    """Withdraw your approval request that still waits, if the user no longer wants the call. Needs no approval. Making
+    """Withdraw a waiting approval request of yours, if the user no longer wants the call. Needs no approval. Making
     that call again asks the person anew, and each request counts in the rates."""
     approvals = call.services.state.guard.approvals
     found = await approvals.refusals.withdraw(args.approval_id)

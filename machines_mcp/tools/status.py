@@ -96,7 +96,7 @@ class Status(Output):
 
 @tool(title="Status", toolset="always", action_class=ActionClass.READ, idempotent=True, open_world=False)
 async def status(call: ToolContext[Services], args: GetStatus) -> Status:
-    """Start here. Shows the environment, the user this server acts for (if none, pass user_id in each call), what is
+    """Start here. Show the environment, the user this server acts for (if none, pass user_id in each call), what is
     allowed, needs approval or is denied and why, limits left, and waiting or unresolved calls."""
     state = call.services.state
     found = await state.guard.pending.snapshot()
