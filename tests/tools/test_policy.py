@@ -199,7 +199,7 @@ async def test_tools_command_shows_rules_policy_passphrase_and_budgets(tmp_path:
         return result.stdout
 
     shown = await anyio.to_thread.run_sync(run)
-    assert "\nDenied:\n  close_card (destroy)\n" in shown
+    assert "\nDenied:\n  update_card (money), close_card (destroy)\n" in shown
     assert f"policy: {policy}, digest " in shown
     assert "No passphrase is set, so approvals are disabled." in shown
     assert "withdrawals.per_day_cents: 900, 900 left" in shown
