@@ -24,8 +24,8 @@ from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.desk_note import port_taken
 
 _OWN_USER = (
-    "including an agent's shell, can read the partner key and change state and policy; run the server as a separate "
-    "user: sudo -n -u machines machines-mcp serve"
+    "including an agent's shell, can read the partner key and change state and policy; docs/production.md shows how to "
+    "give the server a user of its own"
 )
 
 
