@@ -120,6 +120,14 @@ def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
     return ToolError(Code.POLICY_DENIED, message=message, details={"cooldown_until": until})
 
 
+_THEN = "Tell the user where, then make the call in next_steps, which waits for it."
+_ON_A_PAGE = {
+    "form": f"The user must fill in the identity form first. {_THEN}",
+    "page": f"The user must open the card's page and decide there first. {_THEN}",
+}
+"""What `approval.required` says of a call that only one page decides, by the kind of page."""
+
+
 def approval_required(
     approval: Approval, *, page: str | None, desk: str | None, decidable: bool, waited: bool = False
 ) -> ToolError:
@@ -141,4 +149,5 @@ def approval_required(
             details["desk"] = desk
     why = "Wait for the person's decision, after telling the user where they can decide."
     step = again(approval, why, wait_seconds=WAIT_SECONDS)
-    return ToolError(Code.APPROVAL_REQUIRED, details=details, next_steps=[step])
+    message = None if page is None else _ON_A_PAGE.get(approval.details.only or "")
+    return ToolError(Code.APPROVAL_REQUIRED, message=message, details=details, next_steps=[step])

@@ -171,9 +171,7 @@ class PipeDispatcher:
     async def notify(self, method: str, params: Params, opts: CallOptions | None = None) -> None:
         """Send a notification. After the end of the input, it is dropped."""
         if not self._closed:
-            self._writer.write(
-                message_line({"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params}))
-            )
+            self._writer.write(message_line({"jsonrpc": "2.0", "method": method} | params_part(params)))
 
     async def send_raw_request(self, method: str, params: Params, opts: CallOptions | None = None) -> dict[str, Any]:
         """Send a request that belongs to no request of the client: see `ask`."""

@@ -70,6 +70,7 @@ async def test_the_page_is_offered_once_and_the_clients_response_decides_nothing
     found = await _show(harness, era, person)
     page = f"{DESK}decisions/{found['approval_id']}"
     assert (found["code"], found["page"]) == ("approval.required", page)
+    assert found["message"].startswith("The user must open the card's page and decide there first.")
     again = await _show(harness, era, person, approval_id=found["approval_id"])
     assert again["code"] == "approval.required"
     (offer,) = person.offered

@@ -96,6 +96,7 @@ async def test_without_data_a_person_enters_it_and_the_repeated_call_returns(tmp
     async with calling(tmp_path / "state", MACHINES_POLICY=chosen) as (model, person):
         asked = await model.submit()
         assert (asked["code"], asked["page"] in asked["where"]) == ("approval.required", True)
+        assert asked["message"].startswith("The user must fill in the identity form first.")
         waiting = await model.submit(approval_id=asked["approval_id"])
         assert (waiting["code"], waiting["page"]) == ("approval.required", asked["page"])
         assert (await submit_form(person, asked["page"], applicant() | {"email": "zz"})).status_code == 422
