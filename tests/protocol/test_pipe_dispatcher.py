@@ -14,6 +14,7 @@ from mcp.shared.dispatcher import DispatchContext
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp.shared.transport_context import TransportContext
 
+from machines_mcp.protocol import pipe_dispatcher
 from machines_mcp.protocol.allowance import Allowance
 from machines_mcp.protocol.exchange import AnyExchange, OneWayExchange
 from machines_mcp.protocol.jsonrpc import OutgoingLines
@@ -426,3 +427,15 @@ async def test_each_response_shows_what_its_own_request_allows(handlers: Handler
         for _ in range(5):
             result = (await peer.next())["result"]
             assert (result["memo"] == number) is result["allowed"]
+
+
+async def test_more_requests_than_may_run_wait_for_an_end(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipe_dispatcher, "MAX_RUNNING", 3)
+    waiting = handlers.by_method["wait"] = Waiting()
+    async with running(handlers) as peer:
+        for number in range(5):
+            peer.request(number, "wait")
+        await anyio.wait_all_tasks_blocked()
+        assert list(handlers.seen) == [0, 1, 2]
+        waiting.may_end.set()
+        assert [(await peer.next())["id"] for _ in range(5)] == list(range(5))
