@@ -127,7 +127,7 @@ def _limit_check(policy: Policy, audit: AuditLog) -> CheckLimits:
     ) -> None:
         user_id, most = call_request.user_id, policy.limits.locks_per_hour
         if call_request.tool == CANCEL_APPROVAL:
-            # Each such call needs a request, and requests are limited when they are made.
+            # Nothing may hold it back. With an id that is no request of ours, it changes nothing.
             return
         if call_request.protective:
             broken = exceeded_rate(db, most, user_id, audit.recorded_id(user_id), now, own)
