@@ -110,10 +110,13 @@ bench-size: $(VENV)/.runtime $(VENV)/.project ## Time reads with 10, 1,000 and 1
 COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --no-config --cache-dir $(VENV)/lock/cache \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
 
+# The tests need all extras.
+EXTRAS = --extra chain --extra solana --extra sandbox-chain
+
 lock: $(VENV)/lock/.made ## Update locks/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml --group build --output-file locks/runtime.txt
-	$(COMPILE) pyproject.toml --group dev --constraint locks/runtime.txt --output-file locks/dev.txt
-	$(COMPILE) pyproject.toml --group dev --resolution lowest-direct --output-file locks/lowest.txt
+	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --constraint locks/runtime.txt --output-file locks/dev.txt
+	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --resolution lowest-direct --output-file locks/lowest.txt
 	$(COMPILE) --group pyproject.toml:lock --output-file locks/lock.txt
 
 clean: ## Remove everything that the other targets created
