@@ -46,11 +46,6 @@ def same_cents_on_chain(cents: Any, found: Any) -> bool:
     return bool(whole(found) == cents * _UNITS_PER_CENT)
 
 
-def same_cents_on_solana(cents: Any, found: Any) -> bool:
-    """Whether an amount is so many US cents, in cents or in units: the API's examples for Solana have cents."""
-    return whole(found) in (cents, cents * _UNITS_PER_CENT)
-
-
 def on_network(network: Any, found: Any) -> bool:
     """Whether a value is a chain id that the network can have."""
     return isinstance(network, str) and _is_number(found) and may_have_chain(network, found)

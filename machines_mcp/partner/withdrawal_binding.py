@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from machines_mcp.partner.binding import Condition, Rule, present, read
+from machines_mcp.partner.binding import Condition, Rule, present
 from machines_mcp.partner.same_value import (
     has_one_transaction,
     is_account,
@@ -15,7 +15,6 @@ from machines_mcp.partner.same_value import (
     on_network,
     same_account,
     same_cents_on_chain,
-    same_cents_on_solana,
     same_word,
 )
 
@@ -37,15 +36,6 @@ def _relayed(data: Mapping[str, Any]) -> bool:
 
 def _direct(data: Mapping[str, Any]) -> bool:
     return not _relayed(data)
-
-
-def _on_solana(data: Mapping[str, Any]) -> bool:
-    chains = read(data, "execution.chainId")
-    return bool(chains) and all(on_network("solana", chain) for chain in chains)
-
-
-def _not_on_solana(data: Mapping[str, Any]) -> bool:
-    return not _on_solana(data)
 
 
 def _signed(data: Mapping[str, Any]) -> bool:
@@ -74,8 +64,7 @@ def _transaction(parameters: str, required: bool | Condition) -> tuple[Rule, ...
         Rule(parameters, _STATUS, is_transaction, required=required),
         Rule(f"{parameters}[0/7]", proxy, same_account, required=False),
         Rule(f"{parameters}[1/7]", "body.source.tokenAddress", same_account, required=False),
-        Rule(f"{parameters}[2/7]", "body.amountCents", same_cents_on_solana, required=False, when=_on_solana),
-        Rule(f"{parameters}[2/7]", "body.amountCents", same_cents_on_chain, required=False, when=_not_on_solana),
+        Rule(f"{parameters}[2/7]", "body.amountCents", same_cents_on_chain, required=False),
         Rule(f"{parameters}[3/7]", payin, same_account, required=False, when=_relayed),
         Rule(f"{parameters}[3/7]", "body.destination.address", same_account, required=False, when=_direct),
     )

@@ -20,7 +20,7 @@ class Contract:
     """A collateral contract: its addresses, the asset it holds and how it is called."""
 
     contract_id: str
-    version: str
+    version: int
     call_path: str
     settled: Pair
     proxy: str
@@ -36,7 +36,7 @@ class Contract:
 
     def execution(self) -> dict[str, Any]:
         """Return the contract as `data.execution` of a withdrawal."""
-        coordinator = self.version == "v2"
+        coordinator = self.version == 2
         return {
             "contractId": self.contract_id,
             "contractVersion": self.version,
@@ -50,7 +50,7 @@ class Contract:
 
 
 # Version and call path of each. All users share the entry points, as on the real chains.
-_KINDS: Final = (("v2", "coordinator_v2"), ("v1", "controller_v1"), ("v2", "solana_v2_02"))
+_KINDS: Final = ((2, "coordinator_v2"), (1, "controller_v1"), (2, "solana_v2_02"))
 _NAMESPACE: Final = uuid.UUID("6d616368-696e-4573-8d63-6f6e74726163")
 
 

@@ -74,14 +74,13 @@ def sign(call: Call, withdrawal_id: str, route: Route, cents: int, address: str)
 
 
 def _parameters(route: Route, cents: int, recipient: str, expires_at: int, salt: str | list[int]) -> list[Any]:
-    """Return the seven parameters in order. On Solana all are strings and the amount is in cents."""
-    contract = route.contract
+    """Return the seven parameters in order, the amount in units of the token. On Solana all are strings."""
+    contract, amount = route.contract, str(cents * _TOKEN_UNITS_PER_CENT)
     if contract.settled.network.family == "solana":
         signature = base64.b64encode(secrets.token_bytes(64)).decode()
-        return [contract.proxy, contract.token, str(cents), recipient, str(expires_at), salt, signature]
+        return [contract.proxy, contract.token, amount, recipient, str(expires_at), salt, signature]
     # 65 bytes: r, s and the recovery byte, which is 27 or 28.
     signature = f"0x{secrets.token_hex(64)}{27 + secrets.randbelow(2):02x}"
-    amount = str(cents * _TOKEN_UNITS_PER_CENT)
     return [contract.proxy, contract.token, amount, recipient, expires_at, salt, signature]
 
 

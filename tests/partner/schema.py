@@ -70,7 +70,7 @@ _NEEDED = frozenset({"data", "iv", "ct", "secretKey", "sessionId", "userId", "to
     *("annualSalary", "expectedMonthlyVolume", "accountPurpose", "quotedAmountCurrency", "scopes"),
 }
 # Strings in one alternative of the contract, numbers in another.
-_NUMBERS = ("contractVersion", "parameters", "expiresAt")
+_NUMBERS = ("parameters", "expiresAt")
 _TOKEN = st.from_regex(r"[!-~]{1,80}", fullmatch=True)
 
 

@@ -26,7 +26,6 @@ from machines_mcp.partner.same_value import (
     is_text,
     never,
     same_cents_on_chain,
-    same_cents_on_solana,
 )
 from tests.contract.judge import contract
 from tests.partner.schema import JSON
@@ -165,7 +164,7 @@ def test_alarm_names_the_field(endpoint: Endpoint, rule: Rule) -> None:
     value: Any = "0x" + "9a" * 20
     if rule.same is is_closed:
         value = "active"
-    elif rule.same in (same_cents_on_chain, same_cents_on_solana):
+    elif rule.same is same_cents_on_chain:
         value = "50000001"
     elif rule.same is has_one_transaction:
         value = {"data": {"parameters": []}}
@@ -347,14 +346,14 @@ def test_direct_withdrawal_is_on_a_chain_of_the_requested_network(network: str, 
         ("base", 8453, 5000, False),
         ("ethereum", 1, hex(5000), False),
         ("a-network-of-tomorrow", 77, "5000", False),
-        ("solana", 901, "5000", True),
+        ("solana", 901, "5000", False),
         ("solana", 900, "50000000", True),
         ("solana", 901, "500000", False),
-        ("solana", 901, "50", False),
+        ("solana", 901, 50000000, True),
     ],
 )
 @pytest.mark.parametrize("key", PARAMETERS)
-def test_amount_in_cents_is_accepted_only_on_solana(
+def test_signed_amount_is_in_units_of_the_token_on_every_chain(
     key: str, network: str, chain: int, amount: Any, fits: bool
 ) -> None:
     to = {"currency": "rusd", "network": network, "address": ADDRESS}

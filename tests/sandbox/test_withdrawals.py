@@ -59,13 +59,13 @@ def test_same_request_is_pending_once_then_ready_and_stays_the_same(user: User) 
 @pytest.mark.parametrize(
     ("source", "path", "version"),
     [
-        (None, "coordinator_v2", "v2"),
-        ({}, "coordinator_v2", "v2"),
-        ({"chainId": BASE}, "coordinator_v2", "v2"),
-        ({"chainId": ETHEREUM}, "controller_v1", "v1"),
+        (None, "coordinator_v2", 2),
+        ({}, "coordinator_v2", 2),
+        ({"chainId": BASE}, "coordinator_v2", 2),
+        ({"chainId": ETHEREUM}, "controller_v1", 1),
     ],
 )
-def test_both_contract_versions_are_executable(user: User, source: Any, path: str, version: str) -> None:
+def test_both_contract_versions_are_executable(user: User, source: Any, path: str, version: int) -> None:
     body = (
         order(destination=other_destination())
         if source is None
@@ -74,7 +74,7 @@ def test_both_contract_versions_are_executable(user: User, source: Any, path: st
     data = ready(user, body)
     execution, parameters = data["execution"], data["parameters"]
     assert (execution["callPath"], execution["contractVersion"]) == (path, version)
-    entry = execution["coordinatorAddress" if version == "v2" else "controllerAddress"]
+    entry = execution["coordinatorAddress" if version == 2 else "controllerAddress"]
     assert execution["callTarget"] == entry != execution["collateralProxyAddress"]
     assert parameters[0] == execution["collateralProxyAddress"]
     assert parameters == data["signature"]["parameters"]
@@ -305,7 +305,7 @@ def test_solana_withdrawal_is_signed_for_its_program(partner: SandboxClient) -> 
     data = ready(user, body)
     assert data["relay"] is None
     execution, parameters = data["execution"], data["parameters"]
-    assert (execution["callPath"], execution["chainId"], execution["contractVersion"]) == ("solana_v2_02", 901, "v2")
+    assert (execution["callPath"], execution["chainId"], execution["contractVersion"]) == ("solana_v2_02", 901, 2)
     assert execution["controllerAddress"] is None
     assert execution["callTarget"] == execution["coordinatorAddress"]
     assert all(isinstance(parameter, str) for parameter in parameters)
@@ -313,5 +313,5 @@ def test_solana_withdrawal_is_signed_for_its_program(partner: SandboxClient) -> 
     assert (proxy, recipient) == (execution["collateralProxyAddress"], body["destination"]["address"])
     for account in (proxy, mint, execution["callTarget"]):
         assert re.fullmatch("[1-9A-HJ-NP-Za-km-z]{32,44}", account)
-    assert (amount, int(expires_at)) == ("1000", datetime.fromisoformat(data["expiresAt"]).timestamp())
+    assert (amount, int(expires_at)) == ("10000000", datetime.fromisoformat(data["expiresAt"]).timestamp())
     assert (len(base64.b64decode(salt)), len(base64.b64decode(signature))) == (32, 64)

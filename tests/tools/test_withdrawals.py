@@ -79,7 +79,7 @@ async def link_solana(c: ToolCaller) -> None:
 
 @pytest.mark.parametrize(("chain", "salt"), [(None, "base64"), (84532, "hex"), (11155111, "bytes"), (901, "bytes")])
 async def test_withdrawals_from_every_chain_are_ready(tmp_path: Path, chain: int | None, salt: str) -> None:
-    """The simulator signs in cents on Solana, and has contracts of both versions."""
+    """The simulator has contracts of both versions, and signs for a program on Solana."""
     async with caller(tmp_path) as c:
         await funded(c)
         await c.control("/salts", form=salt)
