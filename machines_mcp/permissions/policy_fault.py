@@ -5,7 +5,6 @@ It names a key by its dotted path and the rule that it breaks, never a value.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
@@ -56,6 +55,8 @@ def dotted(loc: Sequence[int | str]) -> str:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return a clause naming the closest known name, or an empty string."""
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=1)
     return f"; the nearest is {near[0]}" if near else ""
 

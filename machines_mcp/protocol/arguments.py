@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -196,6 +195,8 @@ def _near(model: type[Input], name: str | int) -> str | None:
     """Return the argument that a name is probably meant for."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return None
+    import difflib
+
     return next(iter(difflib.get_close_matches(name, list(model.model_fields), n=1)), None)
 
 

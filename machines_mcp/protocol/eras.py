@@ -38,15 +38,20 @@ class _NoConnectionChannel:
 
 
 class ClientConnection:
-    """One client's requests, in the era of its first one. `state` is the server's lifespan state."""
+    """One client's requests, in the era of its first one.
 
-    def __init__(self, server: Server[Any], connection: Connection, state: Any) -> None:
+    `state` is the server's lifespan state. `greeted` is called when the handshake, or another infrequent request, has
+    its result, which is written next.
+    """
+
+    def __init__(self, server: Server[Any], connection: Connection, state: Any, greeted: Callable[[], None]) -> None:
         self._server = server
         self._connection = connection
         self._tools = ToolRequests(server, state)
         self._lists = ConstantLists()
         self._handshake = ServerRunner(server, connection, state, init_options=server.create_initialization_options())
         self._state = state
+        self._greeted = greeted
         self._modern: bool | None = None
         self._channel = _NoConnectionChannel()
 
@@ -112,7 +117,9 @@ class ClientConnection:
             return await self._tools.handle(exchange, connection, params)
         if method in LISTS:
             return await self._lists.get(connection, method, params, by_the_sdk)
-        return await by_the_sdk()
+        result = await by_the_sdk()
+        self._greeted()
+        return result
 
 
 def _has_envelope(params: Params) -> bool:
@@ -130,11 +137,17 @@ def _handshake_refused(params: Params) -> MCPError:
     )
 
 
-async def serve_client(server: Server[Any], dispatcher: Dispatcher[TransportContext]) -> None:
-    """Serve the client of these pipes until its input ends."""
+def _nothing() -> None:
+    pass
+
+
+async def serve_client(
+    server: Server[Any], dispatcher: Dispatcher[TransportContext], *, greeted: Callable[[], None] = _nothing
+) -> None:
+    """Serve the client of these pipes until its input ends. `greeted`: see `ClientConnection`."""
     async with server.lifespan(server) as state:
         connection = Connection.for_loop(dispatcher)
-        client = ClientConnection(server, connection, state)
+        client = ClientConnection(server, connection, state, greeted)
         try:
             await dispatcher.run(client.request, client.notification)
         finally:

@@ -20,16 +20,16 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from machines_mcp.protocol import elicitation
-from machines_mcp.protocol.completion import Completions
-from machines_mcp.protocol.dispatcher import Dispatcher, ToolAnswer
 from machines_mcp.protocol.errors import Code
 from machines_mcp.protocol.prompts import Prompt, load_prompts
-from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
+    from machines_mcp.protocol.completion import Completions
+    from machines_mcp.protocol.dispatcher import Dispatcher, ToolAnswer
     from machines_mcp.protocol.reconciliation import Reconciler
+    from machines_mcp.protocol.registry import Registry
+    from machines_mcp.protocol.resources import Resources
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -90,6 +89,8 @@ def _folder() -> Traversable:
 
 
 def _read(name: str, source: str) -> Prompt:
+    import tomllib
+
     _, head, text = source.split("+++\n", 2)
     fields = tomllib.loads(head)
     arguments = tuple(types.PromptArgument(**argument) for argument in fields.get("arguments", []))

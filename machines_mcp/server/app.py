@@ -13,13 +13,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateSecurity
 
 from machines_mcp import __version__
-from machines_mcp.protocol.completion import Completions
-from machines_mcp.protocol.dispatcher import Dispatcher
-from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.handlers import ICON, Identity, Loaded, build_server
-from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.resources import Resources
-from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.server.partner_connection import EmbeddedApi, PartnerConnection
@@ -27,7 +21,6 @@ from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import CLOSE_SECONDS, load_operator_policy
 from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.journal_entry import has_open_work
-from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from machines_mcp.storage.principal import Principal
 from machines_mcp.storage.state_keys import state_key
 
@@ -119,47 +112,16 @@ class App:
     def load(self) -> Loaded:
         """Return the tools and the components that run them, loaded at the first request for either."""
         if self._loaded is None:
-            from machines_mcp.protocol.reconciliation import Reconciler
-            from machines_mcp.storage.withdrawals import Withdrawals
-            from machines_mcp.tools.catalog import TOOLS
-            from machines_mcp.tools.error_mapping import map_error
-            from machines_mcp.tools.resources import RESOURCES
-            from machines_mcp.tools.services import RECONCILE_SECONDS, Services, State, permissions
+            from machines_mcp.server.components import build_components
 
-            settings = self.settings
-            state = State(
-                guard=self.guard,
-                output_filter=self.output_filter,
-                withdrawals=Withdrawals(self.store),
-                permissions=permissions(self.policy),
-                principal=self.principal,
-                reconcile_seconds=RECONCILE_SECONDS,
-            )
-            services = Services(self.connection, state, lambda: self.reveals, lambda: self.desk)
-            environment = settings.environment.value
-            registry = Registry(TOOLS, self.policy, self.principal, toolsets=settings.toolsets)
-            stamp: dict[str, Any] = {"environment": environment}
-            if settings.simulated:
-                stamp["simulated"] = True
-            runner = ToolRunner(self.guard.authorizer, services, map_error, self.output_filter, self.guard.known_users)
-            # All tools, because a disabled one may have left interrupted calls.
-            reconciler = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, runner)
-            dispatcher = Dispatcher(
-                registry,
-                self.guard.authorizer,
-                runner,
-                reconciler,
-                ResponseBuilder(registry, stamp),
-                digest_key=state_key(settings.state_dir, ARGUMENTS_KEY),
-                desk=self.desk_address,
+            self._loaded = build_components(
+                self.settings,
+                self.guard,
+                self.output_filter,
+                self.connection,
+                reveals=lambda: self.reveals,
+                desk=lambda: self.desk,
                 page_ended=self._ended,
-            )
-            self._loaded = Loaded(
-                registry,
-                dispatcher,
-                Resources(RESOURCES, registry, dispatcher),
-                Completions(dispatcher, self.principal),
-                reconciler,
             )
         return self._loaded
 

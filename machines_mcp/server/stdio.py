@@ -11,6 +11,7 @@ from contextlib import suppress
 import anyio
 
 from machines_mcp.server.app import App, opened
+from machines_mcp.server.preparation import Preparation
 from machines_mcp.server.settings import Settings
 
 STOP_SECONDS = 5.0
@@ -40,7 +41,9 @@ async def serve(settings: Settings) -> None:
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(_reconcile, app)
-                await serve_client(server, PipeDispatcher(reader, writer))
+                preparation = Preparation(app)
+                tasks.start_soon(preparation.run)
+                await serve_client(server, PipeDispatcher(reader, writer), greeted=preparation.begin)
                 tasks.cancel_scope.cancel()
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.own import command
 from benchmarks.wire import ERAS, Era, Wire
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pipes are read with select")
 
@@ -64,3 +65,12 @@ def test_start_imports_only_what_the_sdk_imports(era: Era, sdk: set[str], tmp_pa
     added = {module.partition(".")[0] for module in started} - {module.partition(".")[0] for module in sdk}
     assert added - sys.stdlib_module_names == {"machines_mcp"}
     assert [module for module in sorted(started) if module.startswith(LATE)] == []
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_tools_are_loaded_while_the_client_thinks(era: Era, tmp_path: Path) -> None:
+    server, log = command("ours", "machines_mcp", tmp_path), tmp_path / "imports.txt"
+    arguments = [sys.executable, "-X", "importtime", *server.arguments[1:]]
+    with Wire(replace(server, arguments=arguments, log=log), era) as wire:
+        wire.greet()
+        wait_until(lambda: "machines_mcp.tools.catalog" in log.read_text(encoding="utf-8"))

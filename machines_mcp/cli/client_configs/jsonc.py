@@ -15,14 +15,13 @@ from machines_mcp.cli.client_configs.errors import Unreadable
 SPACE = " \t\r\n"
 BOM = "\ufeff"
 _MAX_DEPTH = 100
-_TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\n]+)
+# Compiled at the first use, because every command imports this module.
+_LEXEME = r"""(?xs)
+        (?P<space>[ \t\r\n]+)
       | (?P<comment>//[^\r\n]*|/\*.*?\*/)
       | (?P<string>"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*")
       | (?P<plain>-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null)
-      | (?P<mark>[{}\[\],:])""",
-    re.VERBOSE | re.DOTALL,
-)
+      | (?P<mark>[{}\[\],:])"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ class _Parser:
 
     def _next(self) -> _Token:
         while self._at < len(self._text):
-            found = _TOKEN.match(self._text, self._at)
+            found = re.compile(_LEXEME).match(self._text, self._at)
             if found is None:
                 raise self.fault("invalid JSON", self._at)
             self._at = found.end()

@@ -1,0 +1,80 @@
+"""The components that handle requests. Importing this module takes about as long as all of a server's own start."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from machines_mcp.protocol.completion import Completions
+from machines_mcp.protocol.dispatcher import Dispatcher
+from machines_mcp.protocol.execution import ToolRunner
+from machines_mcp.protocol.handlers import Loaded
+from machines_mcp.protocol.reconciliation import Reconciler
+from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.resources import Resources
+from machines_mcp.protocol.responses import ResponseBuilder
+from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
+from machines_mcp.storage.state_keys import state_key
+from machines_mcp.storage.withdrawals import Withdrawals
+from machines_mcp.tools.catalog import TOOLS
+from machines_mcp.tools.error_mapping import map_error
+from machines_mcp.tools.resources import RESOURCES
+from machines_mcp.tools.services import RECONCILE_SECONDS, Services, State, permissions
+
+if TYPE_CHECKING:
+    from machines_mcp.permissions.factory import Guard
+    from machines_mcp.redaction.output_filter import OutputFilter
+    from machines_mcp.server.card_reveals import CardReveals
+    from machines_mcp.server.desk import ServerDesk
+    from machines_mcp.server.partner_connection import PartnerConnection
+    from machines_mcp.server.settings import Settings
+
+
+def build_components(
+    settings: Settings,
+    guard: Guard,
+    output_filter: OutputFilter,
+    connection: PartnerConnection,
+    *,
+    reveals: Callable[[], CardReveals],
+    desk: Callable[[], ServerDesk],
+    page_ended: Callable[[str], Awaitable[None]],
+) -> Loaded:
+    """Build and connect the components of a server. `page_ended` waits until a decided call has ended.
+
+    Raises:
+        StoreUnavailable: The state folder can't be used.
+    """
+    state = State(
+        guard=guard,
+        output_filter=output_filter,
+        withdrawals=Withdrawals(guard.store),
+        permissions=permissions(guard.policy),
+        principal=guard.principal,
+        reconcile_seconds=RECONCILE_SECONDS,
+    )
+    services = Services(connection, state, reveals, desk)
+    registry = Registry(TOOLS, guard.policy, guard.principal, toolsets=settings.toolsets)
+    stamp: dict[str, Any] = {"environment": settings.environment.value}
+    if settings.simulated:
+        stamp["simulated"] = True
+    runner = ToolRunner(guard.authorizer, services, map_error, output_filter, guard.known_users)
+    # All tools, because a disabled one may have left interrupted calls.
+    reconciler = Reconciler(guard, {tool.name: tool for tool in TOOLS}, runner)
+    dispatcher = Dispatcher(
+        registry,
+        guard.authorizer,
+        runner,
+        reconciler,
+        ResponseBuilder(registry, stamp),
+        digest_key=state_key(settings.state_dir, ARGUMENTS_KEY),
+        desk=lambda path: desk().address(path),
+        page_ended=page_ended,
+    )
+    return Loaded(
+        registry,
+        dispatcher,
+        Resources(RESOURCES, registry, dispatcher),
+        Completions(dispatcher, guard.principal),
+        reconciler,
+    )
