@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from machines_mcp.chain.faults import CheckFailed, Expired, Malformed
-from machines_mcp.chain.order import CONTROLLER, COORDINATOR, Order, same_address
+from machines_mcp.chain.order import CONTROLLER, COORDINATOR, SOLANA, Order, same_address
 from machines_mcp.chain.terms import Approved, KnownChain
 
 NAMES: Final = (
@@ -139,7 +139,8 @@ def _check_target(checks: Checks, known: KnownChain | None, execution: Mapping[s
     proxies = (order.collateral, execution.get("collateral_proxy_address"))
     checks.require(
         "target",
-        any(same_address(order.target, entry) for entry in entries),
+        # On Solana it is the program that owns the collateral account, which is read.
+        order.path == SOLANA or any(same_address(order.target, entry) for entry in entries),
         "the contract to call to be the controller or the coordinator of the withdrawal",
     )
     checks.require(

@@ -75,12 +75,14 @@ Unavailable = Literal[
     "its answer is not JSON-RPC",
     "it answered with an HTTP error or a redirect",
     "it refused the request",
+    "its address is not set",
 ]
 
 
 class RpcUnavailable(ChainFault):
-    """The chain's node gave no usable answer. `why` is a clause after "the node"."""
+    """The chain's node gave no usable answer. `why` is a clause after "the node"; `setting` is what decides, if any."""
 
-    def __init__(self, why: Unavailable) -> None:
+    def __init__(self, why: Unavailable, setting: str = "") -> None:
         super().__init__(f"the chain's node is not available: {why}")
         self.why: Unavailable = why
+        self.setting = setting
