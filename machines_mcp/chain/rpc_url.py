@@ -8,7 +8,7 @@ import re
 # No user and no fragment, and no character that could make two parsers see different hosts. Access keys of providers
 # are in the path or in the query.
 _URL = re.compile(
-    r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:[/?][A-Za-z0-9._~/?&=:%+,-]*)?", re.IGNORECASE
+    r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?([/?][A-Za-z0-9._~/?&=:%+,-]*)?", re.IGNORECASE
 )
 MAX_URL = 2048
 
@@ -25,6 +25,12 @@ def shown_host(url: str) -> str:
     """Return the host of a valid URL. Only this may be shown: the rest often holds an access key."""
     found = _URL.fullmatch(url)
     return "" if found is None else found[2].lower()
+
+
+def has_access_key(url: str) -> bool:
+    """Whether a valid URL has a path or a query, in which providers put the access key."""
+    found = _URL.fullmatch(url)
+    return found is not None and (found[4] or "/") != "/"
 
 
 def _is_loopback(host: str) -> bool:

@@ -71,8 +71,8 @@ class App:
         self.settings = settings
         self._opens_pages = opens_pages
         self.output_filter = OutputFilter(self._alarm, constant=ICON.src)
-        if settings.partner_key is not None:
-            self.output_filter.add_secret(settings.partner_key)
+        for secret in settings.secrets:
+            self.output_filter.add_secret(secret)
         self.policy = load_operator_policy(settings)
         self.principal = Principal.of(settings.user_id, self.policy.users)
         self.store = Store(settings.state_dir)

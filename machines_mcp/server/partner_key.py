@@ -40,7 +40,7 @@ def configured_key(values: Mapping[str, str]) -> FoundKey | None:
     if direct and file:
         raise PartnerKeyError("MACHINES_PARTNER_KEY and MACHINES_PARTNER_KEY_FILE are both set; keep one.")
     if file:
-        return FoundKey(_read_key_file(Path(file), "MACHINES_PARTNER_KEY_FILE"), "file", Path(file))
+        return FoundKey(parse_key(read_secret_file(Path(file), "MACHINES_PARTNER_KEY_FILE")), "file", Path(file))
     return FoundKey(parse_key(direct), "environment") if direct else None
 
 
@@ -56,7 +56,7 @@ def stored_key(environment: str) -> FoundKey:
 
     file = key_file(environment)
     if file.exists():
-        return FoundKey(_read_key_file(file, str(file)), "login file", file)
+        return FoundKey(parse_key(read_secret_file(file, str(file))), "login file", file)
     try:
         found = read_keyring(environment)
     except KeyringUnavailable as silent:
@@ -83,7 +83,12 @@ def parse_key(value: str) -> Secret:
     return Secret(value)
 
 
-def _read_key_file(path: Path, name: str) -> Secret:
+def read_secret_file(path: Path, name: str) -> str:
+    """Return the text of a file that only this user can read. `name` is what names it in an error.
+
+    Raises:
+        PartnerKeyError: It can't be read, others can read it, or it is not ASCII text.
+    """
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
@@ -91,8 +96,8 @@ def _read_key_file(path: Path, name: str) -> Secret:
         if os.name == "posix" and info.st_mode & 0o077:
             raise PartnerKeyError(f"{name} can be read by other users; run chmod 600 on it.")
         with path.open(encoding="ascii") as file:
-            return parse_key(file.read(MAX_KEY_FILE).strip())
+            return file.read(MAX_KEY_FILE).strip()
     except UnicodeDecodeError:
-        raise PartnerKeyError(f"{name} does not hold a key: it is not ASCII text.") from None
+        raise PartnerKeyError(f"{name} can't be used: it is not ASCII text.") from None
     except OSError:
         raise PartnerKeyError(f"{name} can't be read; check the path and its permissions.") from None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from machines_mcp.chain.rpc_url import has_access_key
 from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.partner_key import KeySource
@@ -42,6 +44,15 @@ class Settings:
     """The fixed port of the desk; None for a new random one."""
     key_source: KeySource | None = None
     """Where the key came from; None without a key."""
+
+    rpc_urls: Mapping[int, Secret] = field(default_factory=dict, repr=False)
+    """The addresses of chains' nodes, by chain id. They often have an access key."""
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The values that no message may have. A node's address without a path has no access key."""
+        keys = [self.partner_key] if self.partner_key else []
+        return (*keys, *(url for url in self.rpc_urls.values() if has_access_key(url.expose())))
 
     @property
     def simulated(self) -> bool:

@@ -20,6 +20,7 @@ from machines_mcp.redaction.placeholders import placeholder_fault
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.user_id import user_id_fault
 from machines_mcp.server.partner_key import PartnerKeyError, configured_key, stored_key
+from machines_mcp.server.rpc_urls import is_rpc_variable, parse_rpc_urls
 from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings, SettingsError, parse_desk_port
 
 VARIABLES = frozenset(
@@ -40,7 +41,7 @@ VARIABLES = frozenset(
         "MACHINES_DESK_PORT",
     }
 )
-"""Every setting. Any other variable that begins with MACHINES_ is refused."""
+"""Every setting but those of `rpc_urls`. Any other variable that begins with MACHINES_ is refused."""
 
 MAX_CA_BYTES = 1024 * 1024
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -90,12 +91,13 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         desk_port=parse_desk_port(values.get("MACHINES_DESK_PORT")),
         partner_key_file=found.file if found else None,
         key_source=found.source if found else None,
+        rpc_urls=parse_rpc_urls(values),
     )
 
 
 def _reject_unknown(values: Mapping[str, str]) -> None:
-    for name in sorted(values.keys() - VARIABLES):
-        known = [variable.removeprefix("MACHINES_") for variable in VARIABLES]
+    for name in sorted(name for name in values.keys() - VARIABLES if not is_rpc_variable(name)):
+        known = [variable.removeprefix("MACHINES_") for variable in VARIABLES | {"MACHINES_RPC_URL_1"}]
         near = difflib.get_close_matches(name.removeprefix("MACHINES_"), known, n=1)
         hint = f" Did you mean MACHINES_{near[0]}?" if near else ""
         # Silently ignoring a misspelt limit would be worse than not starting.
@@ -205,14 +207,12 @@ def parse_flag(name: str, value: str | None) -> bool:
 
 
 def _parse_proxy(value: str | None) -> str | None:
-    if value is None:
-        return None
     try:
-        parts = urlsplit(value)
+        parts = urlsplit(value or "")
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         whole = False
-    if not whole:
+    if value is not None and not whole:
         raise SettingsError("MACHINES_PROXY must be an http or https URL.")
     return value
 

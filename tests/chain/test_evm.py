@@ -4,8 +4,6 @@ import dataclasses
 from typing import Any
 
 import pytest
-from eth_account import Account
-from eth_account.messages import encode_typed_data
 from eth_keys.constants import SECPK1_N as N
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +11,9 @@ from hypothesis import strategies as st
 from machines_mcp.chain import evm
 from machines_mcp.chain.order import Order, read_order
 from tests.chain.answers import ADMIN, answer
+from tests.support.wallets import sign_typed_data, wallet
 
-KEY = Account.from_key("0x" + "5e" * 32)
+KEY = wallet(94)
 SALT = b"\xaa" * 32
 
 
@@ -95,9 +94,9 @@ def test_other_calldata_is_no_withdrawal(data: bytes, selector: str) -> None:
 @given(st.integers(0, 2**256 - 1), st.binary(min_size=32, max_size=32))
 def test_the_digest_is_that_of_an_independent_library(nonce: int, salt: bytes) -> None:
     typed = evm.typed_data(order(), KEY.address, nonce, salt)
-    signed = KEY.sign_message(encode_typed_data(full_message=typed))
-    assert evm.digest(typed) == bytes(signed.message_hash)
-    assert evm.recover(typed, bytes(signed.signature)) == KEY.address
+    signature, digest = sign_typed_data(KEY, typed)
+    assert evm.digest(typed) == digest
+    assert evm.recover(typed, signature) == KEY.address
 
 
 def test_the_typed_data_is_what_wallets_take() -> None:
@@ -122,7 +121,7 @@ def test_the_typed_data_is_what_wallets_take() -> None:
 
 
 def signed(typed: dict[str, Any]) -> bytes:
-    return bytes(KEY.sign_message(encode_typed_data(full_message=typed)).signature)
+    return sign_typed_data(KEY, typed)[0]
 
 
 def twin(signature: bytes) -> bytes:

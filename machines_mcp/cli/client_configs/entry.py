@@ -12,6 +12,7 @@ from typing import Any
 from machines_mcp.cli.client_configs.clients import CLIENTS, NAME, Client
 from machines_mcp.cli.client_configs.editors import editor
 from machines_mcp.cli.client_configs.errors import ConfigError
+from machines_mcp.server.rpc_urls import holds_rpc_url, is_rpc_variable
 from machines_mcp.server.settings_reader import VARIABLES
 
 _KEY = "MACHINES_PARTNER_KEY"
@@ -51,7 +52,11 @@ def config_block(name: str, env: Mapping[str, str] | None = None, start: list[st
 
 
 def _forwarded_settings(env: Mapping[str, str]) -> dict[str, str]:
-    settings = {name: env[name] for name in sorted(VARIABLES) if env.get(name)}
+    settings = {name: env[name] for name in sorted(env) if env[name] and (name in VARIABLES or is_rpc_variable(name))}
+    if urls := [name for name in settings if holds_rpc_url(name)]:
+        raise ConfigError(
+            f"{urls[0]} is not written to a config, because it often has an access key. Set {urls[0]}_FILE instead."
+        )
     if _KEY in settings:
         raise ConfigError(
             f"{_KEY} is not written to a config, because backups and other programs can read it. Store the key with "
@@ -64,4 +69,5 @@ def _forwarded_settings(env: Mapping[str, str]) -> dict[str, str]:
     for name, value in settings.items():
         if _VARIABLE.search(value):
             raise ConfigError(f"{name} contains $, which clients treat as a variable. Choose another value.")
-    return settings | {name: str(Path(settings[name]).absolute()) for name in _PATH_SETTINGS if name in settings}
+    paths = [name for name in settings if name in _PATH_SETTINGS or is_rpc_variable(name)]
+    return settings | {name: str(Path(settings[name]).absolute()) for name in paths}

@@ -43,12 +43,14 @@ async def run_checks(*, probe: bool = False) -> list[Finding]:
     async with opened(settings) as app:
         findings.append(await _state(app))
         if findings[-1].ok:
+            from machines_mcp.cli.doctor.chains import check_chains
             from machines_mcp.cli.doctor.state import check_safeguards
 
             findings += await check_safeguards(app)
-            findings.append(await _connection(app))
-        if probe and findings[-1].ok:
-            findings += await _endpoints(app)
+            connected = await _connection(app)
+            findings += [connected, *await check_chains(settings.rpc_urls, probe=probe)]
+            if probe and connected.ok:
+                findings += await _endpoints(app)
     return findings
 
 

@@ -1,0 +1,40 @@
+"""Check what plans of withdrawals need: the extra, and with `--probe` the nodes of the chains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from machines_mcp.chain.extras import plans_evm, plans_solana
+from machines_mcp.chain.faults import RpcUnavailable
+from machines_mcp.chain.rpc import EvmRpc
+from machines_mcp.chain.rpc_url import shown_host
+from machines_mcp.cli.doctor.finding import Finding
+from machines_mcp.redaction.secret import Secret
+
+
+async def check_chains(rpc_urls: Mapping[int, Secret], *, probe: bool) -> list[Finding]:
+    """Return a finding for each node, with its host alone, and one if an extra is missing."""
+    findings = [] if plans_evm() or plans_solana() else [_no_extra()]
+    for chain_id, url in sorted(rpc_urls.items()):
+        findings.append(await _node(chain_id, url, probe=probe))
+    return findings
+
+
+def _no_extra() -> Finding:
+    return Finding(
+        True, "chains", "withdrawals have no transaction plans; they need machines-mcp[chain] or machines-mcp[solana]"
+    )
+
+
+async def _node(chain_id: int, url: Secret, *, probe: bool) -> Finding:
+    check, host = f"chain {chain_id}", shown_host(url.expose())
+    if not probe:
+        return Finding(True, check, f"the node at {host}; not asked")
+    rpc = EvmRpc(url, chain_id)
+    try:
+        await rpc.check_chain()
+    except RpcUnavailable as fault:
+        return Finding(False, check, f"the node at {host}: {fault.why}; check MACHINES_RPC_URL_{chain_id}.")
+    finally:
+        await rpc.aclose()
+    return Finding(True, check, f"the node at {host} is of this chain")
