@@ -26,7 +26,13 @@ from machines_mcp.testing import ReadyUser, ready_user
 
 PACKAGE = Path(machines_mcp.__file__).parent
 FIGURES = Path(__file__).parent.parent / "docs" / "call_path.json"
-TERMS = {"amount_cents": 500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
+TERMS = {
+    "amount_cents": 500,
+    "currency": "rusd",
+    "network": "base",
+    "address": "0x" + "cd" * 20,
+    "admin_address": "0x" + "7a" * 20,
+}
 RUNS = 3
 # An earlier read's audit row is written within 0.1 s. It must not fall into the traced call.
 QUIET_SECONDS = 0.3

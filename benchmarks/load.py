@@ -31,7 +31,7 @@ USERS = 24
 CALLS_OF_A_USER = 150
 MAX_TRIES = 5
 AT_ONCE = 8
-_TO = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 20}
+_TO = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 20, "admin_address": "0x" + "7a" * 20}
 _LIMIT = {"limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
 
 

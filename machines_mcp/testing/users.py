@@ -18,6 +18,8 @@ from machines_mcp.testing.simulators import Simulator, simulator
 
 COIN, NETWORK, CENTS_A_COIN = "rusd", "base", 100
 LEAST_CENTS = 100
+WALLET = "0x" + "7a" * 20
+"""The EVM wallet of the user. Nobody has its key."""
 
 
 class CallFailed(Exception):
@@ -81,11 +83,11 @@ async def ready_user(
     state_dir: Path | None = None,
     own_process: bool = False,
 ) -> AsyncIterator[ReadyUser]:
-    """Yield a user past the identity check and the agreements who can spend `balance_cents` (0: not funded).
+    """Yield a user with a wallet, past the identity check and the agreements, who can spend `balance_cents`.
 
-    `answer` is the person's answer to every dialog. If None, the client has no dialog, so calls that need approval wait
-    for `decide`. `mode` is the protocol era. `state_dir` is a folder to keep and share, and `own_process` starts the
-    simulator as a process (see `simulator`).
+    A balance of 0 makes no deposit. `answer` is the person's answer to every dialog. If None, the client has no dialog,
+    so calls that need approval wait for `decide`. `mode` is the protocol era. `state_dir` is a folder to keep and
+    share, and `own_process` starts the simulator as a process (see `simulator`).
 
     Raises:
         ValueError: The balance is below the smallest deposit, 100 cents.
@@ -105,7 +107,7 @@ async def _sign_up(found: Simulator, user_id: str, balance_cents: int) -> None:
     from machines_mcp.partner import PartnerClient
 
     async with PartnerClient(found.endpoint.base_url, found.endpoint.partner_key) as partner:
-        await partner.users.resolve(user_id)
+        await partner.users.resolve(user_id, wallet_address=WALLET)
         await found.finish_kyc(user_id)
         await partner.agreements.accept(user_id)
         if balance_cents:

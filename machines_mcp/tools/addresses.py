@@ -1,4 +1,4 @@
-"""Addresses as arguments: a wallet on an EVM network."""
+"""Addresses as arguments: a wallet on an EVM chain or on Solana."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from machines_mcp.partner.formats.addresses import address_fault
+from machines_mcp.partner.formats.addresses import contract_fault
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 
 
@@ -22,8 +22,8 @@ def valid(value: Verbatim, fault: str | None) -> Verbatim:
     return value
 
 
-EvmAddress = Annotated[
+WalletAddress = Annotated[
     Verbatim,
-    VerbatimArgument(pattern=r"^0x[0-9a-fA-F]{40}$"),
-    AfterValidator(lambda value: valid(value, address_fault("ethereum", value))),
+    VerbatimArgument(pattern=r"^(0x[0-9a-fA-F]{40}|[1-9A-HJ-NP-Za-km-z]{32,44})$"),
+    AfterValidator(lambda value: valid(value, contract_fault(value))),
 ]

@@ -33,6 +33,7 @@ from machines_mcp.tools.kyc_status import known_status, kyc_sentence
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
 from machines_mcp.tools.text import clean, quote_text
+from machines_mcp.tools.wallets import linked_wallet
 
 if TYPE_CHECKING:
     from machines_mcp.partner import User
@@ -118,7 +119,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     user = await client.users.resolve(call.user_id)
     asked = [detail.value for detail in approval.details.items if detail.label == _WALLET]
     # The stored address is masked if it resembles sensitive data, so compare it masked.
-    linked = masked_text(clean(_linked(user)[1] or ""))
+    linked = masked_text(clean(linked_wallet(user)[1] or ""))
     if any(same_account(each, linked) or (each[:2] == "0x" and each.lower() == linked.lower()) for each in asked):
         return Completed(_output(call, user))
     return early or NotExecuted("Another wallet is linked, or none is.")
@@ -149,16 +150,8 @@ async def resolve_user(call: ServiceContext, args: ResolveUser) -> UserResolved:
     return _output(call, user)
 
 
-def _linked(user: User) -> tuple[WalletChain | None, AddressOrMemo | None]:
-    """Return the chain and the address of the linked wallet, None for what Machines does not say."""
-    wallet = user.wallet
-    address = user.wallet_address or (wallet.address if wallet else None)
-    chain = wallet.chain if wallet else None
-    return ("solana" if chain == "solana" else "evm" if chain == "evm" else None), address
-
-
 def _output(call: ServiceContext, user: User) -> UserResolved:
-    chain, address = _linked(user)
+    chain, address = linked_wallet(user)
     return UserResolved(
         user_id=user.user_id,
         wallet_chain=chain if address else None,

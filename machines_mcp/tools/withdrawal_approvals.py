@@ -45,6 +45,7 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
     terms = quote.terms
     amount = dollars(terms["amount_cents"])
     memo = f" with memo {quote_text(Verbatim(terms['extra_id']))}" if terms["extra_id"] else ""
+    sender = f", sent by the wallet {quote_text(Verbatim(terms['admin_address']))}" if terms["admin_address"] else ""
     about = None if terms["estimated_to_amount"] is None else estimate(terms["estimated_to_amount"])
     arrives = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
     to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
@@ -55,7 +56,7 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
     return ApprovalDetails(
         question=(
             f"Withdraw {amount} for the user {quote_text(call.user_id, 120)} as {to.currency}"
-            f" on {to.network} to {quote_text(Verbatim(to.address))}{memo}?{arrives}"
+            f" on {to.network} to {quote_text(Verbatim(to.address))}{memo}{sender}?{arrives}"
         ),
         items=(
             user_detail(call),

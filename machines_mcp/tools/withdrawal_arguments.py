@@ -18,7 +18,7 @@ from machines_mcp.partner.formats.payees import (
 )
 from machines_mcp.protocol.tool import WORDS_REFUSED, Cents, UserInput
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
-from machines_mcp.tools.addresses import EvmAddress, valid
+from machines_mcp.tools.addresses import WalletAddress, valid
 from machines_mcp.tools.assets import NetworkId, Ticker
 
 TO_THE_LETTER = ("address", "extra_id", "admin_address", "source_token_address")
@@ -56,9 +56,9 @@ class QuoteWithdrawal(UserInput):
         description="Memo or tag, if the network takes one",
         json_schema_extra=_PLAIN_TEXT,
     )
-    admin_address: EvmAddress | None = Field(
+    admin_address: WalletAddress | None = Field(
         default=None,
-        description="The user's EVM wallet that will send the transaction",
+        description="Wallet that will send the transaction; default: the user's linked EVM wallet",
         examples=["0x and the user's own 40 hex digits"],
     )
     source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain to pay from")

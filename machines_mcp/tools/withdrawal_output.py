@@ -33,6 +33,7 @@ class WithdrawalQuote(Output):
     network: str
     address: Verbatim
     extra_id: Verbatim | None = None
+    admin_address: Verbatim | None = None
     estimated_to_amount: float | None = None
     is_estimate: bool
     min_amount_cents: int | None = None
@@ -108,9 +109,7 @@ def _note(terms: Mapping[str, Any], answer: Withdrawal) -> str:
     execution = answer.execution
     if execution is None or execution.call_target is None or execution.chain_id is None or not _is_signed(answer):
         return _INCOMPLETE + _CHECK
-    wallet = (
-        "the wallet given as admin_address" if terms["admin_address"] else "a wallet that administers the collateral"
-    )
+    wallet = "the quote's admin_address" if terms["admin_address"] else "the owner of the collateral"
     until = " before the signature expires" if answer.expiry_time else "; when the signature expires is not known"
     return f"Ready: {wallet} must send the transaction{until}."
 

@@ -14,6 +14,7 @@ from machines_mcp.protocol.tool import tool
 from machines_mcp.tools.assets import AssetListOutput, ListAssets, asset_outputs
 from machines_mcp.tools.reconcile_withdrawals import reconcile_withdrawal
 from machines_mcp.tools.services import ServiceContext, next_step
+from machines_mcp.tools.withdrawal_admin import admin_address
 from machines_mcp.tools.withdrawal_approvals import withdrawal_details
 from machines_mcp.tools.withdrawal_arguments import CreateWithdrawal, QuoteWithdrawal
 from machines_mcp.tools.withdrawal_output import WithdrawalCreated, WithdrawalQuote, withdrawal_result
@@ -42,6 +43,7 @@ async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> Withd
     if fault is not None:
         raise ToolError(Code.INPUT_INVALID, fields=[FieldError("address", fault)])
     client = await call.services.partner.client(call.logged_as)
+    admin = await admin_address(call, args)
     route = _route(args.model_dump())
     limits = await client.withdrawals.range(call.user_id, route)
     if limits.odd & {"min_amount_cents", "max_amount_cents"}:
@@ -52,7 +54,8 @@ async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> Withd
     if faults:
         raise ToolError(Code.INPUT_INVALID, fields=faults)
     estimate = await client.withdrawals.estimate(call.user_id, route, args.amount_cents)
-    terms = args.model_dump(exclude={"user_id"}) | {"estimated_to_amount": estimate.estimated_to_amount}
+    found = {"admin_address": admin, "estimated_to_amount": estimate.estimated_to_amount}
+    terms = args.model_dump(exclude={"user_id"}) | found
     quote = await call.services.state.withdrawals.quote(call.user_id, terms)
     return WithdrawalQuote(
         quote_id=quote.id,
@@ -62,6 +65,7 @@ async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> Withd
         network=args.network,
         address=args.address,
         extra_id=args.extra_id,
+        admin_address=admin,
         estimated_to_amount=estimate.estimated_to_amount,
         is_estimate=True,
         min_amount_cents=limits.min_amount_cents,

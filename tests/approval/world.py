@@ -34,7 +34,13 @@ from tests.support.waiting import PATIENCE
 
 PASSPHRASE = "correct horse battery"
 WALLET = "0x" + "5a" * 20
-TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
+TERMS = {
+    "amount_cents": 2500,
+    "currency": "rusd",
+    "network": "base",
+    "address": "0x" + "cd" * 20,
+    "admin_address": "0x" + "7a" * 20,
+}
 
 Channel = Literal["terminal", "desk"]
 Name = Literal["embedded", "sandbox", "unset"]

@@ -23,7 +23,7 @@ State = Literal["open", "done", "not done", "manual"]
 # A card's limit is its mark times this, plus later increases, so that the mark can be read from the limit.
 STEP = 100
 FREQUENCY = "per30DayPeriod"
-DESTINATION = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 20}
+DESTINATION = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 20, "admin_address": "0x" + "7a" * 20}
 # A user's funds, in whole units of the deposit currency.
 FUNDS = 2000
 TWINS = 0.12

@@ -98,7 +98,7 @@ async def prepare(home: Neighbours) -> None:
     """Let both users reach a funded account, and Bob ask for and do all that can be asked and done."""
     async with home.sandbox.client() as partner:
         for user_id in (ANN, BOB):
-            await partner.users.resolve(user_id)
+            await partner.users.resolve(user_id, wallet_address=ADDRESS if user_id == BOB else "0x" + "a1" * 20)
             await home.sandbox.control("/kyc", userId=user_id, decision="approved")
             await partner.agreements.accept(user_id)
             deposit = await partner.deposits.create(user_id, "rusd", "base", amount=5000)

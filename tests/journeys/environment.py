@@ -26,7 +26,13 @@ from tests.support.known_users import introduce
 from tests.support.stdio_client import Era, server
 from tests.support.waiting import PATIENCE
 
-TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
+TERMS = {
+    "amount_cents": 2500,
+    "currency": "rusd",
+    "network": "base",
+    "address": "0x" + "cd" * 20,
+    "admin_address": "0x" + "7a" * 20,
+}
 
 _numbers = itertools.count(1)
 

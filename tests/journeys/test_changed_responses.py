@@ -21,7 +21,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 LIMIT = {"limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
 ALARMS = "SELECT code FROM audit WHERE kind = 'alarm'"
-TERMS = {"amount_cents": 500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
+TERMS = {
+    "amount_cents": 500,
+    "currency": "rusd",
+    "network": "base",
+    "address": "0x" + "cd" * 20,
+    "admin_address": "0x" + "7a" * 20,
+}
 
 
 @dataclass

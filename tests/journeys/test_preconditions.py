@@ -13,7 +13,7 @@ from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent, appli
 pytestmark = pytest.mark.anyio
 
 ADDRESS = "0x" + "cd" * 20
-TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS}
+TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS, "admin_address": ADDRESS}
 
 
 async def test_before_kyc_every_dependent_call_says_so(user: Agent, person: FakeApprover) -> None:

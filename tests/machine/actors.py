@@ -78,6 +78,7 @@ async def new_card(world: VirtualWorld, process: Process, user: str) -> None:
 async def pay(world: VirtualWorld, process: Process, user: str, cents: int) -> None:
     """Quote a withdrawal to a unique destination and request it."""
     terms = {"amount_cents": cents, "currency": "usdc", "network": "base", "address": f"0x{world.unique_number():040x}"}
+    terms["admin_address"] = "0x" + "7a" * 20
     quoted = await process.call("quote_withdrawal", {"user_id": user} | terms)
     if quoted["code"] == "ok":
         await ask(world, process, GatedCall("create_withdrawal", {"user_id": user, "quote_id": quoted["quote_id"]}))

@@ -27,9 +27,10 @@ from tests.support.fake_api import FakeApi
 INNER = ("range", "estimate", "deposit", "balances", "value")
 # The client sleeps no longer than this for a Retry-After.
 DAY_MS = 86_400_000
-# A wait repeats a query, so it gets the query's responses.
+# A wait repeats a query, so it gets the query's responses. `users.get` is `resolve` without a wallet.
 CASES = [
     *ENDPOINTS,
+    Endpoint("resolveUser", lambda c: c.users.get(USER)),
     Endpoint("getKycStatus", lambda c: c.kyc.wait(USER, seconds=0)),
     Endpoint("getDeposit", lambda c: c.deposits.wait(USER, "deposit-0001", seconds=0)),
 ]

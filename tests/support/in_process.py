@@ -147,6 +147,11 @@ class InProcessSandbox:
         assert answer.is_success, answer.text
         return dict(answer.json()["data"] or {})
 
+    async def link_wallet(self, user_id: str, address: str) -> None:
+        """Link an EVM wallet to a user."""
+        async with self.client() as api:
+            await api.users.resolve(user_id, wallet_address=address)
+
 
 @asynccontextmanager
 async def in_process_sandbox(database: Path | None = None) -> AsyncIterator[InProcessSandbox]:

@@ -17,6 +17,9 @@ from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.results import object_text
 from tests.support.stdio_client import applicant
 
+WALLET = "0x" + "7a" * 20
+"""The EVM wallet of users who are approved."""
+
 
 @dataclass
 class ToolCaller:
@@ -25,6 +28,7 @@ class ToolCaller:
     client: Client
     state_dir: Path
     sandbox: InProcessSandbox
+    user_id: str | None = None
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         return dict(json.loads(object_text(await self.client.call_tool(tool, arguments))))
@@ -34,7 +38,9 @@ class ToolCaller:
         await self.sandbox.control(path, **body)
 
     async def approved(self) -> None:
-        """Submit the KYC data and accept the agreements."""
+        """Link a wallet, submit the KYC data and accept the agreements."""
+        if self.user_id is not None:
+            await self.sandbox.link_wallet(self.user_id, WALLET)
         await self.call("submit_kyc", **applicant())
         assert (await self.call("accept_agreements"))["accepted"] is True
 
@@ -62,4 +68,4 @@ async def caller(
         if sandbox is None:
             sandbox = await stack.enter_async_context(in_process_sandbox())
         client = await stack.enter_async_context(connected(settings, answer=answer, mode=mode, embedded=sandbox))
-        yield ToolCaller(client, folder, sandbox)
+        yield ToolCaller(client, folder, sandbox, user_id)

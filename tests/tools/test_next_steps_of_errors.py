@@ -100,7 +100,7 @@ async def _prepared(user: ToolCaller, tool: str, who: dict[str, Any]) -> dict[st
     if tool in ("submit_kyc", "resolve_user"):
         return ARGUMENTS[tool] | who
     async with user.sandbox.client() as partner:
-        await partner.users.resolve(USER)
+        await partner.users.resolve(USER, wallet_address="0x" + "7a" * 20)
         await user.control("/kyc", userId=USER, decision="approved")
         if tool == "accept_agreements":
             return who

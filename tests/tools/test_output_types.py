@@ -16,6 +16,7 @@ FOLLOWED = {
     "DepositOutput.deposit_address, DepositResult.deposit_address": "money is sent there",
     "DepositOutput.memo, DepositResult.memo": "money without it is lost",
     "WithdrawalQuote.address, WithdrawalQuote.extra_id": "the caller's own destination",
+    "WithdrawalQuote.admin_address": "the caller's wallet, or the linked one in the form of an EVM address",
     "WithdrawalOutput.address, WithdrawalOutput.extra_id": "the caller's own destination",
     "UserResolved.wallet_address": "money is sent from there",
     "WithdrawalCreated.call_target": "the contract to call",

@@ -71,7 +71,7 @@ def test_every_claim_of_a_note_is_shown_by_the_answer() -> None:
         notes.add(note)
         assert ("No money has moved" in note) == (status == "pending")
         assert note.startswith("Ready:") == (status == "ready" and execution == EXECUTION and signed and not expired)
-        assert ("given as admin_address" in note) == (note.startswith("Ready:") and admin is not None)
+        assert ("quote's admin_address" in note) == (note.startswith("Ready:") and admin is not None)
         known = expires_at is not None or parameters is not None or signature == {"parameters": SIGNED}
         assert ("before the signature expires" in note) == (note.startswith("Ready:") and known)
         assert ("has expired" in note) == (made.status == "expired") == expired
@@ -132,10 +132,10 @@ async def test_expired_signature_is_not_ready(tmp_path: Path, change: dict[str, 
 
 
 async def test_wallet_is_named_as_the_quote_names_it(tmp_path: Path) -> None:
-    plain = await changed_withdrawal(tmp_path / "plain", {})
-    assert "Ready: a wallet that administers the collateral" in plain["note"]
+    owner = result(None)
+    assert "Ready: the owner of the collateral must send" in owner.note
     given = await changed_withdrawal(tmp_path / "given", {}, admin_address="0x" + "ab" * 20)
-    assert "Ready: the wallet given as admin_address" in given["note"]
+    assert "Ready: the quote's admin_address must send" in given["note"]
 
 
 async def changed_withdrawal(folder: Path, changes: dict[str, Any], **terms: Any) -> dict[str, Any]:

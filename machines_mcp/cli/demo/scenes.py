@@ -52,7 +52,7 @@ def _deposit_id(results: Results) -> dict[str, Any]:
 
 
 def _withdrawal() -> dict[str, Any]:
-    return {"amount_cents": 2500, "address": "0x" + "1d" * 20}
+    return {"amount_cents": 2500, "address": "0x" + "1d" * 20, "admin_address": "0x" + "7a" * 20}
 
 
 def _new_card() -> dict[str, Any]:

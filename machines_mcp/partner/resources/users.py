@@ -33,3 +33,12 @@ class Users(Resource):
         )
         request = Request.mutation("POST", "/users/resolve", link.to_json())
         return await self._transport.call_as_partner(request, User)
+
+    async def get(self, user_id: str) -> User:
+        """Read a user who exists: `POST /users/resolve` without a wallet, which changes nothing about them.
+
+        Raises:
+            PartnerError: The user could not be read.
+        """
+        body = ResolveUserBody(user_id=user_id).to_json()
+        return await self._transport.call_as_partner(Request.read_by_post("/users/resolve", body), User)
