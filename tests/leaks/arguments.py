@@ -75,6 +75,9 @@ class Arguments:
         if tool == "submit_kyc":
             # Either all fields or, if a form asks the person, none.
             chosen = list(schema["properties"]) if self.rng.random() < 0.7 else ["user_id"] * (self.user is not None)
+        if tool == "quote_withdrawal":
+            # The user has no linked wallet.
+            chosen = [*chosen, "admin_address"]
         given = {name: self._value(name, schema["properties"][name]) for name in chosen if name != "approval_id"}
         if ("limit_amount_cents" in given) != ("limit_frequency" in given):
             given.pop("limit_amount_cents", None)
