@@ -9,7 +9,9 @@ from typing import Any
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
-from machines_mcp.permissions.policy_schema import Classes, DestinationSection, Periods, PolicyFile, Section, TotalRates
+from machines_mcp.permissions.policy_chains import ChainSection, TokenSection
+from machines_mcp.permissions.policy_schema import Classes, DestinationSection, Periods, PolicyFile, TotalRates
+from machines_mcp.permissions.policy_section import Section
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "policy.md"
@@ -25,6 +27,8 @@ _TABLES: tuple[tuple[str, type[Section]], ...] = (
     ("cards.max_limit_cents", Periods),
     ("rates.total", TotalRates),
     ("withdrawals.destinations", DestinationSection),
+    ("chain.<chain id>", ChainSection),
+    ("chain.<chain id>.tokens", TokenSection),
 )
 
 
@@ -33,7 +37,7 @@ def keys() -> str:
     parts = [_table(PolicyFile, "Top level", PolicyFile.model_fields.keys() - _sections())]
     for name, model in _TABLES:
         if issubclass(model, Section):
-            brackets = f"`[[{name}]]`" if model is DestinationSection else f"`[{name}]`"
+            brackets = f"`[[{name}]]`" if model in (DestinationSection, TokenSection) else f"`[{name}]`"
             parts.append(_table(model, brackets, model.model_fields.keys()))
     return "\n".join(parts)
 

@@ -71,6 +71,7 @@ def report(policy: Policy) -> dict[str, Any]:
         "grants": {action_class.value: sorted(policy.channels(action_class)) for action_class in ActionClass},
         "passphrase": policy.needs_passphrase,
         "limits": limits_report(policy.limits),
+        "chains": {str(chain_id): chain.describe() for chain_id, chain in sorted(policy.chains.items())},
         "sinks": {sink: sorted(policy.channels(ActionClass.REVEAL, sink)) for sink in sorted(policy.sinks - {"none"})},
         "reveal_model_cvc": policy.reveal_model_cvc,
         "reveal_copy": policy.reveal_copy,
@@ -107,12 +108,21 @@ def format_report(policy: Policy) -> str:
     lines += [f"  reveal to {sink:<12}{format_channels(channels)}" for sink, channels in content["sinks"].items()]
     lines += ["", "Limits:"]
     lines += [f"  {path:<36}{_format_limit(path, value)}" for path, value in content["limits"].items()]
+    lines += _format_chains(content["chains"])
     through = "through the model" if policy.identity_through_model else "through a form at the desk, not the model"
     link = "the model and the desk" if policy.identity_link_to_model else "the desk only"
     lines += ["", f"Identity data goes {through}. The link of the identity check goes to {link}."]
     copy = " A card's page has buttons that copy it." if policy.reveal_copy else ""
     lines += [f"Allowed reveal sinks: {', '.join(sorted(policy.sinks))}.{copy}"]
     return "\n".join(lines)
+
+
+def _format_chains(chains: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = ["", "Transactions of withdrawals are planned for:"] if chains else []
+    for chain_id, chain in chains.items():
+        tokens = ", ".join(f"{address} ({decimals} decimals)" for address, decimals in chain["tokens"].items())
+        lines.append(f"  chain {chain_id}: calls of {', '.join(chain['targets'])}; tokens: {tokens or 'any'}")
+    return lines
 
 
 def _tool_rule(policy: Policy, tool: str, action_class: ActionClass) -> dict[str, str]:

@@ -24,6 +24,7 @@ from typing import Any
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Channel
+from machines_mcp.permissions.chain_entry import ChainEntry
 from machines_mcp.permissions.protective import CANCEL_APPROVAL, LOCKS_PER_HOUR
 from machines_mcp.storage.withdrawals import Destination
 
@@ -135,6 +136,8 @@ class Policy:
     dialog: frozenset[ActionClass] = frozenset()
     """The classes that the client's dialog may approve."""
     limits: Limits = field(default_factory=Limits)
+    chains: Mapping[int, ChainEntry] = field(default_factory=dict)
+    """The chains on which transactions of withdrawals are planned, by id. Empty: the policy names none."""
     head_file: Path | None = None
     retention_days: int = RETENTION_DAYS
     """The age from which `machines-mcp state prune` deletes rows. It affects no decision."""
@@ -145,6 +148,7 @@ class Policy:
         tools = {name: MappingProxyType(dict(rules)) for name, rules in self.tools.items()}
         object.__setattr__(self, "rules", MappingProxyType(dict(self.rules)))
         object.__setattr__(self, "tools", MappingProxyType(tools))
+        object.__setattr__(self, "chains", MappingProxyType(dict(self.chains)))
         object.__setattr__(self, "sinks", self.sinks | {"none"})
         text = json.dumps(self._says(), sort_keys=True, separators=(",", ":"))
         object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest())
@@ -184,8 +188,9 @@ class Policy:
         """Return everything that affects decisions, for the digest. Excludes the source."""
         # These only if they are not the default, because the digest is older than their keys.
         link = {"link_to_model": self.identity_link_to_model}
-        younger = {} if self.identity_link_to_model is (self.environment != "production") else link
+        younger: dict[str, Any] = {} if self.identity_link_to_model is (self.environment != "production") else link
         younger |= {"copy": True} if self.reveal_copy else {}
+        younger |= {"chains": {str(i): chain.describe() for i, chain in self.chains.items()}} if self.chains else {}
         return younger | {
             "environment": self.environment,
             "classes": {action_class.value: rule.value for action_class, rule in self.rules.items()},

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from pydantic_core import ErrorDetails
 
-from machines_mcp.permissions.policy_schema import Classes, DestinationSection, Periods, PolicyFile, Section, TotalRates
+from machines_mcp.permissions.policy_chains import ChainSection, TokenSection
+from machines_mcp.permissions.policy_schema import Classes, DestinationSection, Periods, PolicyFile, TotalRates
+from machines_mcp.permissions.policy_section import Section
 
 _RULES = {
     "missing": "is missing",
@@ -48,7 +50,8 @@ def dotted(loc: Sequence[int | str]) -> str:
     for part in loc:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith(":"):  # the tag of a union's arm
+        # The tag of a union's arm, and the mark of a key.
+        elif not part.startswith(":") and part != "[key]":
             path += ("." if path else "") + (part if re.fullmatch(r"[A-Za-z0-9_]{1,40}", part) else "(an invalid name)")
     return path
 
@@ -71,5 +74,8 @@ def _keys_beside(loc: Sequence[int | str]) -> list[str]:
     tables |= {"destinations": DestinationSection, "max_limit_cents": Periods, "total": TotalRates}
     if not above:
         return list(PolicyFile.model_fields)
-    table = Classes if above[0] == "tools" else tables[above[-1]]
+    if above[0] == "chain":
+        table: type[Section] = TokenSection if above[-1] == "tokens" else ChainSection
+    else:
+        table = Classes if above[0] == "tools" else tables[above[-1]]
     return [field.alias or name for name, field in table.model_fields.items()]

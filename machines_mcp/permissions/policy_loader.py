@@ -22,6 +22,7 @@ from machines_mcp.permissions.policy import (
     SealingKey,
     default_dialog,
 )
+from machines_mcp.permissions.policy_chains import chain_entries
 from machines_mcp.permissions.policy_fault import fault
 from machines_mcp.permissions.policy_schema import Classes, DestinationSection, PolicyFile
 from machines_mcp.permissions.policy_validation import (
@@ -142,6 +143,7 @@ def _built(file: PolicyFile, source: str, tools: Tools, key: SealingKey | None, 
         identity_link_to_model=not real if link is None else link,
         dialog=default_dialog(real) if dialog is None else frozenset(map(ActionClass, dialog)),
         limits=_limits(file),
+        chains=chain_entries(file.chain),
         head_file=_path(file.audit.head_file),
         retention_days=RETENTION_DAYS if file.retention.days is None else file.retention.days,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from machines_mcp.partner.formats.payees import code_fault, payee_address_fault, payee_memo_fault
 from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.policy_chains import ChainKey, ChainSection
+from machines_mcp.permissions.policy_section import Section
 from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.redaction.user_id import MAX_USER_ID, user_id_fault
@@ -74,12 +76,6 @@ Memo = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_a_mem
 UserId = Annotated[str, Field(min_length=1, max_length=MAX_USER_ID), AfterValidator(_a_user_id)]
 FilePath = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_a_path)]
 Any_ = Annotated[Literal["any"], Tag(":word")]
-
-
-class Section(BaseModel):
-    """A table of the file. Unknown keys are rejected, so a misspelled limit is not ignored. Types are never coerced."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Classes(Section):
@@ -204,7 +200,7 @@ class Retention(Section):
 
 
 class PolicyFile(Section):
-    """The keys above the first section, and `[tools]`."""
+    """The keys above the first section, `[tools]` and `[chain]`."""
 
     version: Annotated[int, AfterValidator(_first)] = Field(description="version of the file format")
     environment: EnvironmentName = Field(description="the `MACHINES_ENV` it applies to")
@@ -225,6 +221,7 @@ class PolicyFile(Section):
     ] = Field({}, description="rules per tool: one rule, or one for each of its classes")
     cards: Cards = Field(Cards(), description="card limits")
     withdrawals: Withdrawals = Field(Withdrawals(), description="withdrawal limits")
+    chain: dict[ChainKey, ChainSection] = Field({}, description="a table per chain id for withdrawals, see below")
     rates: Rates = Field(Rates(), description="rate limits")
     reveal: Reveal = Field(Reveal(), description="where cards may be shown")
     identity: Identity = Field(Identity(), description="how identity data is submitted")

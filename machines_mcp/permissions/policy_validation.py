@@ -8,6 +8,7 @@ from pathlib import Path
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import PRODUCTION_RATES, SENSITIVE, STRICTER, Rule
+from machines_mcp.permissions.policy_chains import wrong_chains
 from machines_mcp.permissions.policy_fault import nearest
 from machines_mcp.permissions.policy_schema import Classes, PolicyFile
 from machines_mcp.permissions.protective import CANCEL_APPROVAL
@@ -28,6 +29,7 @@ def contradictions(file: PolicyFile, environment: str, tools: Tools, user_id: st
     yield from _wrong_sinks(file)
     if file.environment == "production" and set(file.approval.dialog or ()) - {"write"}:
         yield "approval.dialog may list only write in production, because a program can answer a client's dialog"
+    yield from wrong_chains(file.chain)
     yield from _wrong_totals(file)
     yield from _wrong_paths(file)
 

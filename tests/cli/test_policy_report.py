@@ -230,3 +230,13 @@ def test_a_policy_without_sinks_denies_to_reveal(tmp_path: Path) -> None:
     path.write_text('version = 1\nenvironment = "embedded"\n[reveal]\nsinks = ["none"]\n', encoding="ascii")
     path.chmod(0o600)
     assert "Denied: no sink is allowed (reveal.sinks):\n  reveal_card (reveal)\n" in _check(str(path)).stdout
+
+
+def test_the_report_lists_the_chains_of_withdrawals(tmp_path: Path) -> None:
+    path, target, token = tmp_path / "policy.toml", f"0x{'1d' * 20}", f"0x{'2e' * 20}"
+    chain = f'[chain.84532]\ntargets = ["{target}"]\ntokens = [{{ address = "{token}", decimals = 6 }}]\n'
+    path.write_text(f'version = 1\nenvironment = "embedded"\n{chain}', encoding="utf-8")
+    path.chmod(0o600)
+    assert _report(path)["chains"] == {"84532": {"targets": [target], "tokens": {token: 6}}}
+    assert f"  chain 84532: calls of {target}; tokens: {token} (6 decimals)" in _check(str(path)).output.splitlines()
+    assert _report(_example("embedded", tmp_path))["chains"] == {}
