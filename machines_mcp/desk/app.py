@@ -22,6 +22,7 @@ from machines_mcp.desk.secret_path import SecretPath
 from machines_mcp.desk.sessions import Session, Sessions
 from machines_mcp.desk.sign_in import sign_in_again, sign_in_page, sign_in_route, sign_out_route
 from machines_mcp.desk.templates import Templates
+from machines_mcp.desk.withdrawal_page import WithdrawalPage
 
 _CHANNEL_LABELS = {
     "dialog": "in the client's dialog",
@@ -64,6 +65,7 @@ def build_app(dependencies: DeskDependencies, port: int, closing: asyncio.Event)
         *IdentityPage(renderer).routes(),
         *AuditPage(renderer).routes(),
         *FreezePage(renderer).routes(),
+        *(WithdrawalPage(renderer, dependencies.withdrawals).routes() if dependencies.withdrawals else ()),
         sign_out_route(renderer),
     ]
 

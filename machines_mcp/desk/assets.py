@@ -21,6 +21,6 @@ def _hash(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
-SCRIPTS = {"desk": _script("desk.js"), "kyc": _script("kyc.js"), "audit": _script("audit.js")}
+SCRIPTS = {name: _script(f"{name}.js") for name in ("desk", "kyc", "audit", "withdrawal")}
 _HASHES = " ".join(map(_hash, SCRIPTS.values()))
 SOURCES = f"style-src 'self'; img-src 'self'; connect-src 'self'; script-src {_HASHES}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from machines_mcp.desk.secret_path import secret_path
+from machines_mcp.desk.withdrawal_pages import WithdrawalPages
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.factory import Guard
 from machines_mcp.redaction.detectors import HIDDEN, masked_text
@@ -67,6 +68,8 @@ class DeskDependencies:
     simulator_page: Callable[[], Awaitable[str | None]]
     """Return the address of the simulator's page; None if the API is no simulator, or if it does not run."""
     clock: Callable[[], float] = time.time
+    withdrawals: WithdrawalPages | None = None
+    """Prepares approved withdrawals for a person's wallet; None if the extra for chains is not installed."""
 
     @property
     def simulated(self) -> bool:

@@ -16,6 +16,7 @@ import httpx
 
 from machines_mcp.desk.dependencies import CardPage, DeskDependencies, FormResult, TakeDecision
 from machines_mcp.desk.server import Desk
+from machines_mcp.desk.withdrawal_pages import WithdrawalPages
 from machines_mcp.partner import KycStatus, KycValues
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
@@ -172,6 +173,7 @@ async def running_desk(
     key: bytes = b"k",
     passphrase: str | None = PASSPHRASE,
     port: int | None = None,
+    withdrawals: WithdrawalPages | None = None,
 ) -> AsyncIterator[RunningDesk]:
     """Run a desk for the block, outside `embedded` with its passphrase set."""
     clock = clock or Clock()
@@ -192,6 +194,7 @@ async def running_desk(
         simulator_page=partner.simulator_page,
         contains_secret=partner.output_filter.contains_secret,
         clock=clock,
+        withdrawals=withdrawals,
     )
     desk = Desk(dependencies, port)
     try:
