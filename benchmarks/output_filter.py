@@ -21,16 +21,23 @@ KNOWN = (3, 30, 300)
 AIMS = {4: 2.0, 16: 8.0}
 
 
-def line(kilobytes: int, *, masked: bool) -> str:
-    """Return an outgoing page of transactions of about this length, with a card number in each name or none."""
+def line(kilobytes: int, *, masked: bool) -> tuple[str, str]:
+    """Return an outgoing page of transactions of about this length, with a card number in each name or none.
+
+    The second is the line without the copy of the page that the filter need not read (`protocol/written.py`).
+    """
     page: list[dict[str, object]] = []
     text = ""
     while len(text) < kilobytes * 1024:
         page.append(_transaction(masked))
         body = {"transactions": page, "environment": "embedded", "simulated": True, "next_steps": []}
-        content = [{"type": "text", "text": _compact(body)}]
-        text = _compact({"jsonrpc": "2.0", "id": 7, "result": {"content": content, "structuredContent": body}})
-    return text + "\n"
+        text = _written([{"type": "text", "text": _compact(body)}], body)
+    return text, _written([], body)
+
+
+def _written(content: list[dict[str, str]], body: dict[str, object]) -> str:
+    result = {"content": content, "structuredContent": body}
+    return _compact({"jsonrpc": "2.0", "id": 7, "result": result}) + "\n"
 
 
 def _transaction(masked: bool) -> dict[str, object]:
@@ -57,7 +64,7 @@ def _compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def quantiles(text: str, known: int, runs: int) -> tuple[float, float, float]:
+def quantiles(text: str, read_once: str, known: int, runs: int) -> tuple[float, float, float]:
     """Return milliseconds: to add one secret, and the median and 99th percentile of filtering the line."""
     output_filter = OutputFilter()
     start = time.perf_counter()
@@ -68,7 +75,7 @@ def quantiles(text: str, known: int, runs: int) -> tuple[float, float, float]:
     for _ in range(runs):
         # Thread time, which excludes other processes.
         start = time.thread_time()
-        output_filter.filtered(text)
+        output_filter.filtered(text, read_once=read_once)
         taken.append((time.thread_time() - start) * 1000)
     taken.sort()
     return learned, taken[runs // 2], taken[runs * 99 // 100]
@@ -85,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for size in SIZES:
         for known in KNOWN:
             for masked in (False, True):
-                learned, median, high = quantiles(line(size, masked=masked), known, runs)
+                learned, median, high = quantiles(*line(size, masked=masked), known, runs)
                 kind = "with card numbers" if masked else "without card numbers"
                 aim = f"at most {AIMS[size]:.0f}: {'met' if high <= AIMS[size] else 'missed'}" if size in AIMS else ""
                 print(f"| {size} | {known} | {kind} | {median:.2f} | {high:.2f} | {aim} | {learned:.2f} |")

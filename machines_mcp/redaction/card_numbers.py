@@ -50,6 +50,7 @@ _DOUBLED = tuple(digit * 2 - 9 * (digit > 4) for digit in range(10))
 # Between the digits of a number can be blanks, up to three marks, or the T of a date with a time.
 _MARK = rf"[^0-9A-Za-z{FOREIGN}\s]"
 _RUN = re.compile(rf"[0-9]++(?:(?:[Tt](?=[0-9])|\s*+(?:{_MARK}\s*+){{0,3}}+)[0-9]++)*+")
+_LONG_ROW = re.compile(rf"[0-9]{{{SHORTEST},}}")
 # The most digits of another reading that may stay visible: as many as of a masked number.
 _MAX_LEFT = 4
 # The mean number of digits in the groups of a number.
@@ -94,6 +95,11 @@ def find_cards(text: str) -> list[Found]:
 def find_in_folded(plain: str) -> list[Found]:
     """Return the card numbers in a folded text, in order."""
     return [card for run in _runs(plain) for card in run.cards()]
+
+
+def may_hold_card(token: str) -> bool:
+    """Whether digits of a token, read without its dashes, could be a card number, even as part of a longer number."""
+    return any(_windows(row) for row in _LONG_ROW.findall(token.replace("-", "")))
 
 
 def has_whole_card(plain: str) -> bool:

@@ -9,11 +9,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 
-from machines_mcp.redaction.card_numbers import SHORTEST, Found, find_in_folded, has_whole_card
+from machines_mcp.redaction.card_numbers import SHORTEST, Found, find_in_folded, has_whole_card, may_hold_card
 from machines_mcp.redaction.encodings import has_escapes, unescaped
 from machines_mcp.redaction.first_look import has_nothing_to_mask
 from machines_mcp.redaction.folding import FoldedText, folded, readings
-from machines_mcp.redaction.look_alikes import DATE
+from machines_mcp.redaction.look_alikes import DATE, UUID
 
 HIDDEN = "•••"
 # How many characters around a card number are searched for a security code.
@@ -51,8 +51,9 @@ _NOT_IN_KEYS = re.compile(r"[^a-z0-9]")
 _NATIONAL_ID = re.compile(_ID)
 _CODE = re.compile(r"[0-9]{3,4}")
 _THREE_DIGITS = re.compile(r"(?:[0-9][^0-9]*+){3}")
-# A date that is a whole string of a line.
-_DATE_VALUE = re.compile(rf'"{DATE}(?=\\?")')
+# A date and a UUID that are whole strings of a line. An escaped quote may be inside a string.
+_DATE_VALUE = re.compile(rf'(?<!\\)"{DATE}(?=")')
+_UUID_VALUE = re.compile(rf'(?<!\\)"{UUID}(?=")')
 
 
 def _kind(character: str) -> int:
@@ -83,12 +84,29 @@ def needs_full_search(line: str, plain: bytes) -> bool:
     if line.isascii() and _NINE_DIGITS not in line.encode("ascii").translate(_KINDS, _PARTING):
         # Every rule about digits needs nine that no letter parts.
         return False
-    kinds = folded(_DATE_VALUE.sub('"', line), marks=True).encode("ascii").translate(_KINDS)
-    if b"000 00 0000" in kinds or b"0" * SHORTEST in _T.sub(b"", kinds).translate(None, b" "):
+    rest = _DATE_VALUE.sub('"', line)
+    kinds = _kinds(rest)
+    if b"000 00 0000" in kinds:
+        return True
+    # One in fifty random UUIDs has thirteen digits in a row, and one in a thousand what could be a card number there.
+    if _has_long_row(kinds) and _has_long_row(_kinds(_UUID_VALUE.sub(_without_harmless_id, rest))):
         return True
     if b"0" * 9 not in kinds:
         return False
     return _NINE.search(kinds) is not None or any(name in plain for name in _NAMES_OF_IDS)
+
+
+def _kinds(text: str) -> bytes:
+    return folded(text, marks=True).encode("ascii").translate(_KINDS)
+
+
+def _has_long_row(kinds: bytes) -> bool:
+    """Whether as many digits as a card number has follow each other without a letter between."""
+    return b"0" * SHORTEST in _T.sub(b"", kinds).translate(None, b" ")
+
+
+def _without_harmless_id(found: re.Match[str]) -> str:
+    return found[0] if may_hold_card(found[0]) else '"'
 
 
 def _names_code(plain: bytes) -> bool:

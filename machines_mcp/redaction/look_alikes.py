@@ -13,9 +13,10 @@ _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]{1,9})?)?(?:Z
 DATE = rf"(?:19|20|21)[0-9]{{2}}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])(?:[T ]{_TIME})?"
 """The pattern of a date that exists, with or without a time."""
 _DATES = re.compile(rf"(?<![0-9]){DATE}(?:[^0-9A-Za-zª]{{1,3}}{DATE})*+(?![0-9])")
-_UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"
+UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"
+"""The pattern of a UUID with a version and a variant."""
 _HASH = r"(?:0x)?[0-9a-fA-F]{20,1024}"
-_IDS = re.compile(rf"(?<![0-9A-Za-z])(?:{_UUID}|{_HASH})(?![0-9A-Za-z])")
+_IDS = re.compile(rf"(?<![0-9A-Za-z])(?:{UUID}|{_HASH})(?![0-9A-Za-z])")
 _LETTER = re.compile(r"[a-fA-F]")
 _ROW = re.compile(r"[0-9]{13,}")
 # One in 70,000 random UUIDs has less than two letters.

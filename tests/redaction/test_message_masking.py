@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import random
+import secrets
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -205,6 +208,38 @@ def test_prefilter_skips_no_message_that_would_be_masked(message: Any) -> None:
     masking.masked(message)
     for line in (json.dumps(message), json.dumps(message, ensure_ascii=False, separators=(",", ":"))):
         assert needs_full_search(line, squeezed(line)) or not masking.count
+
+
+def quoted_line(text: str) -> str:
+    return json.dumps({"memo": text}, separators=(",", ":"))
+
+
+def test_prefilter_counts_the_digits_of_a_date_in_quotes_inside_a_text() -> None:
+    # 427415 2026-11-30 76 is a card number in 16 digits.
+    line = quoted_line('427415 "2026-11-30" 76')
+    assert masked(json.loads(line)) == {"memo": "•••• 3076"}
+    assert needs_full_search(line, squeezed(line))
+
+
+@pytest.mark.parametrize("form", ['"{}"', '"{}" 1', '1 "{}"', "{}"])
+def test_prefilter_skips_no_id_that_would_be_masked(form: str) -> None:
+    rng, hits = random.Random(secrets.randbits(32)), 0  # noqa: S311
+    for _ in range(3000):
+        token = "".join(rng.choices("0123456789a", k=32))
+        text = form.format(str(uuid.UUID(token, version=4)))
+        for line in (quoted_line(text), text if form == '"{}"' else quoted_line(text)):
+            masking = MessageMasking(())
+            masking.masked(json.loads(line))
+            assert needs_full_search(line, squeezed(line)) or not masking.count, line
+            hits += masking.count
+    assert hits
+
+
+def test_prefilter_passes_a_page_of_ids_with_long_rows_of_digits() -> None:
+    one = "a1000000-0000-4000-8000-abcdefabcdef"
+    assert masked(one) == one
+    line = json.dumps([{"id": one, "at": "2031-01-02T03:04:05.678901Z"}] * 50, separators=(",", ":"))
+    assert not needs_full_search(line, squeezed(line))
 
 
 @given(messages)
