@@ -16,6 +16,7 @@ from benchmarks.record import RUNS, busy, keep
 from benchmarks.rows import ROWS, measure_rows
 from benchmarks.upstream import USER, Sandbox, measure_reads
 from benchmarks.wire import ERAS, Era
+from benchmarks.writes import measure_writes
 
 
 def main() -> int:
@@ -52,6 +53,7 @@ def _rows(scratch: Path, era: Era, runs: int, *, noise: bool) -> list[report.Row
         tool, raw, memory = measure_reads(reading, sandbox, era, runs)
     rows += report.memory_rows("peak memory, calls upstream", memory, beside.memory)
     rows += report.rows_beside_raw(tool, raw)
+    rows += report.rows_beside_fsync(*measure_writes(scratch, era, runs))
     rows += report.rows_by_size(*measure_rows(scratch / "rows", era, runs), ROWS)
     with HoldingUpstream() as holding:
         waiting = command("ours", "machines_mcp", scratch / "holding", **_upstream(holding.base_url, "key-of-nothing"))

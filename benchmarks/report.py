@@ -57,11 +57,12 @@ def memory_rows(quantity: str, ours: float | None, bare: float | None) -> list[R
 
 def rows_beside_raw(tool: Samples, raw: Samples) -> list[Row]:
     """Return the time of a tool that reads upstream, minus the same round trip by a raw client."""
-    differences = [one - other for one, other in zip(tool.medians(), raw.medians(), strict=True)]
-    ours, other = tool.quantile(0.5), raw.quantile(0.5)
-    low, high = min(differences), max(differences)
-    name = "get_balances less a raw httpx read, median"
-    return [Row(name, "ms", ours, other, ours - other, low, high, "difference", "at most", 0.8)]
+    return [_difference("get_balances less a raw httpx read, median", tool, raw, 0.8)]
+
+
+def rows_beside_fsync(call: Samples, raw: Samples) -> list[Row]:
+    """Return the time of a call that writes, minus one `fsync` in the same folder."""
+    return [_difference("a write with audit less an fsync, median", call, raw, 1.0)]
 
 
 def rows_by_size(filled: Samples, empty: Samples, count: int) -> list[Row]:
@@ -94,6 +95,13 @@ def _ratio(
     if share != 0.5:  # a round has too few samples for a tail
         return Row(quantity, unit, one, other, one / other, None, None, "ratio", bound, aim)
     return Row(quantity, unit, one, other, one / other, min(ratios), max(ratios), "ratio", bound, aim)
+
+
+def _difference(quantity: str, ours: Samples, raw: Samples, aim: float) -> Row:
+    differences = [one - other for one, other in zip(ours.medians(), raw.medians(), strict=True)]
+    one, other = ours.quantile(0.5), raw.quantile(0.5)
+    low, high = min(differences), max(differences)
+    return Row(quantity, "ms", one, other, one - other, low, high, "difference", "at most", aim)
 
 
 def as_table(rows: Sequence[Row]) -> str:

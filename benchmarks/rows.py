@@ -18,7 +18,7 @@ import anyio
 from benchmarks.fill import fill_state
 from benchmarks.measure import Samples, timed, turns
 from benchmarks.own import command
-from benchmarks.wire import Command, Era, Wire
+from benchmarks.wire import STATUS, Command, Era, Wire
 from machines_mcp.partner.mutation_log import Mutation
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
@@ -52,16 +52,14 @@ reveals_per_card_per_day = 100
 asks_per_minute = 100_000
 mutations_per_hour = 1_000_000
 """
-CALLS: Sequence[Mapping[str, Any]] = (
-    {"name": "create_session", "arguments": {"purpose": "kyc"}},
-    {"name": "status", "arguments": {}},
-)
+CHANGE: Mapping[str, Any] = {"name": "create_session", "arguments": {"purpose": "kyc"}}
+CALLS: Sequence[Mapping[str, Any]] = (CHANGE, STATUS)
 
 
 def measure_rows(scratch: Path, era: Era, runs: int, rows: int = ROWS) -> tuple[Samples, Samples]:
     """Return the times of the step with `rows` more rows in each table and with none, taken in turns."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(Wire(_server(scratch / str(count), count), era)) for count in (rows, 0)]
+        wires = [stack.enter_context(Wire(changing_server(scratch / str(count), count), era)) for count in (rows, 0)]
         for wire in wires:
             wire.greet()
         samples = {wire: Samples() for wire in wires}
@@ -78,8 +76,8 @@ def _step(wire: Wire) -> None:
         wire.ask("tools/call", call)
 
 
-def _server(home: Path, rows: int) -> Command:
-    """Return a server whose state folder has one row of each kind, and `rows` copies of it."""
+def changing_server(home: Path, rows: int) -> Command:
+    """Return a server that may do `CALLS`, whose state folder has one row of each kind, and `rows` copies of it."""
     home.mkdir(parents=True)
     policy = home / "policy.toml"
     policy.write_text(POLICY, encoding="utf-8")
