@@ -7,6 +7,7 @@ otherwise the 2025-11-25 handshake does. A later request of the other era is ref
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import mcp_types as types
@@ -18,6 +19,7 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
+from pydantic import BaseModel, ValidationError
 
 from machines_mcp.protocol.constant_lists import METHODS as LISTS
 from machines_mcp.protocol.constant_lists import ConstantLists
@@ -37,6 +39,32 @@ class _NoConnectionChannel:
         raise NoBackChannelError(method)
 
 
+class Envelopes:
+    """Makes the connection of each 2026-07-28 request. Clients send the same names and capabilities with every one."""
+
+    def __init__(self) -> None:
+        self._channel = _NoConnectionChannel()
+        self._last: dict[type[BaseModel], tuple[Any, BaseModel | None]] = {}
+
+    def connection(self, version: str, client_info: Any, capabilities: Any) -> Connection:
+        """Return a connection with the values of an envelope. As in the SDK, one of a wrong shape counts as absent."""
+        info = self._read(types.Implementation, client_info)
+        return Connection.from_envelope(
+            version, info, self._read(types.ClientCapabilities, capabilities), outbound=self._channel
+        )
+
+    def _read(self, model: type[BaseModel], raw: Any) -> BaseModel | None:
+        """Return a part of the envelope, read again only if it changed."""
+        known, read = self._last.get(model, (None, None))
+        if raw is None or raw == known:
+            return None if raw is None else read
+        with suppress(ValidationError):
+            read = model.model_validate(raw, by_name=False)
+            self._last[model] = raw, read
+            return read
+        return None
+
+
 class ClientConnection:
     """One client's requests, in the era of its first one.
 
@@ -53,7 +81,7 @@ class ClientConnection:
         self._state = state
         self._greeted = greeted
         self._modern: bool | None = None
-        self._channel = _NoConnectionChannel()
+        self._envelopes = Envelopes()
 
     async def request(self, exchange: AnyExchange, method: str, params: Params) -> dict[str, Any]:
         """Handle a request.
@@ -77,7 +105,7 @@ class ClientConnection:
         if not self._modern:
             await self._handshake.on_notify(exchange, method, params)
             return
-        connection = Connection.from_envelope(LATEST_MODERN_VERSION, None, None, outbound=self._channel)
+        connection = self._envelopes.connection(LATEST_MODERN_VERSION, None, None)
         try:
             runner = ServerRunner(self._server, connection, self._state)
             await runner.on_notify(OneWayExchange(exchange), method, params)
@@ -92,9 +120,7 @@ class ClientConnection:
         route = classify_inbound_request({"method": method, "params": params})
         if isinstance(route, InboundLadderRejection):
             raise MCPError(code=route.code, message=route.message, data=route.data)
-        connection = Connection.from_envelope(
-            route.protocol_version, route.client_info, route.client_capabilities, outbound=self._channel
-        )
+        connection = self._envelopes.connection(route.protocol_version, route.client_info, route.client_capabilities)
         one_way, server = OneWayExchange(exchange), self._server
         return await self._handle(
             one_way,

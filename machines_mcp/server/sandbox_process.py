@@ -117,7 +117,8 @@ class SandboxProcess:
 
 async def running_page(folder: Path) -> str | None:
     """Return the address of the page of the folder's running simulator, or None. Starts and keeps nothing."""
-    if not _exists(folder / NOTES):
+    # Too quick for a thread, and most servers look before any simulator ran. A `Path` takes longer than the look.
+    if not os.path.exists(f"{folder}{os.sep}{NOTES}"):  # noqa: ASYNC240
         return None
     found = await _leased(folder / NOTES)
     if found is None:
@@ -125,11 +126,6 @@ async def running_page(folder: Path) -> str | None:
     known, lease = found
     await lease.aclose()
     return _as_endpoint(known).control_url
-
-
-def _exists(notes: Path) -> bool:
-    # Too quick for a thread, and most servers look before any simulator ran.
-    return notes.exists()
 
 
 async def _leased(notes: Path) -> tuple[dict[str, Any], SocketStream] | None:
