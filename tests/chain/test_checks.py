@@ -48,6 +48,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("chain", {"known": KnownChain()}),
     ("token", {"parameters": parameters(p1=STRANGER)}),
     ("token", {"known": KnownChain(targets=frozenset({TARGET}), tokens={STRANGER: 6})}),
+    ("token", {"known": KnownChain(targets=frozenset({TARGET}), tokens={STRANGER: 6}), "rpc": None, "given_nonce": 1}),
     ("token", {"rpc": FakeChain(**{"decimals()": 18})}),
     ("amount", {"parameters": parameters(p2="10050")}),
     ("amount", {"parameters": parameters(p2="10050000000")}),

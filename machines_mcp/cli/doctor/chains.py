@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 
 from machines_mcp.chain.extras import plans_evm, plans_solana
 from machines_mcp.chain.faults import RpcUnavailable
 from machines_mcp.chain.rpc import EvmRpc
 from machines_mcp.chain.rpc_url import shown_host
+from machines_mcp.chain.solana_rpc import CAIP2, SolanaRpc
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.redaction.secret import Secret
 
@@ -30,11 +32,23 @@ async def _node(chain_id: int, url: Secret, *, probe: bool) -> Finding:
     check, host = f"chain {chain_id}", shown_host(url.expose())
     if not probe:
         return Finding(True, check, f"the node at {host}; not asked")
-    rpc = EvmRpc(url, chain_id)
     try:
-        await rpc.check_chain()
+        await _ask(chain_id, url)
     except RpcUnavailable as fault:
         return Finding(False, check, f"the node at {host}: {fault.why}; check MACHINES_RPC_URL_{chain_id}.")
-    finally:
-        await rpc.aclose()
     return Finding(True, check, f"the node at {host} is of this chain")
+
+
+async def _ask(chain_id: int, url: Secret) -> None:
+    """Ask the node of which chain it is.
+
+    Raises:
+        RpcUnavailable: It is of another chain, or gave no usable answer.
+    """
+    if chain_id not in CAIP2:
+        async with aclosing(EvmRpc(url, chain_id)) as evm:
+            await evm.check_chain()
+        return
+    async with aclosing(SolanaRpc(url, chain_id)) as solana:
+        if await solana.check_cluster() is None:
+            raise RpcUnavailable("it refused the request")

@@ -26,6 +26,14 @@ async def test_the_probe_compares_the_chain_id() -> None:
     assert "canary" not in right.message + wrong.message
 
 
+async def test_the_probe_compares_the_first_block_of_a_solana_cluster() -> None:
+    genesis = "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG"
+    async with node(scripted({"getGenesisHash": genesis})) as url:
+        mainnet, devnet = await check_chains({900: Secret(url), 901: Secret(url)}, probe=True)
+    assert (devnet.ok, devnet.message) == (True, "the node at 127.0.0.1 is of this chain")
+    assert mainnet.message == "the node at 127.0.0.1: it is a node of another chain; check MACHINES_RPC_URL_900."
+
+
 async def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("plans_evm", "plans_solana"):
         monkeypatch.setattr(chains, name, lambda: False)
