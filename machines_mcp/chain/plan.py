@@ -115,7 +115,7 @@ async def _checked_signature(rpc: EvmRpc | None, sender: str, typed: dict[str, A
     if rpc is not None and await rpc.code(sender):
         asked = await anyio.to_thread.run_sync(partial(_asked_of_wallet, typed, given))
         try:
-            if await rpc.call(sender, asked) == _MAGIC:
+            if (await rpc.call(sender, asked)).ljust(32, b"\0") == _MAGIC:
                 return given
         except Reverted:
             pass

@@ -229,7 +229,7 @@ async def test_a_contract_wallets_own_word_counts_where_it_can_be_asked() -> Non
     rpc.codes, rpc.wallet = {SENDER: b"\x60"}, bytes.fromhex("1626ba7e").ljust(32, b"\0")
     done = await plan(request(signature=signature), rpc)
     assert (done.stage, done.signature) == ("send", signature)
-    for said in (None, b"", bytes(32), b"\xff" * 32, bytes.fromhex("1626ba7e")):
+    for said in (None, b"", bytes(32), b"\xff" * 32, bytes.fromhex("1626ba7e").rjust(32, b"\0"), bytes(64)):
         rpc.wallet = said
         await wrong(signature, rpc)
     rpc.codes, rpc.wallet = {}, bytes.fromhex("1626ba7e").ljust(32, b"\0")
