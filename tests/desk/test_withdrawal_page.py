@@ -77,7 +77,7 @@ async def test_the_page_shows_the_frozen_facts_and_what_the_wallet_shows(person:
     for fact in ("$100.50", RECIPIENT, "The first withdrawal to this destination", TARGET, ADMIN.address):
         assert fact in text, fact
     assert f"Base Sepolia ({CHAIN})" in text and "Ready to sign" in text
-    assert data(answer.text, "left") == str(25 * 60)
+    assert data(answer.text, "seconds") == str(25 * 60)
 
 
 async def test_the_plan_of_the_page_is_the_tools(person: FakeBrowser, withdrawals: PlannedWithdrawals) -> None:

@@ -140,7 +140,7 @@
   byId("again")?.addEventListener("click", (event) => during(event.currentTarget, () => report(plan.hash)));
 
   const left = byId("left"), deadline = byId("deadline"), until = left?.textContent;
-  const over = performance.now() + 1000 * Number(page.dataset.left);
+  const over = performance.now() + 1000 * Number(page.dataset.seconds);
   const countDown = () => {
     if (ended) return;
     const seconds = Math.ceil((over - performance.now()) / 1000);
