@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import platform
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,9 +19,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--db", type=Path, help="SQLite file for the state; without it, the state is lost on exit")
     parser.add_argument("--reset", action="store_true", help="delete the saved state first")
     parser.add_argument("--leased", action="store_true", help="exit when stdin and every lease connection are closed")
+    parser.add_argument("--chain", action="store_true", help="execute withdrawals on chains of its own")
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    problem = serve(given.port, given.db, reset=given.reset, leased=given.leased)
+    problem = serve(given.port, given.db, reset=given.reset, leased=given.leased, chain=given.chain)
     if problem is not None:
         print(problem, file=sys.stderr)
     return 0 if problem is None else 1
@@ -31,20 +34,32 @@ def serve(
     *,
     reset: bool,
     leased: bool = False,
-    announce: Callable[[Mapping[str, str | int]], None] | None = None,
+    chain: bool = False,
+    announce: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> str | None:
     """Serve until stopped. Return None, or why it can't start; `announce` receives the addresses, else stdout."""
+    if chain and (problem := chain_problem()):
+        return problem
     # Imported late so that a mistyped option fails before the web server loads.
     import sqlite3
 
     from machines_mcp.sandbox.process import Options, print_json, run
 
     try:
-        run(Options(port, db, reset, leased), announce or print_json)
-    except (OSError, sqlite3.DatabaseError) as problem:
-        why = getattr(problem, "strerror", None) or problem
+        run(Options(port, db, reset, leased, chain=chain), announce or print_json)
+    except (OSError, sqlite3.DatabaseError) as failure:
+        why = getattr(failure, "strerror", None) or failure
         return f"The sandbox can't start: {why}. Try another --port or --db."
     return None
+
+
+def chain_problem() -> str | None:
+    """Return why there can be no chain here; None if there can."""
+    if all(map(find_spec, ("pyrevm", "eth_abi", "eth_account", "eth_keys"))):
+        return None
+    if sys.version_info >= (3, 13) or (sys.platform == "linux" and platform.machine() != "x86_64"):
+        return "--chain needs Python 3.11 or 3.12 on x86-64 Linux, macOS or Windows: there is no EVM for others."
+    return "--chain needs an EVM: install machines-mcp[sandbox-chain]."
 
 
 class _Parser(argparse.ArgumentParser):

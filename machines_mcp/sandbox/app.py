@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from machines_mcp.sandbox import control_page, pages
+from machines_mcp.sandbox import chain_endpoint, control_page, pages
 from machines_mcp.sandbox.body import read_body
 from machines_mcp.sandbox.call import Incoming
 from machines_mcp.sandbox.control import CONTROLS
@@ -28,6 +28,8 @@ from machines_mcp.sandbox.summary import summary
 
 API_PATH: Final = "/partner/v1"
 CONTROL_PATH: Final = "/control"
+# Wallets are browser extensions, which send from pages of their own. A web page can't have such an origin.
+_EXTENSIONS: Final = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -41,6 +43,8 @@ def build(state: State, origin: str) -> Starlette:
         endpoints.append((CONTROL_PATH + path, method, _guarded(_control(handle, state), origin)))
     for method, path, endpoint in pages.routes(state):
         endpoints.append((path, method, _guarded(_by_hand(endpoint) if method == "POST" else endpoint, origin)))
+    for path, endpoint in chain_endpoint.routes(state):
+        endpoints.append((path, "POST", _guarded(endpoint, origin, _EXTENSIONS)))
     paths = dict.fromkeys(path for path, _, _ in endpoints)
     routes = [Route(path, _Methods({how: answer for at, how, answer in endpoints if at == path})) for path in paths]
     application = Starlette(routes=routes, exception_handlers={HTTPException: _no_route, Refusal: _refused})
@@ -128,14 +132,17 @@ def _check_page(request: Request) -> None:
         raise Refusal(403, "forbidden", "this form must be sent from its own page")
 
 
-def _guarded(endpoint: Endpoint, origin: str) -> Endpoint:
-    """Reject web pages of other origins. They can reach loopback, but can't choose these headers."""
+def _guarded(endpoint: Endpoint, origin: str, also: tuple[str, ...] = ()) -> Endpoint:
+    """Reject web pages of other origins than this one and those that begin with one of `also`.
+
+    They can reach loopback, but can't choose these headers.
+    """
     hosts = {origin.removeprefix("http://"), origin.removeprefix("http://").replace("127.0.0.1", "localhost")}
 
     async def guarded(request: Request) -> Response:
         sent_from = request.headers.get("origin")
         if request.headers.get("host") not in hosts or (
-            sent_from is not None and sent_from.removeprefix("http://") not in hosts
+            sent_from is not None and sent_from.removeprefix("http://") not in hosts and not sent_from.startswith(also)
         ):
             raise Refusal(403, "forbidden", "requests from other origins are not allowed")
         return await endpoint(request)

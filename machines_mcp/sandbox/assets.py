@@ -86,7 +86,12 @@ def listing(fields: Fields) -> list[dict[str, Any]]:
 
 def label(ticker: str, network_id: str) -> str:
     """Return an asset and its network as a person writes them, such as "XRP on XRP Ledger Testnet"."""
-    return f"{'rUSD' if ticker == 'rusd' else ticker.upper()} on {NETWORKS[network_id].label}"
+    return f"{symbol(ticker)} on {NETWORKS[network_id].label}"
+
+
+def symbol(ticker: str) -> str:
+    """Return an asset's ticker as people write it."""
+    return "rUSD" if ticker == "rusd" else ticker.upper()
 
 
 def _view(ticker: str) -> dict[str, Any]:

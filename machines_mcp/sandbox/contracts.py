@@ -34,6 +34,10 @@ class Contract:
     def token(self) -> str:
         return self.settled.token_contract or ""
 
+    def units(self, cents: int) -> int:
+        """Return the amount in units of the token."""
+        return cents * _UNITS_PER_CENT
+
     def execution(self) -> dict[str, Any]:
         """Return the contract as `data.execution` of a withdrawal."""
         coordinator = self.version == 2
@@ -51,6 +55,8 @@ class Contract:
 
 # Version and call path of each. All users share the entry points, as on the real chains.
 _KINDS: Final = ((2, "coordinator_v2"), (1, "controller_v1"), (2, "solana_v2_02"))
+# The settled tokens have 6 decimals.
+_UNITS_PER_CENT: Final = 10_000
 _NAMESPACE: Final = uuid.UUID("6d616368-696e-4573-8d63-6f6e74726163")
 
 
@@ -65,7 +71,7 @@ def contracts_of(user: User) -> tuple[Contract, ...]:
             call_path=call_path,
             settled=settled,
             proxy=_address(settled, f"proxy {user.user_id} {settled.network.id}"),
-            entry_point=_address(settled, f"entry point {call_path}"),
+            entry_point=_entry_point(settled, call_path),
         )
         for (version, call_path), settled in zip(_KINDS, SETTLED, strict=True)
     ]
@@ -76,6 +82,19 @@ def contract_holding(user: User, pair: Pair) -> Contract:
     """Return the contract that receives a deposit of `pair`: the one that holds the asset, or the default."""
     contracts = contracts_of(user)
     return next((contract for contract in contracts if contract.settled == pair), contracts[0])
+
+
+def evm_entry_points() -> list[tuple[int, Pair, str]]:
+    """Return the version, the asset and the address of the entry point on each EVM chain."""
+    return [
+        (version, settled, _entry_point(settled, call_path))
+        for (version, call_path), settled in zip(_KINDS, SETTLED, strict=True)
+        if settled.network.family == "evm"
+    ]
+
+
+def _entry_point(settled: Pair, call_path: str) -> str:
+    return _address(settled, f"entry point {call_path}")
 
 
 def _address(settled: Pair, seed: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
-from machines_mcp.sandbox import cards, deposits, kyc, ledger, signatures, users
+from machines_mcp.sandbox import cards, deposits, kyc, ledger, settlement, signatures, users
 from machines_mcp.sandbox.clock import iso
 from machines_mcp.sandbox.envelope import Success, not_found
 from machines_mcp.sandbox.faults import Fault
@@ -44,7 +44,9 @@ def complete_deposit(state: State, fields: Fields) -> Success:
 
 
 def execute_withdrawal(state: State, fields: Fields) -> Success:
-    """POST /control/withdrawals {userId}: execute the user's live signature on chain."""
+    """POST /control/withdrawals {userId}: execute the user's live signature on chain. With `--chain`, this is a
+    transaction of the sandbox's wallet if the signature is for that; otherwise the money moves without one.
+    """
     user_id = fields.text("userId", most=120)
     cents = signatures.execute(state, user_id)
     if cents is None:
@@ -165,6 +167,7 @@ def write_salts(state: State, fields: Fields) -> Success:
 def reset(state: State, fields: Fields) -> Success:
     """POST /control/reset: delete all users and disarm everything. The partner key and the clock stay."""
     state.empty()
+    settlement.rebuild(state)
     return Success({}, "state emptied")
 
 

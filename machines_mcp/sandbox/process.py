@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
+from machines_mcp.sandbox import chain_endpoint, settlement
 from machines_mcp.sandbox.app import API_PATH, CONTROL_PATH, build
 from machines_mcp.sandbox.connection import Connection
 from machines_mcp.sandbox.lease import Lease
@@ -27,6 +29,7 @@ class Options:
     """Command-line options. `port` 0 picks a free port; without `db`, the state is lost on exit.
 
     `stdin` False: only connections hold the lease. A thread of a larger program must not read its stdin.
+    `chain`: withdrawals can be executed on chains in this process.
     """
 
     port: int
@@ -34,9 +37,10 @@ class Options:
     reset: bool
     leased: bool
     stdin: bool = True
+    chain: bool = False
 
 
-Announcement = dict[str, str | int]
+Announcement = dict[str, Any]
 
 
 class _Server(uvicorn.Server):
@@ -86,8 +90,11 @@ def run(options: Options, announce: Callable[[Announcement], None] = print_json)
     """
     listener = listen(options.port)
     with contextlib.closing(listener):
-        state = State.open(options.db, reset=options.reset)
+        make_chains = settlement.make_chains if options.chain else None
+        state = State.open(options.db, reset=options.reset, make_chains=make_chains)
         with contextlib.closing(state.db):
+            with state.transaction():
+                settlement.rebuild(state)
             asyncio.run(_serve(state, listener, options, announce))
     return 0
 
@@ -131,6 +138,8 @@ async def _serve(
         "partner_key": state.partner_key,
         "control_url": origin + CONTROL_PATH,
     }
+    if state.chains is not None:
+        announcement |= chain_endpoint.announcement(state.chains, origin)
     server = _Server(configuration(state, origin), lambda: announce(announcement))
     if options.leased:
         lease = Lease(server.stop, stdin=options.stdin)

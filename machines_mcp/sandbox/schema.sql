@@ -54,6 +54,7 @@ CREATE TABLE IF NOT EXISTS deposits (
     entry_id TEXT NOT NULL REFERENCES entries
 ) STRICT;
 CREATE INDEX IF NOT EXISTS deposits_of_user ON deposits (user_id, created_at);
+CREATE INDEX IF NOT EXISTS deposits_by_completion ON deposits (completes_at);
 
 CREATE TABLE IF NOT EXISTS withdrawals (
     withdrawal_id TEXT PRIMARY KEY,
@@ -74,6 +75,20 @@ CREATE TABLE IF NOT EXISTS destinations (
     currency TEXT NOT NULL,
     network TEXT NOT NULL,
     address TEXT NOT NULL
+) STRICT;
+
+-- With a chain: what a signature was made for, beyond the response.
+CREATE TABLE IF NOT EXISTS chain_signatures (
+    withdrawal_id TEXT PRIMARY KEY REFERENCES withdrawals,
+    admin TEXT NOT NULL,                 -- the sender, in lower case
+    salt BLOB NOT NULL
+) STRICT;
+
+-- With a chain: who can send a user's withdrawals, in lower case.
+CREATE TABLE IF NOT EXISTS chain_admins (
+    user_id TEXT NOT NULL REFERENCES users,
+    address TEXT NOT NULL,
+    PRIMARY KEY (user_id, address)
 ) STRICT;
 
 -- The ledger: collateral (negative if withdrawn) and the charges against it.

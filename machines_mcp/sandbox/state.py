@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -18,14 +18,19 @@ from machines_mcp.sandbox.provisioning import Provisioning
 from machines_mcp.sandbox.rate import RateLimit
 from machines_mcp.sandbox.switches import Keys, Salts
 
+if TYPE_CHECKING:
+    from machines_mcp.sandbox.chain.chains import Chains
+
+    MakeChains = Callable[[Callable[[str, Callable[[], str]], str], Callable[[], float]], Chains]
+
 SCHEMA_VERSION: Final = 1
 # SQLite's application_id for sandbox files: "mcsb" in ASCII.
 APPLICATION_ID: Final = 0x6D637362
 SCHEMA: Final = Path(__file__).with_name("schema.sql")
 # All user data, in the order in which a reset deletes it. The keys in `meta` stay.
 TABLES: Final = (
-    *("idempotency", "secrets_sessions", "deposits", "totals", "entries", "destinations", "withdrawals"),
-    *("cards", "sessions", "users"),
+    *("idempotency", "secrets_sessions", "deposits", "totals", "entries", "destinations", "chain_signatures"),
+    *("withdrawals", "chain_admins", "cards", "sessions", "users"),
 )
 
 
@@ -36,7 +41,7 @@ class State:
     the process does nothing else, so requests never interleave.
     """
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, make_chains: MakeChains | None = None) -> None:
         self.db = database
         self.partner_key = self._keep("partner_key", lambda: f"sandbox-partner-{secrets.token_hex(16)}")
         self.token_key = bytes.fromhex(self._keep("token_key", lambda: secrets.token_hex(32)))
@@ -45,10 +50,13 @@ class State:
         # In memory only: after a restart, no faults are armed and the defaults apply.
         self.faults, self.rate, self.provisioning = Faults(), RateLimit(), Provisioning()
         self.keys, self.salts = Keys(), Salts()
+        self.chains: Final = None if make_chains is None else make_chains(self._keep, self.clock.now)
 
     @classmethod
-    def open(cls, file: Path | None, *, reset: bool = False) -> State:
+    def open(cls, file: Path | None, *, reset: bool = False, make_chains: MakeChains | None = None) -> State:
         """Open `file` (created with mode 0600), or an unnamed database that is lost on exit.
+
+        `make_chains` makes the chains on which withdrawals can be executed; without it there are none.
 
         Raises:
             OSError: the file can't be created or opened.
@@ -61,14 +69,14 @@ class State:
                 database.close()
                 for suffix in ("", "-wal", "-shm"):
                     file.with_name(file.name + suffix).unlink(missing_ok=True)
-                return cls.open(file)
+                return cls.open(file, make_chains=make_chains)
             _make_schema(database)
             if file is not None:
                 file.chmod(0o600)
         except BaseException:
             database.close()
             raise
-        return cls(database)
+        return cls(database, make_chains)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -121,12 +129,12 @@ class State:
         for table in TABLES:
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608
 
-    def _keep(self, name: str, make: Any) -> str:
+    def _keep(self, name: str, make: Callable[[], str]) -> str:
         """Return a value from `meta`, creating it on first use."""
         row = self.row("SELECT value FROM meta WHERE name = ?", name)
         if row is not None:
             return str(row["value"])
-        value: str = make()
+        value = make()
         self.insert("meta", name=name, value=value)
         return value
 

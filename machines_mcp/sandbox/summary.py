@@ -6,10 +6,11 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from machines_mcp.sandbox import cards, deposits, labels, ledger, signatures, users, withdrawals
+from machines_mcp.sandbox import cards, deposits, labels, ledger, users, withdrawals
 from machines_mcp.sandbox.clock import iso
 from machines_mcp.sandbox.cursors import read_cursor, write_cursor
 from machines_mcp.sandbox.envelope import Success
+from machines_mcp.sandbox.live_signatures import seconds_left
 
 if TYPE_CHECKING:
     import sqlite3
@@ -73,7 +74,7 @@ def _user(state: State, user_id: str, limit: int) -> dict[str, Any]:
         "withdrawals": {
             "pending": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer IS NULL", user_id),
             "ready": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer NOT NULL", user_id),
-            "signatureSecondsLeft": math.ceil(signatures.seconds_left(state, user_id)),
+            "signatureSecondsLeft": math.ceil(seconds_left(state, user_id)),
             "newest": [withdrawals.outline(row, now) for row in withdrawal_rows],
         },
     }

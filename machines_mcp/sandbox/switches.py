@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from typing import Final
 
 SALT_FORMS: Final = ("base64", "hex", "bytes")
@@ -22,9 +21,8 @@ class Salts:
     def __init__(self) -> None:
         self.form = SALT_FORMS[0]
 
-    def new(self) -> str | list[int]:
-        """Return 32 random bytes in this form."""
-        salt = secrets.token_bytes(32)
+    def written(self, salt: bytes) -> str | list[int]:
+        """Return a salt in this form."""
         if self.form == "bytes":
             return list(salt)
         return f"0x{salt.hex()}" if self.form == "hex" else base64.b64encode(salt).decode()

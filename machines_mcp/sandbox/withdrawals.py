@@ -12,6 +12,7 @@ from machines_mcp.sandbox.envelope import Success
 from machines_mcp.sandbox.fields import Fields
 from machines_mcp.sandbox.idempotency import fingerprint, request_key, reused
 from machines_mcp.sandbox.ids import new_id
+from machines_mcp.sandbox.live_signatures import seconds_left
 from machines_mcp.sandbox.wallets import check_wallet
 from machines_mcp.sandbox.withdrawal_routes import amount_of, range_of, route_of, source_contract
 
@@ -70,7 +71,7 @@ def create(call: Call) -> Success:
     cents = amount_of(fields, route)
     address = fields.child("destination").text("address", most=200, pattern=address_pattern(route.to.network))
     network = route.contract.settled.network
-    fields.optional_text("adminAddress", most=200, pattern=address_pattern(network))
+    admin = fields.optional_text("adminAddress", most=200, pattern=address_pattern(network))
     check_wallet(call.user, network, fields, "source")
 
     known = _of_key(call) or _pending_equal(call)
@@ -82,10 +83,10 @@ def create(call: Call) -> Success:
     if known is None:
         _ask(call, withdrawal_id, cents, route, address)
     _remember_key(call, withdrawal_id)
-    wait = math.ceil(signatures.seconds_left(call.state, call.user.user_id))
+    wait = math.ceil(seconds_left(call.state, call.user.user_id))
     if known is None or wait:
         return _pending(max(RETRY_AFTER_SECONDS, wait))
-    return signatures.sign(call, withdrawal_id, route, cents, address)
+    return signatures.sign(call, withdrawal_id, route, cents, address, admin)
 
 
 def newest(state: State, user_id: str, limit: int) -> list[sqlite3.Row]:

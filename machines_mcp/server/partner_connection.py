@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
     from machines_mcp.partner.models.base import OnAnswer
     from machines_mcp.partner.transport import HttpTransport
-    from machines_mcp.server.sandbox_process import Endpoint
+    from machines_mcp.server.sandbox_endpoint import Endpoint
     from machines_mcp.storage.journal import CallContext, Journal
 
 

@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -23,7 +22,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import SocketStream
 
-from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.sandbox_endpoint import Endpoint, as_endpoint
 from machines_mcp.storage.files import open_or_make, write_atomically
 from machines_mcp.storage.private_folder import check_database, check_private, private_folder
 
@@ -42,30 +41,23 @@ class SandboxFailed(Exception):
     """The simulator did not start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """The simulator's base URL and partner key. `control_url` advances its state."""
-
-    base_url: str
-    partner_key: Secret
-    control_url: str
-
-
 Release = Callable[[], Awaitable[None]]
-Start = Callable[[Path], Awaitable[tuple[dict[str, Any], Release]]]
-"""Starts a simulator over a database. Returns what it announced, and how to release it."""
+Start = Callable[[Path, bool], Awaitable[tuple[dict[str, Any], Release]]]
+"""Starts a simulator over a database, with chains or without. Returns what it announced, and how to release it."""
 
 
 class SandboxProcess:
     """Starts or joins the simulator at the first `endpoint()`, and releases it in `close()`.
 
-    `start` replaces the process in tests of agents.
+    `start` replaces the process in tests of agents. With `chain`, a simulator that it starts has chains; one that runs
+    already is joined as it is.
     """
 
     http_transport: HttpTransport | None = None
 
-    def __init__(self, folder: Path, start: Start | None = None) -> None:
+    def __init__(self, folder: Path, start: Start | None = None, *, chain: bool = False) -> None:
         self._folder = folder
+        self._chain = chain
         self._start_it: Start = start or start_process
         self._held = AsyncExitStack()
         self._lock = anyio.Lock()
@@ -106,13 +98,13 @@ class SandboxProcess:
             return None
         known, lease = found
         self._held.push_async_callback(lease.aclose)
-        return _as_endpoint(known)
+        return as_endpoint(known)
 
     async def _start(self, notes: Path) -> Endpoint:
-        known, release = await self._start_it(self._folder / "sandbox.db")
+        known, release = await self._start_it(self._folder / "sandbox.db", self._chain)
         self._held.push_async_callback(release)
         await anyio.to_thread.run_sync(write_atomically, notes, json.dumps(known).encode())
-        return _as_endpoint(known)
+        return as_endpoint(known)
 
 
 async def running_page(folder: Path) -> str | None:
@@ -125,7 +117,7 @@ async def running_page(folder: Path) -> str | None:
         return None
     known, lease = found
     await lease.aclose()
-    return _as_endpoint(known).control_url
+    return as_endpoint(known).control_url
 
 
 async def _leased(notes: Path) -> tuple[dict[str, Any], SocketStream] | None:
@@ -147,24 +139,21 @@ async def _leased(notes: Path) -> tuple[dict[str, Any], SocketStream] | None:
     return known, lease
 
 
-async def start_process(database: Path) -> tuple[dict[str, Any], Release]:
+async def start_process(database: Path, chain: bool = False) -> tuple[dict[str, Any], Release]:
     """Start the simulator as a process."""
     command = [sys.executable, "-I", "-m", "machines_mcp.sandbox", "--port", "0", "--leased", "--db", str(database)]
+    command += ["--chain"] if chain else []
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")}
     process = await anyio.to_thread.run_sync(_spawn, command, environment)
     try:
         known = json.loads(await anyio.to_thread.run_sync(_first_line, process, abandon_on_cancel=True))
-        _as_endpoint(known)
+        as_endpoint(known)
     except BaseException:
         # No other server knows this process yet, so it is safe to kill.
         process.kill()
         _reap(process)
         raise
     return known, partial(_release, process)
-
-
-def _as_endpoint(known: dict[str, Any]) -> Endpoint:
-    return Endpoint(known["base_url"], Secret(known["partner_key"]), known["control_url"])
 
 
 def _spawn(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:

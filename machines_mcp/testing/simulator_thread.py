@@ -20,14 +20,14 @@ from machines_mcp.server.sandbox_process import Release
 _END_SECONDS = 1.0
 
 
-async def start_thread(database: Path) -> tuple[dict[str, Any], Release]:
+async def start_thread(database: Path, chain: bool = False) -> tuple[dict[str, Any], Release]:
     """Start the simulator, and return what it announced and the function that releases it.
 
     Raises:
         OSError: It could not start.
     """
     announced: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-    thread = threading.Thread(target=_serve, args=(database, announced), name="machines-sandbox", daemon=True)
+    thread = threading.Thread(target=_serve, args=(database, chain, announced), name="machines-sandbox", daemon=True)
     thread.start()
     known = await anyio.to_thread.run_sync(announced.get, abandon_on_cancel=True)
     if known is None:
@@ -41,11 +41,11 @@ async def start_thread(database: Path) -> tuple[dict[str, Any], Release]:
     return known, release
 
 
-def _serve(database: Path, announced: queue.SimpleQueue[dict[str, Any] | None]) -> None:
+def _serve(database: Path, chain: bool, announced: queue.SimpleQueue[dict[str, Any] | None]) -> None:
     from machines_mcp.sandbox.process import Options, run
 
     try:
-        run(Options(0, database, reset=False, leased=True, stdin=False), announced.put)
+        run(Options(0, database, reset=False, leased=True, stdin=False, chain=chain), announced.put)
     except (OSError, sqlite3.DatabaseError):
         pass
     finally:

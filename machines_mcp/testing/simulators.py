@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import httpx
 
-from machines_mcp.server.sandbox_process import Endpoint, SandboxProcess, start_process
+from machines_mcp.server.sandbox_endpoint import Endpoint
+from machines_mcp.server.sandbox_process import SandboxProcess, start_process
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing.own_task import in_own_task
 from machines_mcp.testing.simulator_thread import start_thread
@@ -160,18 +161,21 @@ def _why(answer: Mapping[str, Any]) -> str:
     return f"{field}: {answer.get('summary')}" if field else str(answer.get("summary"))
 
 
-def joined(folder: Path, *, own_process: bool = False) -> SandboxProcess:
+def joined(folder: Path, *, own_process: bool = False, chain: bool = False) -> SandboxProcess:
     """Return the simulator of a state folder, for a server. If none runs, it starts in a thread of this process."""
-    return SandboxProcess(folder, start_process if own_process else start_thread)
+    return SandboxProcess(folder, start_process if own_process else start_thread, chain=chain)
 
 
 @in_own_task
-async def simulator(state_dir: Path | None = None, *, own_process: bool = False) -> AsyncIterator[Simulator]:
+async def simulator(
+    state_dir: Path | None = None, *, own_process: bool = False, chain: bool = False
+) -> AsyncIterator[Simulator]:
     """Yield the simulator that all servers with this state folder share, starting it if none runs.
 
     It stops when its last user does. Without `state_dir`, a temporary folder is used and deleted after the block. It
     runs in a thread of this process, where other processes reach it, too. With `own_process` it is a process, which
-    may outlive this one.
+    may outlive this one. With `chain` (the extra `sandbox-chain`), withdrawals can be executed on chains of its own:
+    `endpoint.chains` has their addresses, `endpoint.wallet` an account with its key.
 
     Raises:
         SandboxFailed: It did not start within 15 seconds.
@@ -181,7 +185,7 @@ async def simulator(state_dir: Path | None = None, *, own_process: bool = False)
     async with AsyncExitStack() as stack:
         folder = str(state_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="machines-testing-")))
         env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder}
-        embedded = joined(read_settings(env).state_dir, own_process=own_process)
+        embedded = joined(read_settings(env).state_dir, own_process=own_process, chain=chain)
         stack.push_async_callback(embedded.close)
         endpoint = await embedded.endpoint()
         # Connect directly to loopback, even if the environment sets a proxy.

@@ -18,7 +18,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.sandbox.app import API_PATH, CONTROL_PATH, build
 from machines_mcp.sandbox.fault_responses import TRANSPORT
 from machines_mcp.sandbox.state import State
-from machines_mcp.server.sandbox_process import Endpoint
+from machines_mcp.server.sandbox_endpoint import Endpoint
 
 # The discard port: a request that bypasses the transport fails.
 ORIGIN = "http://127.0.0.1:9"

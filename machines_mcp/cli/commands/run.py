@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,21 +45,25 @@ def serve() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; default: a free one.")
 @click.option("--db", metavar="FILE", type=click.Path(path_type=Path), help="Keep the state in this file.")
 @click.option("--reset", is_flag=True, help="Delete the saved state first.")
-def sandbox(port: int, db: Path | None, reset: bool) -> None:
+@click.option("--chain", is_flag=True, help="Execute withdrawals on EVM chains of its own (extra: sandbox-chain).")
+def sandbox(port: int, db: Path | None, reset: bool, chain: bool) -> None:
     """Run only the simulator of the Partner API.
 
     The first line of output to a pipe is its address and key, as JSON.
     """
     from machines_mcp.sandbox.__main__ import serve as serve_sandbox
 
-    problem = serve_sandbox(port, db, reset=reset, announce=_announce if at_terminal() else None)
+    problem = serve_sandbox(port, db, reset=reset, chain=chain, announce=_announce if at_terminal() else None)
     if problem is not None:
         end(False, problem)
 
 
-def _announce(found: Mapping[str, str | int]) -> None:
+def _announce(found: Mapping[str, Any]) -> None:
+    chains = "".join(f"Chain:   {each} at {chain['rpc_url']}\n" for each, chain in found.get("chains", {}).items())
+    wallet = "Wallet:  {address}, key {private_key}\n".format(**found["wallet"]) if chains else ""
     say(
-        f"Address: {found['base_url']}\nKey:     {found['partner_key']}\nPage:    {found['control_url']}\n\n"
+        f"Address: {found['base_url']}\nKey:     {found['partner_key']}\nPage:    {found['control_url']}\n"
+        f"{chains}{wallet}\n"
         f"To connect a server, set MACHINES_ENV=sandbox, MACHINES_API_URL={found['base_url']}, "
         f"MACHINES_PARTNER_KEY={found['partner_key']} and MACHINES_USER_ID. Ctrl-C ends the simulator."
     )
