@@ -30,7 +30,9 @@ def hold(sandbox: LeasedSandbox) -> socket.socket:
 
 def described(line: bytes, process: subprocess.Popen[bytes]) -> LeasedSandbox:
     first = json.loads(line)
-    return LeasedSandbox(first["base_url"], first["partner_key"], first["control_url"], first["lease_port"], process)
+    return LeasedSandbox(
+        first["base_url"], first["partner_key"], first["control_url"], lease_port=first["lease_port"], process=process
+    )
 
 
 def responds(sandbox: LeasedSandbox) -> bool:

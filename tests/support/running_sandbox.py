@@ -12,13 +12,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
+from machines_mcp.sandbox import chain_endpoint, settlement
 from machines_mcp.sandbox.app import API_PATH, CONTROL_PATH
 from machines_mcp.sandbox.process import configuration, listen
 from machines_mcp.sandbox.state import State
@@ -34,6 +36,8 @@ class Sandbox:
     base_url: str
     partner_key: str
     control_url: str
+    chains: Mapping[str, Any] = field(default_factory=dict)
+    wallet: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -44,8 +48,8 @@ class Sandbox:
 class LeasedSandbox(Sandbox):
     """A sandbox in a process of its own."""
 
-    lease_port: int
-    process: subprocess.Popen[bytes]
+    lease_port: int = field(kw_only=True)
+    process: subprocess.Popen[bytes] = field(kw_only=True)
 
 
 class _Server(uvicorn.Server):
@@ -61,18 +65,23 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def in_thread() -> Iterator[Sandbox]:
+def in_thread(db: Path | None = None, *, chain: bool = False) -> Iterator[Sandbox]:
     """Yield a sandbox that a thread of this process serves on loopback."""
     with closing(listen(0)) as listener:
         origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        served: queue.SimpleQueue[tuple[str, uvicorn.Server] | None] = queue.SimpleQueue()
+        served: queue.SimpleQueue[tuple[Sandbox, uvicorn.Server] | None] = queue.SimpleQueue()
 
         def serve() -> None:
             try:
                 # SQLite's connection stays in the thread that opened it.
-                state = State.open(None)
+                state = State.open(db, make_chains=settlement.make_chains if chain else None)
                 with closing(state.db):
-                    server = _Server(configuration(state, origin), lambda: served.put((state.partner_key, server)))
+                    with state.transaction():
+                        settlement.rebuild(state)
+                    found = Sandbox(
+                        origin + API_PATH, state.partner_key, origin + CONTROL_PATH, **_chains(state, origin)
+                    )
+                    server = _Server(configuration(state, origin), lambda: served.put((found, server)))
                     asyncio.run(server.serve([listener]))
             finally:
                 served.put(None)
@@ -81,12 +90,19 @@ def in_thread() -> Iterator[Sandbox]:
         thread.start()
         found = served.get(timeout=PATIENCE)
         assert found is not None, "the sandbox did not start"
-        partner_key, server = found
+        started, server = found
         try:
-            yield Sandbox(origin + API_PATH, partner_key, origin + CONTROL_PATH)
+            yield started
         finally:
             server.should_exit = True
             thread.join(PATIENCE)
+
+
+def _chains(state: State, origin: str) -> dict[str, Any]:
+    if state.chains is None:
+        return {}
+    announced = chain_endpoint.announcement(state.chains, origin)
+    return {name: announced[name] for name in ("chains", "wallet")}
 
 
 def spawn(*arguments: str, stdin: int = subprocess.PIPE) -> LeasedSandbox:
@@ -98,7 +114,15 @@ def spawn(*arguments: str, stdin: int = subprocess.PIPE) -> LeasedSandbox:
     except BaseException:
         end(process)
         raise
-    return LeasedSandbox(first["base_url"], first["partner_key"], first["control_url"], first["lease_port"], process)
+    return LeasedSandbox(
+        first["base_url"],
+        first["partner_key"],
+        first["control_url"],
+        first.get("chains", {}),
+        first.get("wallet", {}),
+        lease_port=first["lease_port"],
+        process=process,
+    )
 
 
 def first_line(process: subprocess.Popen[bytes]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from machines_mcp.sandbox.chain.artifacts import runtime_codes
 from machines_mcp.sandbox.chain.deployment import Deployment, Site
 from machines_mcp.sandbox.chain.key import Key
 from machines_mcp.sandbox.chain.node import Node
@@ -46,4 +47,4 @@ class Chains:
     def _deployed(self, site: Site) -> Deployment:
         node = Node(site.chain_id, self._clock)
         node.fund(self.wallet.address)
-        return Deployment(node, site, self.executor.address)
+        return Deployment(node, site, self.executor.address, runtime_codes())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from eth_utils.address import to_checksum_address
 
 from machines_mcp.sandbox.chain.abi import call_data, topic
-from machines_mcp.sandbox.chain.artifacts import runtime_codes
 from machines_mcp.sandbox.chain.evm import Log, Message
 from machines_mcp.sandbox.chain.node import ISSUER, Node
 
@@ -35,13 +34,13 @@ class Site:
 
 
 class Deployment:
-    """The contracts on a node. Money is in units of the token."""
+    """The contracts on a node, from the runtime code of each. Money is in units of the token."""
 
-    def __init__(self, node: Node, site: Site, executor: str) -> None:
+    def __init__(self, node: Node, site: Site, executor: str, codes: Mapping[str, bytes]) -> None:
         self.node = node
         self.site = site
+        self._codes = codes
         self._proxies: set[str] = set()
-        codes = runtime_codes()
         node.place(site.token, codes["token"])
         self._issue(site.token, "initialize(address,string,string)", ISSUER, site.token_name, site.token_name)
         node.place(site.entry_point, codes[_ENTRY_POINTS[site.version]])
@@ -52,7 +51,7 @@ class Deployment:
         if proxy in self._proxies:
             return
         self._proxies.add(proxy)
-        self.node.place(proxy, runtime_codes()["collateral"])
+        self.node.place(proxy, self._codes["collateral"])
         self._issue(proxy, "initialize(address,address,uint256)", self.site.entry_point, ISSUER, _THRESHOLD)
 
     def admit(self, proxy: str, admin: str) -> None:

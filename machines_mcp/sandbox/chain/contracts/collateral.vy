@@ -45,7 +45,7 @@ def increaseNonce(by: uint256):
 @external
 def withdrawAsset(asset: address, amount: uint256, recipient: address):
     assert msg.sender == self.entryPoint, "Unauthorized"
-    assert extcall Token(asset).transfer(recipient, amount)
+    extcall Token(asset).transfer(recipient, amount)
 
 
 @external
@@ -71,7 +71,7 @@ def withdrawSigned(
         assert signer not in seen, "DuplicateSigner"
         seen.append(signer)
     self.adminNonce += 1
-    assert extcall Token(asset).transfer(recipient, amount)
+    extcall Token(asset).transfer(recipient, amount)
 
 
 @internal
