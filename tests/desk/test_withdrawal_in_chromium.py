@@ -203,7 +203,7 @@ async def test_an_expiry_while_the_page_is_open_removes_the_buttons(
         page.until("document.getElementById('deadline').classList.contains('soon')")
         page.evaluate("window.ahead = 26 * 60 * 1000")
         page.until(loaded("Expired"))
-        return [first, page.evaluate(TOLD), page.evaluate("document.querySelectorAll('#wallets').length")]
+        return [first, page.evaluate(TOLD), page.evaluate("document.querySelectorAll('#wallets, #report').length")]
 
     first, told, buttons = await in_thread(look)
     assert first.endswith("25:00 left.") or "24:5" in first

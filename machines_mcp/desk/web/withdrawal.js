@@ -14,7 +14,11 @@
     byId("shown-hash").textContent = hash;
     byId("shown").hidden = false;
   };
-  const end = () => { ended = true; act?.remove(); };
+  const end = () => {
+    ended = true;
+    act?.remove();
+    byId("report")?.closest("details").remove();
+  };
 
   class Refused extends Error {}
   const refuse = (sentence) => { throw new Refused(sentence); };
@@ -146,7 +150,7 @@
     const seconds = Math.ceil((over - performance.now()) / 1000);
     if (seconds <= 0) {
       end();
-      byId("status").textContent = "Expired";
+      Object.assign(byId("status"), { textContent: "Expired", className: "state soft" });
       return say("This withdrawal has expired and can't be sent any more. Ask the assistant for a new one.", true);
     }
     deadline.classList.toggle("soon", seconds <= SOON_SECONDS);
