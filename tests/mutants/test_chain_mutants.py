@@ -28,6 +28,8 @@ _OTHERS = {
     "receipt-input": ("test_receipts.py",),
     "receipt-target": ("test_receipts.py",),
     "receipt-transfer": ("test_receipts.py",),
+    **dict.fromkeys((name for name in NAMES if name.startswith("solana-")), ("test_solana_plan.py",)),
+    **dict.fromkeys((name for name in NAMES if name.startswith("solana-receipt-")), ("test_solana_receipts.py",)),
 }
 
 
