@@ -13,6 +13,7 @@ from machines_mcp.desk.approval_view import ApprovalView, approval_view, grouped
 from machines_mcp.desk.identity_page import identity_path
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import decide_with_passphrase, passphrase_fault
+from machines_mcp.desk.withdrawal_pages import WITHDRAWAL_ID
 from machines_mcp.permissions.decision import MESSAGES, Decision
 from machines_mcp.redaction.display import not_decidable
 
@@ -135,7 +136,16 @@ class ApprovalsPage:
         approval = await self._guard.approvals.get(request.path_parameter)
         if approval is None:
             return self._renderer.templates.message_response(404, "There is no such request.")
-        return self._renderer.page(request, "decision", status, view=self._view(approval), fault=fault)
+        sign_at = self._withdrawal_path(approval)
+        return self._renderer.page(request, "decision", status, view=self._view(approval), fault=fault, sign_at=sign_at)
+
+    def _withdrawal_path(self, approval: Approval) -> str:
+        """Return the path of the page on which a wallet signs what was approved; empty if there is none."""
+        known = self._renderer.dependencies.withdrawals is not None and approval.state == "done"
+        outcome = json.loads(approval.outcome) if known and approval.outcome else {}
+        name = str(outcome.get("withdrawal_id"))
+        ready = outcome.get("status") == "ready" and re.fullmatch(WITHDRAWAL_ID, name)
+        return f"/withdrawals/{name}" if ready else ""
 
     def _view(self, approval: Approval) -> ApprovalView:
         title = self._renderer.dependencies.titles.get(approval.tool, approval.tool)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from machines_mcp.desk.identity_page import NAME
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest, read_form
 from machines_mcp.desk.sessions import Session
-from machines_mcp.desk.withdrawal_pages import ID
+from machines_mcp.desk.withdrawal_pages import WITHDRAWAL_ID
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.passphrase_tries import PassphrasePlace
 from machines_mcp.redaction.secret import Secret
@@ -131,5 +131,5 @@ def sign_out_route(renderer: PageRenderer) -> Route:
 
 
 def _own_path(path: str) -> str:
-    own = rf"/(?:audit|freeze|(?:kyc|decisions)/[0-9a-f]{{32}}|withdrawals/{ID}|identity/{NAME})?"
+    own = rf"/(?:audit|freeze|(?:kyc|decisions)/[0-9a-f]{{32}}|withdrawals/{WITHDRAWAL_ID}|identity/{NAME})?"
     return path if re.fullmatch(own, path) else "/"

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from machines_mcp.desk.approval_view import approval_view
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
-from machines_mcp.desk.withdrawal_pages import ID, WithdrawalPages, WithdrawalView
+from machines_mcp.desk.withdrawal_pages import WITHDRAWAL_ID, WithdrawalPages, WithdrawalView
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
@@ -41,9 +41,9 @@ class WithdrawalPage:
     def routes(self) -> list[Route]:
         """Return the routes of the page and of what its script sends."""
         return [
-            Route(re.compile(f"/withdrawals/({ID})"), get=self.show),
-            Route(re.compile(f"/withdrawals/({ID})/signature"), post=self.sign),
-            Route(re.compile(f"/withdrawals/({ID})/sent"), post=self.report),
+            Route(re.compile(f"/withdrawals/({WITHDRAWAL_ID})"), get=self.show),
+            Route(re.compile(f"/withdrawals/({WITHDRAWAL_ID})/signature"), post=self.sign),
+            Route(re.compile(f"/withdrawals/({WITHDRAWAL_ID})/sent"), post=self.report),
         ]
 
     async def show(self, request: SessionRequest) -> Response:

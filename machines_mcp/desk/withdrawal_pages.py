@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-ID = "wd_[0-9a-f]{32}"
+WITHDRAWAL_ID = "wd_[0-9a-f]{32}"
 """The pattern of a withdrawal's id in the path."""
 
 WithdrawalStage: TypeAlias = Literal["sign", "send", "sent", "done", "expired", "blocked"]

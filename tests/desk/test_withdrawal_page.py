@@ -231,3 +231,12 @@ async def test_texts_can_not_leave_their_place(person: FakeBrowser, withdrawals:
     page = (await person.get(PATH)).text
     assert "alert(1)</script>" not in page and "<b>" not in page
     assert json.loads(data(page, "plan"))["typedData"] == {"message": evil}
+
+
+async def test_the_approval_leads_to_the_page_once_machines_has_signed(
+    desk: RunningDesk, person: FakeBrowser, withdrawals: PlannedWithdrawals
+) -> None:
+    link = f'href="{person.base}{PATH}"'
+    assert link in (await person.get(f"/decisions/{withdrawals.approval_id}")).text
+    for pending in (await approved(desk, status="pending"), await approved(desk, consumed=False)):
+        assert link not in (await person.get(f"/decisions/{pending}")).text

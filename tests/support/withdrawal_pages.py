@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,14 +48,15 @@ def details() -> ApprovalDetails:
     )
 
 
-async def approved(desk: RunningDesk, *, consumed: bool = True) -> str:
-    """Open an approval of the withdrawal, grant it, use it, and return its id."""
+async def approved(desk: RunningDesk, *, consumed: bool = True, status: str = "ready") -> str:
+    """Open an approval of the withdrawal, grant it, use it, and return its id. `status`: what the API answered."""
     given: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": "user_7Qm2cT9", "digest": "wd"}
     approval = await desk.ask(details=details(), **given)
     assert await desk.guard.approvals.grant(approval.id, "desk")
     if consumed:
         await desk.guard.approvals.consume(approval)
-        await desk.guard.approvals.finish(approval.id, "{}", ok=True, code="ok")
+        outcome = json.dumps({"withdrawal_id": WITHDRAWAL_ID, "status": status})
+        await desk.guard.approvals.finish(approval.id, outcome, ok=True, code="ok")
     return approval.id
 
 

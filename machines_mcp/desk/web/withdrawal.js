@@ -48,7 +48,7 @@
     say(result.message, result.stage !== "sent");
   };
 
-  const onOwnChain = async (wallet) => same(await wallet.request({ method: "eth_chainId" }), plan.chainId);
+  const onOwnChain = async (wallet) => Number(await wallet.request({ method: "eth_chainId" })) === Number(plan.chainId);
   const prepare = async (wallet) => {
     say("Open your wallet: it asks to connect.");
     const accounts = await wallet.request({ method: "eth_requestAccounts" });
