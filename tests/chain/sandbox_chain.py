@@ -33,9 +33,9 @@ class ChainCaller:
         self.partner.close()
         self._http.close()
 
-    def post(self, content: bytes | str, chain: int = BASE, **headers: str) -> httpx.Response:
-        """Send any body to a chain."""
-        return self._http.post(self.sandbox.chains[str(chain)]["rpc_url"], content=content, headers=headers)
+    def post(self, content: bytes | str, headers: dict[str, str] | None = None) -> httpx.Response:
+        """Send any body to the first chain."""
+        return self._http.post(self.sandbox.chains[str(BASE)]["rpc_url"], content=content, headers=headers)
 
     def answer(self, method: str, *given: Any, chain: int = BASE) -> Any:
         """Return the whole answer to a request."""

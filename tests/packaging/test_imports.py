@@ -15,9 +15,12 @@ from packaging.utils import canonicalize_name
 
 SDK = {"mcp", "mcp_types"}
 # Shipped with, and pinned by, a declared dependency.
-PART_OF = {"mcp-types": "mcp", "pydantic-core": "pydantic", "markupsafe": "jinja2"}
-# Declared for a dependency that uses it at run time: sniffio to run faster, eth-hash for its backend.
-LOOKED_FOR = {"sniffio", "eth-hash"}
+PART_OF = {"mcp-types": "mcp", "pydantic-core": "pydantic", "markupsafe": "jinja2"} | {
+    "rlp": "eth-account",
+    "hexbytes": "eth-account",
+}
+# Declared for a dependency that uses it at run time, to run faster.
+LOOKED_FOR = {"sniffio"}
 # A module of the package that only a plugin's host loads, with what the host brings.
 LOADED_BY_HOST = {"machines_mcp/testing/pytest.py": {"pytest"}}
 # Public according to its documentation, despite its underscore.
@@ -129,12 +132,16 @@ def test_imports_and_declared_dependencies_match(root: Path) -> None:
         if module.split(".")[0] not in LOADED_BY_HOST.get(path.relative_to(root).as_posix(), ())
     }
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {canonicalize_name(Requirement(entry).name) for entry in project["dependencies"]}
+    extras = [entry for entries in project["optional-dependencies"].values() for entry in entries]
+    wanted = map(Requirement, [*project["dependencies"], *extras])
+    # An extra may be for some platforms only, and may contain another extra.
+    found = {canonicalize_name(each.name) for each in wanted if each.marker is None or each.marker.evaluate()}
+    declared = found - {"machines-mcp"}
     distributions = packages_distributions()
     used = set()
     for module in imported - sys.stdlib_module_names - {"machines_mcp"}:
         # Several distributions can share a namespace.
-        names = {canonicalize_name(name) for name in distributions[module]}
+        names = {canonicalize_name(name) for name in distributions.get(module, ())}
         used |= names & declared or names
 
     assert {PART_OF.get(name, name) for name in used} == declared - LOOKED_FOR
