@@ -80,6 +80,11 @@ def not_direct(world: World) -> Mined:
     return world.send(replace(signed, data=data[: 4 + 9 * 32] + bytes(32) + data[4 + 10 * 32 :]))
 
 
+def salt_too_many(world: World) -> Mined:
+    signed = world.signed()
+    return world.send(replace(signed, salts=(*signed.salts, bytes(32))))
+
+
 def signed_twice_by_one(world: World) -> Mined:
     signed = world.signed()
     again = world.with_admin(signed, ADMIN)
@@ -153,7 +158,7 @@ OF_VERSION: dict[int, dict[str, Attack]] = {
         "another admin salt": lambda world: world.send(replace(world.signed(), salts=(b"\3" * 32,))),
         "a zero admin signature": lambda world: world.send(replace(world.signed(), signatures=(bytes(65),))),
         "no admin signature": lambda world: world.send(replace(world.signed(), salts=(), signatures=())),
-        "a salt too many": lambda world: world.send(replace(world.signed(), salts=(*world.signed().salts, bytes(32)))),
+        "a salt too many": salt_too_many,
         "one admin twice": signed_twice_by_one,
         "the higher s": high_s,
         "not direct": not_direct,

@@ -72,20 +72,23 @@ class ChainCaller:
         """Read the response as the server does."""
         return read_order(Withdrawal.model_validate(data).model_dump(mode="json"))
 
-    def raw(self, order: Order, sender: Key | None = None) -> str:
-        """Return the signed transaction of the wallet, with its own signature of the typed data."""
+    def call_data(self, order: Order, sender: Key | None = None) -> bytes:
+        """Return the calldata, with the wallet's own signature of the typed data."""
         sender = sender or self.key
-        salts: tuple[bytes, ...] = ()
-        signatures: tuple[bytes, ...] = ()
-        if order.path == COORDINATOR:
-            nonce = self.read(order.collateral, "adminNonce()", chain=order.chain_id)
-            salts = (b"\x05" * 32,)
-            signatures = (sender.sign(digest(typed_data(order, sender.address, nonce, salts[0]))),)
-        count = int(self.rpc("eth_getTransactionCount", sender.address, "latest", chain=order.chain_id), 16)
-        sent = sender.transaction(order.chain_id, count, order.target, calldata(order, salts, signatures))
-        return f"0x{sent.hex()}"
+        if order.path != COORDINATOR:
+            return calldata(order)
+        nonce = self.read(order.collateral, "adminNonce()", chain=order.chain_id)
+        salt = b"\x05" * 32
+        return calldata(order, (salt,), (sender.sign(digest(typed_data(order, sender.address, nonce, salt))),))
 
-    def send(self, order: Order, sender: Key | None = None) -> bool:
+    def raw(self, order: Order, sender: Key | None = None, gas: int = 1_000_000) -> str:
+        """Return the signed transaction of the wallet."""
+        sender = sender or self.key
+        count = int(self.rpc("eth_getTransactionCount", sender.address, "latest", chain=order.chain_id), 16)
+        data = self.call_data(order, sender)
+        return f"0x{sender.transaction(order.chain_id, count, order.target, data, gas).hex()}"
+
+    def send(self, order: Order, sender: Key | None = None, gas: int = 1_000_000) -> bool:
         """Mine the transaction, and return whether it succeeded."""
-        mined = self.rpc("eth_sendRawTransaction", self.raw(order, sender), chain=order.chain_id)
+        mined = self.rpc("eth_sendRawTransaction", self.raw(order, sender, gas), chain=order.chain_id)
         return bool(self.rpc("eth_getTransactionReceipt", mined, chain=order.chain_id)["status"] == "0x1")

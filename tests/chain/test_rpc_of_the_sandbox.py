@@ -125,6 +125,17 @@ def test_calls_and_estimates_have_no_effect_and_name_the_reason_of_a_revert(
     assert chain.balance(data["parameters"][0]) == before
 
 
+@pytest.mark.parametrize("network", [BASE, ETHEREUM])
+def test_estimate_is_enough_even_if_everything_is_withdrawn(chain: ChainCaller, network: int) -> None:
+    """Emptying a balance refunds gas, which is needed until the end."""
+    order = chain.order(chain.withdraw(chain.partner.funded_user(100), 10_000, network))
+    data = f"0x{chain.call_data(order).hex()}"
+    estimate = chain.rpc(
+        "eth_estimateGas", {"from": chain.key.address, "to": order.target, "data": data}, chain=network
+    )
+    assert chain.send(order, gas=int(estimate, 16))
+
+
 def test_fees_are_fixed(chain: ChainCaller) -> None:
     assert chain.rpc("eth_gasPrice") == hex(GAS_PRICE)
     assert chain.rpc("eth_maxPriorityFeePerGas") == "0x0"

@@ -75,14 +75,13 @@ class Evm:
         """
         point = self._evm.snapshot()
         try:
-            return self._execute(message)
+            done = self._execute(message)
         except Failed:
             self._evm.revert(point)
-            self._evm.snapshot()
             raise
-        finally:
-            # Ends the transaction, which makes its addresses cold again. A commit closes one snapshot.
-            self._evm.commit()
+        # Closes the snapshot. Storage stays warm for the next call, which therefore costs less gas than elsewhere.
+        self._evm.commit()
+        return done
 
     def look(self, message: Message) -> Execution:
         """Execute a call and undo its effect.
@@ -95,8 +94,6 @@ class Evm:
             return self._execute(message)
         finally:
             self._evm.revert(point)
-            self._evm.snapshot()
-            self._evm.commit()
 
     def balance(self, address: str) -> int:
         """Return the coins of an account, in wei."""

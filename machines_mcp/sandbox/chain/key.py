@@ -11,6 +11,7 @@ from machines_mcp.sandbox.chain.accounts import accounts
 
 # Fees of the chains here are fixed, in wei per unit of gas.
 GAS_PRICE: Final = 10**9
+# More than any call of the contracts takes.
 _GAS: Final = 1_000_000
 
 
@@ -32,7 +33,7 @@ class Key:
         signed = self._key.sign_msg_hash(digest).to_bytes()
         return signed[:64] + bytes([signed[64] + 27])
 
-    def transaction(self, chain_id: int, nonce: int, to: str, data: bytes) -> bytes:
+    def transaction(self, chain_id: int, nonce: int, to: str, data: bytes, gas: int = _GAS) -> bytes:
         """Return a signed transaction, ready to be sent."""
         from eth_utils.address import to_checksum_address
 
@@ -45,5 +46,5 @@ class Key:
             "data": data,
             "value": 0,
         }
-        fees = {"gas": _GAS, "maxFeePerGas": GAS_PRICE, "maxPriorityFeePerGas": 0}
+        fees = {"gas": gas, "maxFeePerGas": GAS_PRICE, "maxPriorityFeePerGas": 0}
         return bytes(accounts().sign_transaction(fields | fees, self.secret).raw_transaction)
