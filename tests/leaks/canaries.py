@@ -111,6 +111,8 @@ class Canaries:
         self.secret_key = rng.randbytes(16).hex()
         self.partner_key = "pk" + token(rng, 30)
         self.passphrase = " ".join(rng.sample(_WORDS, 4)) + f" {rng.randrange(1000, 9999)}"
+        # Not from `rng`, so that the other values of a seed stay as they were.
+        self.node_key = "nk" + token(random.Random(f"node {seed}"), 30)  # noqa: S311
         self.own = tuple(
             Canary(kind, "own", value)
             for kind, value in (
@@ -121,6 +123,7 @@ class Canaries:
                 ("card session id", self.card_session_id),
                 ("secret key", self.secret_key),
                 ("partner key", self.partner_key),
+                ("node key", self.node_key),
                 ("passphrase", self.passphrase),
             )
         )

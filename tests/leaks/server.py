@@ -282,6 +282,8 @@ def prepared(
     public = folder / "sealed.pub"
     for name, text in (
         ("key", canaries.partner_key),
+        # Nobody listens there, so what is read of the chain fails.
+        ("node", f"http://127.0.0.1:9/v3/{canaries.node_key}"),
         ("policy.toml", policy.replace("{key}", str(public))),
         (public.name, public_key()),
     ):
@@ -292,6 +294,7 @@ def prepared(
         "MACHINES_ENV": "sandbox",
         "MACHINES_API_URL": upstream.base_url,
         "MACHINES_PARTNER_KEY_FILE": str(folder / "key"),
+        "MACHINES_RPC_URL_84532_FILE": str(folder / "node"),
         "MACHINES_STATE_DIR": str(folder / "state"),
         "MACHINES_LOG_LEVEL": "DEBUG",
         "MACHINES_TRACE": str(folder / "trace"),
