@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -15,7 +16,11 @@ import anyio.to_thread
 
 from tests.desk.scenes import busy_desk, waiting
 from tests.support.browser import Tab, chromium, tab
+from tests.support.browser_wallet import PROVIDER
+from tests.support.clock import Clock
 from tests.support.running_desk import PASSPHRASE, RunningDesk
+from tests.support.withdrawal_pages import PATH as WITHDRAWAL
+from tests.support.withdrawal_pages import PlannedWithdrawals, approved
 
 FOLDER = Path("docs/pictures")
 WIDE, PHONE = 1280, 390
@@ -30,6 +35,8 @@ KEPT = (
     ("audit", WIDE, False),
     ("audit", PHONE, True),
     ("sign-in", PHONE, False),
+    ("withdrawal-sign", WIDE, False),
+    ("withdrawal-sign", PHONE, True),
 )
 ALL = tuple(
     (name, width, dark)
@@ -48,6 +55,7 @@ ALL = tuple(
         "freeze",
         "empty",
         "missing",
+        "withdrawal-sign",
     )
     for width in (PHONE, 768, WIDE)
     for dark in (False, True)
@@ -104,7 +112,13 @@ class PageDriver:
     def path(self, name: str) -> str:
         places = {"decision": "/decisions/{money}", "kyc": "/kyc/{identity}", "kyc-faults": "/kyc/{identity}"}
         places |= {name: f"/decisions/{{{name}}}" for name in ("change", "person", "reveal", "close", "consent")}
-        places |= {"audit": "/audit", "freeze": "/freeze", "missing": "/nowhere", "decided": "/decisions/{refused}"}
+        places |= {
+            "withdrawal-sign": WITHDRAWAL,
+            "audit": "/audit",
+            "freeze": "/freeze",
+            "missing": "/nowhere",
+            "decided": "/decisions/{refused}",
+        }
         return places.get(name, "/").format_map(self._ids)
 
 
@@ -113,10 +127,13 @@ async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[
     program = chromium()
     if program is None:
         raise SystemExit("Chromium is not installed.")
-    made = []
+    made = list[Path]()
     with tempfile.TemporaryDirectory() as scratch:
-        async with busy_desk(Path(scratch) / "state") as desk:
+        withdrawals = PlannedWithdrawals(Clock())
+        async with busy_desk(Path(scratch) / "state", withdrawals=withdrawals) as desk:
             with tab(program, Path(scratch) / "profile") as page:
+                page.call("Page.enable")
+                page.call("Page.addScriptToEvaluateOnNewDocument", source=PROVIDER)
 
                 def shoot(driver: PageDriver, name: str, width: int, dark: bool) -> Path:
                     driver.go(name, width, dark)
@@ -125,19 +142,22 @@ async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[
                     driver.shoot(file, width, whole=wanted is ALL)
                     return file
 
+                async def shoot_all(driver: PageDriver, wants: Callable[[str], bool]) -> None:
+                    for name, width, dark in wanted:
+                        if wants(name):
+                            made.append(await anyio.to_thread.run_sync(shoot, driver, name, width, dark))
+
                 early = PageDriver(page, desk, {})
-                for name, width, dark in wanted:
-                    if name == "sign-in":
-                        made.append(await anyio.to_thread.run_sync(shoot, early, name, width, dark))
+                await shoot_all(early, lambda name: name == "sign-in")
                 await anyio.to_thread.run_sync(early.sign_in)
-                for name, width, dark in wanted:
-                    if name == "empty":
-                        made.append(await anyio.to_thread.run_sync(shoot, early, name, width, dark))
+                await shoot_all(early, lambda name: name == "empty")
                 ids = {name: approval.id for name, approval in (await waiting(desk)).items()}
                 driver = PageDriver(page, desk, ids)
-                for name, width, dark in wanted:
-                    if name not in ("sign-in", "empty"):
-                        made.append(await anyio.to_thread.run_sync(shoot, driver, name, width, dark))
+                await shoot_all(driver, lambda name: name not in ("sign-in", "empty", "withdrawal-sign"))
+                # Last, because the other pages list what was approved.
+                withdrawals.approval_id = await approved(desk)
+                withdrawals.expires_at = int(desk.clock()) + withdrawals.seconds
+                await shoot_all(driver, lambda name: name == "withdrawal-sign")
     return made
 
 

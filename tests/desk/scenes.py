@@ -19,11 +19,13 @@ from machines_mcp.tools.example_identity import IDENTITY
 from machines_mcp.tools.kyc_arguments import SubmitKyc, masked_identity
 from tests.support.clock import Clock
 from tests.support.running_desk import RunningDesk, identity_form, running_desk, withdrawal
+from tests.support.withdrawal_pages import PlannedWithdrawals
 
 USER, OTHER_USER = "user_7Qm2cT9", "user_4Kd8wBz"
 CAP_CENTS = 50_000
 _PAID = (12_000, 0, 31_050, 8_400, 44_900, 0, 0, 20_000, 2_575, 39_900, 0, 17_250, 26_000, 9_900)
 _DAY = 24 * 60 * 60
+STARTED = 1_799_852_400.0 - 13 * _DAY
 
 
 def items(*more: Detail) -> tuple[Detail, ...]:
@@ -115,15 +117,18 @@ def card() -> ApprovalDetails:
 
 
 @asynccontextmanager
-async def busy_desk(folder: Path, environment: str = "sandbox") -> AsyncIterator[RunningDesk]:
-    """Run the desk with a stopped clock."""
-    clock = Clock(1_799_852_400.0 - 13 * _DAY)
+async def busy_desk(
+    folder: Path, environment: str = "sandbox", *, withdrawals: PlannedWithdrawals | None = None
+) -> AsyncIterator[RunningDesk]:
+    """Run the desk with a stopped clock, that of the `withdrawals` if there are any."""
+    clock = Clock() if withdrawals is None else withdrawals.clock
+    clock.now = STARTED
     policy = replace(
         default_policy(environment, read_only=False),
         source="/etc/machines/policy.toml",
         limits=Limits(unbounded_cards=True, per_day_cents=CAP_CENTS, per_call_cents=45_000),
     )
-    async with running_desk(folder, environment, policy=policy, clock=clock) as desk:
+    async with running_desk(folder, environment, policy=policy, clock=clock, withdrawals=withdrawals) as desk:
         for number, cents in enumerate(_PAID):
             if cents:
                 await _paid(desk, cents, number)
