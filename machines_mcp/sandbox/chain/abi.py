@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 from eth_abi import decode, encode  # type: ignore[attr-defined]
@@ -14,13 +15,15 @@ _ERROR: Final = bytes.fromhex("08c379a0")
 
 def call_data(form: str, *values: Any) -> bytes:
     """Return the calldata of a function such as `transfer(address,uint256)`."""
-    return keccak(form.encode())[:4] + encode(types_in(form), values)
+    selector, types = _function(form)
+    return selector + encode(types, values)
 
 
-def types_in(form: str) -> list[str]:
-    """Return the types of a signature's arguments. None of ours is a tuple."""
+@cache
+def _function(form: str) -> tuple[bytes, list[str]]:
+    """Return a function's selector and the types of its arguments, none of which is a tuple."""
     inner = form[form.index("(") + 1 : -1]
-    return inner.split(",") if inner else []
+    return keccak(form.encode())[:4], inner.split(",") if inner else []
 
 
 def topic(form: str) -> str:

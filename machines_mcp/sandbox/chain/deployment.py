@@ -41,6 +41,7 @@ class Deployment:
         self.site = site
         self._codes = codes
         self._proxies: set[str] = set()
+        self._admins: set[tuple[str, str]] = set()
         node.place(site.token, codes["token"])
         self._issue(site.token, "initialize(address,string,string)", ISSUER, site.token_name, site.token_name)
         node.place(site.entry_point, codes[_ENTRY_POINTS[site.version]])
@@ -56,8 +57,10 @@ class Deployment:
 
     def admit(self, proxy: str, admin: str) -> None:
         """Make an account an admin of the collateral, with a coin for fees."""
-        self._issue(proxy, "addAdmin(address)", admin)
         self.node.fund(admin)
+        if (proxy, admin) not in self._admins:
+            self._admins.add((proxy, admin))
+            self._issue(proxy, "addAdmin(address)", admin)
 
     def mint(self, holder: str, amount: int) -> None:
         self._issue(self.site.token, "mint(address,uint256)", holder, amount)

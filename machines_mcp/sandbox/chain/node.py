@@ -120,7 +120,8 @@ class Node:
 
     def _check(self, transaction: Transaction) -> None:
         expected = self.nonce(transaction.sender)
-        if transaction.chain_id not in (None, self.chain_id):
+        # Without a chain id, a transaction could be replayed on another chain.
+        if transaction.chain_id != self.chain_id:
             raise NotATransaction("invalid chain id for signer")
         if transaction.nonce != expected:
             raise NotATransaction(f"nonce too {'low' if transaction.nonce < expected else 'high'}")

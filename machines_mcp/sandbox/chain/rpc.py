@@ -58,7 +58,7 @@ class Rpc:
 
     def _one(self, asked: Any) -> dict[str, Any]:
         known = asked if isinstance(asked, dict) else {}
-        number = known.get("id") if isinstance(known.get("id"), str | int | float) else None
+        number = known.get("id") if isinstance(known.get("id"), str | int) else None
         name, given = known.get("method"), known.get("params", [])
         if not isinstance(name, str) or not isinstance(given, list):
             return _error(number, -32600, "invalid request")
