@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ import pytest
 if sys.version_info >= (3, 13):
     pytest.skip("pyrevm has no wheels for this Python", allow_module_level=True)
 
+from machines_mcp.sandbox import ledger, settlement, users
 from machines_mcp.sandbox.chain.key import Key
+from machines_mcp.sandbox.contracts import contracts_of
+from machines_mcp.sandbox.state import State
 from tests.chain.sandbox_chain import BASE, ETHEREUM, RECIPIENT, ChainCaller
 from tests.support.running_sandbox import in_thread
-from tests.support.sandbox_caller import User
+from tests.support.sandbox_caller import SandboxClient, User
 
 UNITS_PER_CENT = 10_000
 OTHER = Key(f"0x{77:064x}")
@@ -142,6 +146,51 @@ def test_deposit_is_minted_when_it_completes(chain: ChainCaller) -> None:
     assert chain.balance(proxy, ETHEREUM) == 1000 * UNITS_PER_CENT
     assert chain.send(order)
     assert power(user) == 1000
+
+
+def test_deposit_is_minted_once_within_one_tick_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On some systems the clock advances by 16 ms at a time."""
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
+    state = State.open(None, make_chains=settlement.make_chains)
+    with closing(state.db):
+        now = state.clock.now()
+        user = users.link(state, "somebody", None)
+        for number in (1, 2):
+            entry_id = ledger.enter(state, user.user_id, "collateral", 1000, at=now)
+            columns = {"created_at": now, "completes_at": now, "currency": "rusd", "network": "base", "address": "0x1"}
+            state.insert("deposits", deposit_id=f"deposit-{number}", user_id=user.user_id, entry_id=entry_id, **columns)
+            settlement.sync(state)
+            settlement.sync(state)
+            contract, *_ = contracts_of(user)
+            assert state.chains is not None
+            found = state.chains.deployments[BASE].balance(contract.proxy)
+            assert found == number * 1000 * UNITS_PER_CENT
+
+
+def test_older_file_without_a_chain_gets_one(tmp_path: Path) -> None:
+    file = tmp_path / "sandbox.db"
+    with in_thread(file) as started:
+        plain = SandboxClient(started)
+        user = plain.funded_user(100)
+        body = {"amountCents": 1000, "destination": {"currency": "rusd", "network": "base", "address": RECIPIENT}}
+        for key in ("executed", "not executed"):
+            headers = {"Idempotency-Key": f"withdrawal {key}"}
+            for _ in range(2):
+                data = user.call("POST", "/withdrawals", body, headers=headers).data
+            if key == "executed":
+                plain.control("/withdrawals", {"userId": user.user_id})
+        plain.close()
+    with in_thread(file, chain=True) as started:
+        chain = ChainCaller(started)
+        user = User(user.user_id, chain.partner.session(user.user_id), chain.partner)
+        proxy = data["parameters"][0]
+        assert (chain.balance(proxy), chain.balance(RECIPIENT)) == (9000 * UNITS_PER_CENT, 1000 * UNITS_PER_CENT)
+        # That signature is random, so only the control can use it.
+        assert not chain.send(chain.order(data))
+        assert chain.partner.control("/withdrawals", {"userId": user.user_id})["amountCents"] == 1000
+        assert (chain.balance(proxy), power(user)) == (8000 * UNITS_PER_CENT, 8000)
+        assert chain.send(chain.order(chain.withdraw(user, 500)))
+        chain.close()
 
 
 def test_expired_signature_moves_nothing(chain: ChainCaller) -> None:

@@ -1,4 +1,4 @@
-"""Each check of a withdrawal's plan, removed in turn: the tests of the checks must fail."""
+"""Each check of a withdrawal's plan, and each duty of the simulator's chain, removed in turn: tests must fail."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ _OTHERS = {
     "receipt-input": ("test_receipts.py",),
     "receipt-target": ("test_receipts.py",),
     "receipt-transfer": ("test_receipts.py",),
+    **dict.fromkeys((name for name in NAMES if name.startswith("sandbox-")), ("test_sandbox_chain.py",)),
+    "sandbox-origin": ("test_rpc_of_the_sandbox.py",),
     **dict.fromkeys((name for name in NAMES if name.startswith("solana-")), ("test_solana_plan.py",)),
     **dict.fromkeys((name for name in NAMES if name.startswith("solana-receipt-")), ("test_solana_receipts.py",)),
 }
@@ -48,7 +50,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package with the tests of plans."""
     copy = copy_package(tmp_path_factory.mktemp("chain"))
     shutil.copy(ROOT / "pyproject.toml", copy)
-    for name in ("chain", "support"):
+    for name in ("chain", "contract", "support"):
         shutil.copytree(ROOT / "tests" / name, copy / "tests" / name)
     for name in ("__init__.py", "conftest.py"):
         shutil.copy(ROOT / "tests" / name, copy / "tests")
