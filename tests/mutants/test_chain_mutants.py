@@ -21,7 +21,8 @@ pytestmark = pytest.mark.process
 PATCHES = sorted((FOLDER / "chain").glob("*.patch"))
 NAMES = [patch.stem for patch in PATCHES]
 _PLANS = ("test_checks.py", "test_plan.py")
-# Which tests of `tests/chain` look at the check, by the name of the patch; otherwise those of plans.
+_SOLANA = ("test_solana_plan.py",)
+# Which tests of `tests/chain` look at the check, by the name of the patch; otherwise those of plans on its chain.
 _OTHERS = {
     "chain-id": ("test_rpc.py",),
     "path-known": ("test_order.py",),
@@ -58,7 +59,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.check
-@pytest.mark.parametrize("arguments", sorted({_PLANS, *_OTHERS.values()}), ids=" ".join)
+@pytest.mark.parametrize("arguments", sorted({_PLANS, _SOLANA, *_OTHERS.values()}), ids=" ".join)
 def test_the_tests_pass_with_every_check(tree: Path, arguments: tuple[str, ...]) -> None:
     assert passes(tree, arguments)
 
@@ -68,7 +69,8 @@ def test_the_tests_pass_with_every_check(tree: Path, arguments: tuple[str, ...])
 def test_each_removed_check_is_found(tree: Path, patch: Path) -> None:
     assert apply(patch, tree) == ""
     try:
-        assert not passes(tree, _OTHERS.get(patch.stem, _PLANS))
+        plans = _SOLANA if patch.stem.startswith("solana") else _PLANS
+        assert not passes(tree, _OTHERS.get(patch.stem, plans))
     finally:
         for file in {hunk.file for hunk in hunks(patch)}:
             shutil.copy(ROOT / file, tree / file)
