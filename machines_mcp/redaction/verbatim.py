@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from machines_mcp.redaction.characters import checked_characters
 
@@ -146,6 +146,8 @@ def _fields_to_walk(kind: Any, above: tuple[Any, ...] = ()) -> tuple[str, ...]:
 
 def _is_leaf(annotation: Any, above: tuple[Any, ...]) -> bool:
     parts = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _is_leaf(parts[0], above)
     if get_origin(annotation) is Literal or annotation in _LEAVES:
         return True
     if hasattr(annotation, "model_fields"):

@@ -76,6 +76,7 @@ def test_values_are_found_in_fields_that_can_hold_one_and_in_no_others() -> None
         several: list[OutputModel] = []
         anything: dict[str, Any] = {}
         either: Verbatim | int | None = None
+        noted: Annotated[OutputModel, "a note"] | None = None
         words: list[str] = []
         kind: Literal["a"] | None = None
 
@@ -85,7 +86,8 @@ def test_values_are_found_in_fields_that_can_hold_one_and_in_no_others() -> None
         one=model, several=[OutputModel(id=Verbatim("3"))], anything=inner, either=Verbatim("4"), words=[Verbatim("5")]
     )
     assert collect_verbatim(holder) == {"1", "2", "3", "4"}
-    assert collect_verbatim([holder, {"x": Verbatim("6")}]) == {"1", "2", "3", "4", "6"}
+    noted = holder.model_copy(update={"noted": OutputModel(id=Verbatim("7"))})
+    assert collect_verbatim([noted, {"x": Verbatim("6")}]) == {"1", "2", "3", "4", "6", "7"}
 
 
 def test_schema_is_that_of_a_string() -> None:
