@@ -11,7 +11,7 @@ from machines_mcp.sandbox.chain.artifacts import CONTRACTS, FILE
 
 def compiled(changed: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
     """Return the creation and runtime code of each contract, or of those in `changed` from that source."""
-    from vyper.compiler import compile_code  # type: ignore[import-untyped]
+    from vyper.compiler import compile_code
 
     sources = changed or {path.stem: path.read_text(encoding="utf-8") for path in sorted(CONTRACTS.glob("*.vy"))}
     found = {}

@@ -133,6 +133,26 @@ def test_the_simulator_says_at_a_terminal_how_to_connect(
     assert "MACHINES_API_URL=http://127.0.0.1:1/v1" in shown.stdout and "Ctrl-C ends" in shown.stdout
 
 
+def test_the_simulator_shows_its_chains_and_wallet_at_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chains = {str(number): {"rpc_url": f"http://127.0.0.1:1/chain/{number}"} for number in (1, 2)}
+    wallet = {"address": "0xab", "private_key": "0xcd"}
+    urls = {"base_url": "http://127.0.0.1:1/v1", "partner_key": "mk-1", "control_url": "http://c"}
+
+    def serve(options: Options, announce: Callable[[Announcement], None]) -> int:
+        assert options == Options(0, None, False, False, chain=True)
+        announce({**urls, "wallet": wallet, "chains": chains})
+        return 0
+
+    monkeypatch.setattr("machines_mcp.sandbox.process.run", serve)
+    monkeypatch.setattr("machines_mcp.sandbox.__main__.find_spec", lambda name: object())
+    monkeypatch.setattr(run, "at_terminal", lambda: True)
+    shown = " ".join(invoke(tmp_path, "sandbox", "--chain").stdout.split())
+    assert "Wallet: 0xab, with the key 0xcd" in shown
+    assert "MACHINES_RPC_URL_2=http://127.0.0.1:1/chain/2" in shown
+
+
 def invoke(tmp_path: Path, *arguments: str) -> Result:
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")}
     return Context().run(CliRunner().invoke, main, list(arguments), env=env)

@@ -59,12 +59,15 @@ def sandbox(port: int, db: Path | None, reset: bool, chain: bool) -> None:
 
 
 def _announce(found: Mapping[str, Any]) -> None:
-    chains = "".join(f"Chain:   {each} at {chain['rpc_url']}\n" for each, chain in found.get("chains", {}).items())
-    wallet = "Wallet:  {address}, key {private_key}\n".format(**found["wallet"]) if chains else ""
+    chains = {f"MACHINES_RPC_URL_{chain_id}": chain["rpc_url"] for chain_id, chain in found.get("chains", {}).items()}
+    lines = [f"Address: {found['base_url']}", f"Key:     {found['partner_key']}", f"Page:    {found['control_url']}"]
+    lines += [f"Chain:   {url}" for url in chains.values()]
+    if chains:
+        lines.append("Wallet:  {address}, with the key {private_key}".format(**found["wallet"]))
+    settings = "".join(f"{name}={url}, " for name, url in chains.items())
     say(
-        f"Address: {found['base_url']}\nKey:     {found['partner_key']}\nPage:    {found['control_url']}\n"
-        f"{chains}{wallet}\n"
-        f"To connect a server, set MACHINES_ENV=sandbox, MACHINES_API_URL={found['base_url']}, "
+        "\n".join(lines) + "\n\n"
+        f"To connect a server, set MACHINES_ENV=sandbox, MACHINES_API_URL={found['base_url']}, {settings}"
         f"MACHINES_PARTNER_KEY={found['partner_key']} and MACHINES_USER_ID. Ctrl-C ends the simulator."
     )
 

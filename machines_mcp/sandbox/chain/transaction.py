@@ -68,7 +68,7 @@ def _typed(raw: bytes) -> dict[str, Any]:
 
 
 def _legacy(raw: bytes) -> dict[str, Any]:
-    import rlp  # type: ignore[import-untyped]
+    import rlp
 
     nonce, price, gas, to, value, data, v, _, _ = rlp.decode(raw)
     numbers = {name: int.from_bytes(part) for name, part in (("nonce", nonce), ("gasPrice", price), ("gas", gas))}
