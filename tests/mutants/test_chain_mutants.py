@@ -29,10 +29,10 @@ _OTHERS = {
     "receipt-input": ("test_receipts.py",),
     "receipt-target": ("test_receipts.py",),
     "receipt-transfer": ("test_receipts.py",),
+    "receipt-solana-signature": ("test_solana_receipts.py",),
+    "receipt-solana-transfer": ("test_solana_receipts.py",),
     **dict.fromkeys((name for name in NAMES if name.startswith("sandbox-")), ("test_sandbox_chain.py",)),
     "sandbox-origin": ("test_rpc_of_the_sandbox.py",),
-    **dict.fromkeys((name for name in NAMES if name.startswith("solana-")), ("test_solana_plan.py",)),
-    **dict.fromkeys((name for name in NAMES if name.startswith("solana-receipt-")), ("test_solana_receipts.py",)),
 }
 
 
