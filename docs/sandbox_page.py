@@ -27,6 +27,26 @@ _HEAD = """# The sandbox, rule by rule
 rule. Sources: "documented" is the Partner API's documentation, "seen in the vendor's code" is its public example, "the
 issuer's material" is public information about the collateral contracts. "Our choice" says nothing about the real API.
 """
+_CHAINS = """## Chains of its own
+
+`machines-mcp sandbox --chain` needs the extra `sandbox-chain`, which exists for CPython 3.11 and 3.12 on x86-64
+Linux, macOS and Windows. The line that it prints then also has:
+
+| key | what it is |
+| --- | --- |
+| `rpc_url`, `chain_id` | the JSON-RPC of the first chain, 84532 |
+| `wallet` | an account with coins on each chain: `address` and `private_key`. The key is worth nothing elsewhere |
+| `chains` | by chain id: `rpc_url`, `targets` (the contract to call) and `tokens` (`address`, `decimals`) |
+
+Chain 84532 has contracts of version 2 (`coordinator_v2`), chain 11155111 of version 1 (`controller_v1`). They are
+written in Vyper from the public interfaces, in `machines_mcp/sandbox/chain/contracts`; the issuer's own bytecode has
+not been run. Any wallet's library can read and send: `tests/chain/test_wallet_libraries.py` does so with viem and
+ethers.
+
+What differs from other chains: each transaction is mined at once in a block of its own, fees are fixed, gas is lower
+than elsewhere, logs can't be searched, and contracts can't be deployed. Web pages of other origins are refused;
+wallets, which are browser extensions, are not.
+"""
 
 
 def rules() -> dict[str, list[dict[str, str]]]:
@@ -63,7 +83,7 @@ def page() -> str:
     parts.append(
         "\n".join(["## The control\n", "| request | body | what it does |", "| --- | --- | --- |", *orders]) + "\n"
     )
-    return "\n".join(parts)
+    return "\n".join([*parts, _CHAINS])
 
 
 if __name__ == "__main__":
