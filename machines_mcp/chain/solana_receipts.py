@@ -21,6 +21,8 @@ from machines_mcp.chain.solana import WITHDRAW, withdraw_data
 _ACCOUNTS: Final = {"from": 0, "collateral": 2, "recipient": 4, "token": 5}
 _FIELDS: Final = {"amount": slice(8, 16), "expires_at": slice(16, 24), "salt": slice(24, 56)}
 _MAX_DIGITS: Final = 20
+_MAX_INDEX: Final = 2**8 - 1
+_MAX_CODE: Final = 2**32 - 1
 
 
 def differences(order: Order, sender: str, transaction: VersionedTransaction, keys: Sequence[str]) -> tuple[str, ...]:
@@ -118,8 +120,8 @@ def _balance(entries: Any, order: Order) -> int:
 def _reason(error: Any) -> str:
     """Return in our words which instruction failed."""
     match error:
-        case {"InstructionError": [int(at), {"Custom": int(code)}]}:
+        case {"InstructionError": [int(at), {"Custom": int(code)}]} if 0 <= at <= _MAX_INDEX and 0 <= code <= _MAX_CODE:
             return f"its instruction {at + 1} failed with error {code}"
-        case {"InstructionError": [int(at), _]}:
+        case {"InstructionError": [int(at), _]} if 0 <= at <= _MAX_INDEX:
             return f"its instruction {at + 1} failed"
     return "the cluster refused it"

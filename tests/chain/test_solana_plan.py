@@ -220,6 +220,13 @@ async def test_a_recipient_without_an_account_is_a_wallet(cluster: FakeCluster, 
     assert (await make_solana_plan(request(), rpc)).verified == NAMES
 
 
+async def test_the_owner_can_be_the_recipient(cluster: FakeCluster, rpc: SolanaRpc) -> None:
+    withdrawal = signed(recipient=OWNER.pubkey())
+    cluster.holds(withdrawal)
+    approved = replace(request().approved, address=str(OWNER.pubkey()))
+    assert (await make_solana_plan(request(withdrawal, approved=approved), rpc)).verified == NAMES
+
+
 async def test_a_transaction_that_does_not_say_the_order_does_not_leave(
     cluster: FakeCluster, rpc: SolanaRpc, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,8 @@ async def test_a_success_that_moved_another_amount_is_different(
     [
         ({"InstructionError": [2, {"Custom": 6001}]}, "its instruction 3 failed with error 6001"),
         ({"InstructionError": [1, "InvalidAccountData"]}, "its instruction 2 failed"),
+        ({"InstructionError": [1, {"Custom": 10**300}]}, "its instruction 2 failed"),
+        ({"InstructionError": [10**300, {"Custom": 1}]}, "the cluster refused it"),
         ("BlockhashNotFound", "the cluster refused it"),
     ],
 )
