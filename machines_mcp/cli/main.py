@@ -6,7 +6,7 @@ import click
 
 from machines_mcp import __version__
 from machines_mcp.cli import completion
-from machines_mcp.cli.commands import approvals, diagnostics, install, keypair, login, run, state
+from machines_mcp.cli.commands import approvals, diagnostics, install, keypair, login, run, state, withdrawal
 from machines_mcp.cli.root import Root
 
 
@@ -26,6 +26,7 @@ for command in (
     *(approvals.desk, approvals.passphrase),
     *(diagnostics.doctor, diagnostics.policy, diagnostics.audit),
     state.state,
+    withdrawal.withdrawal,
     *(keypair.keypair, keypair.unseal),
     *(install.install, install.uninstall),
     *(login.login, login.logout),

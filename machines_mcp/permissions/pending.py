@@ -15,7 +15,8 @@ from machines_mcp.storage.desk_note import noted_port
 from machines_mcp.storage.freeze import Freeze, freezes
 from machines_mcp.storage.journal_entry import OPEN, selected
 from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
-from machines_mcp.storage.withdrawals import OpenWithdrawal, open_withdrawals, others_unresolved
+from machines_mcp.storage.transactions import Transaction, open_transactions
+from machines_mcp.storage.withdrawal_rows import OpenWithdrawal, open_withdrawals, others_unresolved
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,6 +43,8 @@ class PendingWork:
     alarms: tuple[WrongTries, ...] = ()
     others_waiting: int = 0
     others_unresolved: int = 0
+    transactions: tuple[Transaction, ...] = ()
+    """Those of signed withdrawals that wait for a signature or a receipt."""
     taken_desk_port: int | None = None
     """The desk's fixed port, if another program has it."""
 
@@ -88,6 +91,7 @@ class PendingWorkReader:
             tuple(wrong_tries(db, now)),
             others_waiting(db, principal, now),
             others_unresolved(db, principal),
+            tuple(open_transactions(db, principal, now)),
             noted_port(self._store.folder, "taken"),
         )
 

@@ -25,6 +25,13 @@ class Code(StrEnum):
     AGREEMENTS_NOT_ACCEPTED = "agreements.not_accepted"
     QUOTE_EXPIRED = "quote.expired"
     QUOTE_USED = "quote.used"
+    WITHDRAWAL_NOT_READY = "withdrawal.not_ready"
+    WITHDRAWAL_EXPIRED = "withdrawal.expired"
+    WITHDRAWAL_STALE = "withdrawal.stale"
+    WITHDRAWAL_UNSUPPORTED = "withdrawal.unsupported"
+    SIGNATURE_WRONG = "signature.wrong"
+    CHAIN_REFUSED = "chain.refused"
+    CHAIN_UNAVAILABLE = "chain.unavailable"
     NOT_FOUND = "not_found"
     USER_UNKNOWN = "user.unknown"
     AUTH_REJECTED = "auth.rejected"
@@ -76,6 +83,21 @@ _CATALOGUE: Mapping[Code, _Entry] = {
         "This quote was already used for a withdrawal. Only if the user wants a second withdrawal, get a new quote with"
         " quote_withdrawal."
     ),
+    Code.WITHDRAWAL_NOT_READY: _Entry(
+        "Machines has not signed this withdrawal yet. Repeat create_withdrawal with its approval_id.", True
+    ),
+    Code.WITHDRAWAL_EXPIRED: _Entry(
+        "The signature of Machines has expired. Unless a wallet sent the transaction before that, nothing moved. Quote"
+        " it again."
+    ),
+    Code.WITHDRAWAL_STALE: _Entry(
+        "The collateral's nonce has moved, so the signatures are void. If a wallet sent this withdrawal, confirm it."
+        " Otherwise quote it again once the signature has expired."
+    ),
+    Code.WITHDRAWAL_UNSUPPORTED: _Entry("This server can't prepare a transaction for this withdrawal."),
+    Code.SIGNATURE_WRONG: _Entry("This signature is not the signer's over the typed data.", True),
+    Code.CHAIN_REFUSED: _Entry("A check of the transaction failed. Nothing was moved."),
+    Code.CHAIN_UNAVAILABLE: _Entry("The chain's node can't be used right now. Nothing was moved.", True),
     Code.NOT_FOUND: _Entry("No such user, or the user has no card, deposit, withdrawal or quote with this id."),
     Code.USER_UNKNOWN: _Entry(
         "This server has not resolved a user with this id yet. Check the id; if it is right, call resolve_user first.",

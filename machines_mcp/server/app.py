@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.server.card_reveals import CardReveals
     from machines_mcp.server.desk import ServerDesk
+    from machines_mcp.tools.withdrawal_plans import WithdrawalPlans
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class App:
                 self.guard,
                 self.output_filter,
                 self.connection,
+                plans=lambda: self.plans,
                 reveals=lambda: self.reveals,
                 desk=lambda: self.desk,
                 page_ended=self._ended,
@@ -135,6 +137,17 @@ class App:
             logger.error("the state folder can't be used, so interrupted calls were not reconciled")
         except Exception as error:
             logger.error("interrupted calls could not be reconciled: %s", type(error).__name__)
+
+    @cached_property
+    def plans(self) -> WithdrawalPlans:
+        """The plans of signed withdrawals."""
+        from machines_mcp.server.chain_nodes import ChainNodes
+        from machines_mcp.storage.transactions import Transactions
+        from machines_mcp.storage.withdrawals import Withdrawals
+        from machines_mcp.tools.withdrawal_plans import WithdrawalPlans
+
+        nodes = ChainNodes(self.settings.rpc_urls, self.connection.simulator_chains, self._closing.append)
+        return WithdrawalPlans(self.guard, Withdrawals(self.store), Transactions(self.store), nodes)
 
     @cached_property
     def reveals(self) -> CardReveals:
@@ -157,6 +170,7 @@ class App:
             self._fulfil,
             self._open_card,
             self.output_filter.contains_secret,
+            self.plans,
             opens_pages=self._opens_pages,
         )
         self._closing.append(desk.desk.close)

@@ -16,7 +16,7 @@ from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
-from machines_mcp.tools.catalog import TOOLS
+from machines_mcp.tools.catalog import TOOLS, installed_tools
 from machines_mcp.tools.error_mapping import map_error
 from machines_mcp.tools.resources import RESOURCES
 from machines_mcp.tools.services import RECONCILE_SECONDS, Services, State, permissions
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from machines_mcp.server.desk import ServerDesk
     from machines_mcp.server.partner_connection import PartnerConnection
     from machines_mcp.server.settings import Settings
+    from machines_mcp.tools.withdrawal_plans import WithdrawalPlans
 
 
 def build_components(
@@ -36,6 +37,7 @@ def build_components(
     output_filter: OutputFilter,
     connection: PartnerConnection,
     *,
+    plans: Callable[[], WithdrawalPlans],
     reveals: Callable[[], CardReveals],
     desk: Callable[[], ServerDesk],
     page_ended: Callable[[str], Awaitable[None]],
@@ -53,8 +55,8 @@ def build_components(
         principal=guard.principal,
         reconcile_seconds=RECONCILE_SECONDS,
     )
-    services = Services(connection, state, reveals, desk)
-    registry = Registry(TOOLS, guard.policy, guard.principal, toolsets=settings.toolsets)
+    services = Services(connection, state, plans, reveals, desk)
+    registry = Registry(installed_tools(), guard.policy, guard.principal, toolsets=settings.toolsets)
     stamp: dict[str, Any] = {"environment": settings.environment.value}
     if settings.simulated:
         stamp["simulated"] = True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio.to_thread
 
+from machines_mcp.chain.extras import plans_evm, plans_solana
 from machines_mcp.desk.dependencies import CardPage, DeskDependencies, FormResult, TakeDecision
 from machines_mcp.desk.server import Desk
 from machines_mcp.permissions.decision import MESSAGES
@@ -16,6 +17,7 @@ from machines_mcp.storage.state_keys import state_key
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.kyc_status import meaning
 from machines_mcp.tools.outcome_sentence import outcome_sentence
+from machines_mcp.tools.withdrawal_page import WithdrawalPageService
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycStatus, KycValues
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.server.partner_connection import PartnerConnection
     from machines_mcp.server.settings import Settings
+    from machines_mcp.tools.withdrawal_plans import WithdrawalPlans
 
     Fulfil: TypeAlias = Callable[[str, Mapping[str, str], TakeDecision], Awaitable[Decision]]
 
@@ -32,7 +35,7 @@ class ServerDesk:
 
     `fulfil` runs a waiting call with the values of a form, or raises `ToolError`.
     `open_card` starts the vault's page of a waiting reveal and returns its address, or raises `ToolError`.
-    `contains_secret` says whether no page may show a text.
+    `contains_secret` says whether no page may show a text. `plans` are those of withdrawals.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class ServerDesk:
         fulfil: Fulfil,
         open_card: Callable[[str], Awaitable[str | None]],
         contains_secret: Callable[[str], bool],
+        plans: WithdrawalPlans,
         *,
         opens_pages: bool,
     ) -> None:
@@ -66,6 +70,7 @@ class ServerDesk:
                 open_card=self._open_card,
                 simulator_page=connection.simulator_page,
                 contains_secret=contains_secret,
+                withdrawals=WithdrawalPageService(plans) if plans_evm() or plans_solana() else None,
             ),
             settings.desk_port,
         )
@@ -84,6 +89,11 @@ class ServerDesk:
         from machines_mcp.desk.identity_page import identity_path
 
         return await self.address(identity_path(user_id))
+
+    async def withdrawal(self, withdrawal_id: str) -> str | None:
+        """Return the address of a withdrawal's page, without opening it; None if the desk can't start."""
+        home = await self.desk.address()
+        return None if home is None else f"{home}withdrawals/{withdrawal_id}"
 
     async def _kyc_status(self, user_id: str) -> KycStatus:
         return await (await self._connection.client()).kyc.status(user_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
     from machines_mcp.partner.models.base import OnAnswer
     from machines_mcp.partner.transport import HttpTransport
-    from machines_mcp.server.sandbox_endpoint import Endpoint
+    from machines_mcp.server.sandbox_endpoint import Endpoint, SandboxChain
     from machines_mcp.storage.journal import CallContext, Journal
 
 
@@ -58,6 +58,7 @@ class PartnerConnection:
         self._lock = anyio.Lock()
         self._client: PartnerClient | None = None
         self._address: tuple[str, Secret] | None = None
+        self._chains: Mapping[int, SandboxChain] = {}
         self._page: str | None = None
         """The page of the simulator that this server keeps running."""
 
@@ -103,6 +104,12 @@ class PartnerConnection:
         await self.client()
         return self._address or await self._find()
 
+    async def simulator_chains(self) -> Mapping[int, SandboxChain]:
+        """Return the chains of the embedded simulator by chain id; none of a real API."""
+        if self._settings.simulated:
+            await self.client()
+        return self._chains
+
     async def simulator_page(self) -> str | None:
         """Return the address of the simulator's page; None if the API is no simulator, or if it does not run yet."""
         if self._page is None:
@@ -127,6 +134,7 @@ class PartnerConnection:
         self._output_filter.add_secret(found.partner_key)
         if self._embedded.http_transport is None:
             self._page = found.control_url
+        self._chains = found.chains
         return found.base_url, found.partner_key
 
 

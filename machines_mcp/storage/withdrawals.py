@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.failpoints import failpoint
-from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
+from machines_mcp.storage.transactions import add_transaction
 from machines_mcp.storage.withdrawal_rows import WithdrawalRow, withdrawal_rows
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from machines_mcp.storage.database import Store
 
 QUOTE_SECONDS = 10 * 60
-_OPEN = "status IN ('requested', 'pending', 'unknown')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +63,7 @@ class StartedWithdrawal:
     status: str
     answer: Mapping[str, Any] | None
     updated_at: float
-
-
-class OpenWithdrawal(NamedTuple):
-    """A withdrawal without a final status."""
-
-    id: Verbatim
-    status: str
-    since: float
-    approval_id: str | None
+    approval_id: str | None = None
 
 
 class UsedDestination(NamedTuple):
@@ -135,7 +126,9 @@ class Withdrawals:
                 return None
             quote = _quote(db.execute("SELECT * FROM quotes WHERE id = ?", (row["quote_id"],)).fetchone())
             answer = None if row["execution"] is None else json.loads(row["execution"])
-            return StartedWithdrawal(Verbatim(row["id"]), quote, row["status"], answer, row["updated_at"])
+            return StartedWithdrawal(
+                Verbatim(row["id"]), quote, row["status"], answer, row["updated_at"], row["approval_id"]
+            )
 
         return await self._store.read(work)
 
@@ -197,9 +190,24 @@ class Withdrawals:
 
         await self._store.run(work)
 
-    async def record(self, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None) -> None:
-        """Record the API's answer: the status, and the transaction parameters once they are available."""
-        await self._store.run(lambda db: self.record_in(db, withdrawal_id, status, execution))
+    async def record(
+        self,
+        withdrawal_id: str,
+        status: str,
+        execution: Mapping[str, Any] | None = None,
+        signed_until: float | None = None,
+    ) -> None:
+        """Record the API's answer: the status, and the transaction parameters once they are available.
+
+        `signed_until` is when the signature in it expires, None without one.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            self.record_in(db, withdrawal_id, status, execution)
+            if signed_until is not None:
+                add_transaction(db, withdrawal_id, signed_until, self._clock())
+
+        await self._store.run(work)
         failpoint("withdrawal.recorded")
 
     def record_in(
@@ -215,26 +223,6 @@ def prune_quotes(db: sqlite3.Connection, before: float) -> int:
     """Delete the quotes that expired unused before that time (epoch seconds). Return how many."""
     unused = "used_by IS NULL AND NOT EXISTS (SELECT 1 FROM withdrawals WHERE quote_id = quotes.id)"
     return db.execute(f"DELETE FROM quotes WHERE expires_at < ? AND {unused}", (before,)).rowcount  # noqa: S608
-
-
-def open_withdrawals(db: sqlite3.Connection, principal: Principal) -> list[OpenWithdrawal]:
-    """Return the withdrawals without a final status, oldest first."""
-    query = (
-        f"SELECT id, status, created_at, approval_id FROM withdrawals WHERE {_OPEN} AND {OF_PRINCIPAL}"  # noqa: S608
-        " ORDER BY created_at"
-    )
-    rows = db.execute(query, principal.bound)
-    return [OpenWithdrawal(Verbatim(row["id"]), row["status"], row["created_at"], row["approval_id"]) for row in rows]
-
-
-def others_unresolved(db: sqlite3.Connection, principal: Principal) -> int:
-    """Return how many calls and withdrawals of other users have no known outcome. Each call counts once."""
-    executing = f"SELECT count(*) FROM approvals WHERE state = 'executing' AND NOT {OF_PRINCIPAL}"  # noqa: S608
-    ended = (
-        f"SELECT count(*) FROM withdrawals WHERE {_OPEN} AND NOT {OF_PRINCIPAL} AND NOT EXISTS"  # noqa: S608 - constants
-        " (SELECT 1 FROM approvals WHERE approvals.id = withdrawals.approval_id AND approvals.state = 'executing')"
-    )
-    return sum(int(db.execute(query, principal.bound).fetchone()[0]) for query in (executing, ended))
 
 
 def _quote(row: sqlite3.Row) -> Quote:

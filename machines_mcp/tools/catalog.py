@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from machines_mcp.chain.extras import plans_evm, plans_solana
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.tools.agreements import accept_agreements, get_agreements
 from machines_mcp.tools.approvals import cancel_approval
@@ -15,7 +16,9 @@ from machines_mcp.tools.session import create_session
 from machines_mcp.tools.status import status
 from machines_mcp.tools.user import resolve_user
 from machines_mcp.tools.users import list_users
+from machines_mcp.tools.withdrawal_confirmation import confirm_withdrawal
 from machines_mcp.tools.withdrawal_list import list_withdrawals
+from machines_mcp.tools.withdrawal_transaction import get_withdrawal_transaction
 from machines_mcp.tools.withdrawals import create_withdrawal, list_withdrawal_assets, quote_withdrawal
 
 TOOLS: tuple[Tool, ...] = (
@@ -39,6 +42,8 @@ TOOLS: tuple[Tool, ...] = (
     list_withdrawal_assets,
     quote_withdrawal,
     create_withdrawal,
+    get_withdrawal_transaction,
+    confirm_withdrawal,
     list_withdrawals,
     create_card,
     list_cards,
@@ -47,6 +52,16 @@ TOOLS: tuple[Tool, ...] = (
     close_card,
     reveal_card,
 )
+
+_OF_CHAINS = (get_withdrawal_transaction, confirm_withdrawal)
+
+
+def installed_tools() -> tuple[Tool, ...]:
+    """Return the tools without those whose extra is not installed."""
+    if plans_evm() or plans_solana():
+        return TOOLS
+    return tuple(tool for tool in TOOLS if tool not in _OF_CHAINS)
+
 
 ACTION_CLASSES = {tool.name: tool.action_classes for tool in TOOLS}
 """The tools that a policy can name, each with the action classes of its calls."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.redaction.output_filter import OutputFilter
+    from machines_mcp.tools.withdrawal_plans import WithdrawalPlans
 
 
 # Twice the timeout of one response.
@@ -110,6 +111,9 @@ class DeskPages(Protocol):
     async def identity(self, user_id: str) -> str | None:
         """Return the address of the page with the user's identity check; None if no desk can run."""
 
+    async def withdrawal(self, withdrawal_id: str) -> str | None:
+        """Return the address of the page on which a person signs and sends a withdrawal; None if no desk can run."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -151,15 +155,26 @@ class State:
 
 
 class Services:
-    """Everything that tools can use besides their arguments. Reveals and the desk load when a call needs them."""
+    """What tools can use besides their arguments. Plans, reveals and the desk load when a call needs them."""
 
     def __init__(
-        self, partner: Partner, state: State, reveals: Callable[[], Reveals], desk_pages: Callable[[], DeskPages]
+        self,
+        partner: Partner,
+        state: State,
+        plans: Callable[[], WithdrawalPlans],
+        reveals: Callable[[], Reveals],
+        desk_pages: Callable[[], DeskPages],
     ) -> None:
         self.partner = partner
         self.state = state
+        self._load_plans = plans
         self._load_reveals = reveals
         self._load_desk_pages = desk_pages
+
+    @property
+    def plans(self) -> WithdrawalPlans:
+        """The plans of signed withdrawals."""
+        return self._load_plans()
 
     @property
     def reveals(self) -> Reveals:

@@ -19,7 +19,8 @@ from machines_mcp.redaction.display import iso, others_unresolved, others_waitin
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.desk_note import port_taken
 from machines_mcp.storage.freeze import Freeze
-from machines_mcp.storage.withdrawals import OpenWithdrawal
+from machines_mcp.storage.withdrawal_rows import OpenWithdrawal
+from machines_mcp.tools.open_transactions import OpenTransaction, open_transaction, withdrawal_steps
 from machines_mcp.tools.services import Permission, Services, State
 from machines_mcp.tools.text import pluralize, quote_text
 
@@ -83,6 +84,7 @@ class Status(Output):
     budgets: list[LimitBudget]
     waiting: list[WaitingApproval]
     unresolved: list[UnresolvedItem]
+    withdrawals: list[OpenTransaction] = Field(default_factory=list)
     other_users: str | None = None
     not_listed: str | None = None
 
@@ -116,9 +118,10 @@ async def status(call: ToolContext[Services], args: GetStatus) -> Status:
         budgets=[LimitBudget(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
         waiting=waiting,
         unresolved=unresolved,
+        withdrawals=[open_transaction(each, state.clock()) for each in found.transactions[:MAX_LISTED]],
         other_users=_others(found),
         not_listed=_not_listed(more_waiting, more_unresolved, max(0, len(found.freezes) - MAX_LISTED)),
-        next_steps=_checks(state, unknown)[:MAX_LISTED]
+        next_steps=(_checks(state, unknown) + withdrawal_steps(state, found.transactions))[:MAX_LISTED]
         + (_START_HERE if state.policy.rule(ActionClass.WRITE) is Rule.ALLOW else []),
     )
 

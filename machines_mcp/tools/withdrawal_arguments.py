@@ -58,7 +58,7 @@ class QuoteWithdrawal(UserInput):
     )
     admin_address: WalletAddress | None = Field(
         default=None,
-        description="Wallet that will send the transaction; default: the user's linked EVM wallet",
+        description="Wallet that will send it; default: the user's linked EVM wallet",
         examples=["0x and the user's own 40 hex digits"],
     )
     source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain to pay from")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from machines_mcp.protocol.tool import Output
+from machines_mcp.protocol.tool import NextStepOutput, Output
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim
@@ -81,8 +81,15 @@ def withdrawal_result(
         call_target=execution.call_target if execution else None,
         signature_expires_at=answer.expiry_time,
         note=_EXPIRED + _CHECK if expired else _note(terms, answer),
-        next_steps=[next_step(call, "get_balances", "See the remaining balance.")],
+        next_steps=_after(call, withdrawal_id, "" if expired else answer.status),
     )
+
+
+def _after(call: ServiceContext, withdrawal_id: Verbatim, status: str) -> list[NextStepOutput]:
+    balances = next_step(call, "get_balances", "See the remaining balance.")
+    why = "Get what the wallet signs and sends, while the signature of Machines is valid."
+    send = next_step(call, "get_withdrawal_transaction", why, withdrawal_id=withdrawal_id)
+    return [send, balances] if status == "ready" else [balances]
 
 
 def confirmed_result(call: ServiceContext, started: StartedWithdrawal) -> WithdrawalCreated:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
-from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawals import Quote
+from machines_mcp.tools.quote_step import quote_again
 from machines_mcp.tools.services import ServiceContext
-from machines_mcp.tools.withdrawal_arguments import TO_THE_LETTER
 
 
 async def live_quote(call: ServiceContext, quote_id: str) -> Quote:
@@ -31,7 +30,4 @@ def quote_error(quote: Quote) -> ToolError:
     if quote.used_by:
         # No next step to a new quote: following it would pay out twice.
         return ToolError(Code.QUOTE_USED)
-    terms = {k: v for k, v in quote.terms.items() if k != "estimated_to_amount" and v is not None}
-    terms |= {k: Verbatim(v) for k, v in terms.items() if k in TO_THE_LETTER}
-    step = NextStep("quote_withdrawal", "Get a new quote on the same terms.", terms)
-    return ToolError(Code.QUOTE_EXPIRED, next_steps=[step])
+    return ToolError(Code.QUOTE_EXPIRED, next_steps=[quote_again(quote, "Get a new quote on the same terms.")])

@@ -93,7 +93,8 @@ async def order_sender(call: ServiceContext, withdrawal_id: Verbatim, terms: Map
 
     async def send() -> Withdrawal:
         answer = await api.create(call.user_id, order, idempotency_key=key)
-        await recorded.record(withdrawal_id, answer.status, answer.model_dump(mode="json"))
+        signed_until = answer.expiry if answer.status == "ready" else None
+        await recorded.record(withdrawal_id, answer.status, answer.model_dump(mode="json"), signed_until)
         return answer
 
     return send

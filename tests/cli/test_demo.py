@@ -9,7 +9,7 @@ from machines_mcp.cli.demo.terminal import TerminalNarrator
 
 
 def test_the_command_that_installs_stands_above_the_config(capsys: pytest.CaptureFixture[str]) -> None:
-    narrator = TerminalNarrator(len(SCENES))
+    narrator = TerminalNarrator(SCENES)
     card = {"last4": "1234", "expiration_month": 1, "expiration_year": 2030}
     for scene in SCENES:
         narrator.scene(scene, True, 1, card, "Done.")

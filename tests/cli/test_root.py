@@ -42,6 +42,10 @@ BAD: list[tuple[str, ...]] = [
     ("approve", ID, "--json"),
     ("state", "forget", "user-1"),
     ("state", "forget", "", "--yes"),
+    ("withdrawal",),
+    ("withdrawal", "nonsense"),
+    ("withdrawal", "wd_" + "0" * 32),
+    ("withdrawal", "wd_" + "0" * 32, "--signature", "nonsense"),
     ("deny",),
     ("deny", "nonsense"),
     ("passphrase", "--json"),
@@ -133,7 +137,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
             raise BaseExceptionGroup("tasks", [BaseExceptionGroup("tasks", [KeyboardInterrupt()])])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run.demo, "callback", lambda as_json: stop())
+    monkeypatch.setattr(run.demo, "callback", lambda as_json, withdraw: stop())
     result = run_command(("demo",), tmp_path)
     assert (result.exit_code, result.stdout, result.stderr.split()) == (130, "", ["Stopped."])
 
@@ -142,7 +146,7 @@ def test_another_error_in_a_closed_output_group_is_not_hidden(monkeypatch: pytes
     def fail() -> None:
         raise BaseExceptionGroup("tasks", [BrokenPipeError(), RuntimeError()])
 
-    monkeypatch.setattr(run.demo, "callback", lambda as_json: fail())
+    monkeypatch.setattr(run.demo, "callback", lambda as_json, withdraw: fail())
     assert isinstance(run_command(("demo",), tmp_path).exception, BaseExceptionGroup)
 
 

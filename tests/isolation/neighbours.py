@@ -132,12 +132,15 @@ async def prepare(home: Neighbours) -> None:
 
 def _leave_unresolved(home: Neighbours) -> None:
     """Leave a call that a dead server was executing, and a withdrawal whose call has ended."""
-    home.ids["open withdrawal"] = "wd_" + "b" * 32
+    home.ids["transaction"] = home.ids["open withdrawal"] = "wd_" + "b" * 32
     with closing(sqlite3.connect(read_settings(home.env(BOB)).state_dir / "state.db")) as db, db:
         change = "UPDATE approvals SET state = 'executing', started_at = ?, owner = ? WHERE id = ?"
         db.execute(change, (time.time(), "0" * 32, home.ids["executing"]))
         row = (home.ids["open withdrawal"], BOB, home.ids["quote"], "unknown", 1.0, 1.0, "ended")
         db.execute("INSERT INTO withdrawals VALUES (?, ?, ?, ?, NULL, ?, ?, ?)", row)
+        columns = "withdrawal_id, user_id, state, expires_at, sender, hash, updated_at"
+        values = (row[0], BOB, "sent", time.time() + 1000, ADDRESS, "0x" + "b0" * 32, 1.0)
+        db.execute(f"INSERT INTO transactions ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
 
 
 def texts(value: Any) -> Iterator[str]:

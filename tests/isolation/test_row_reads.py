@@ -21,6 +21,7 @@ WITHOUT = {
     "storage.audit_forgetting.replace_user": "changes the rows of the user whom the operator forgets",
     "storage.audit_pruning.mac_of": "returns a row's MAC",
     "storage.audit_pruning.prune_batch": "deletes, and returns only a number",
+    "storage.transactions.add_transaction": "adds a row for the user of its withdrawal, and returns nothing",
     "storage.withdrawals.prune_quotes": "deletes, and returns only a number",
     "permissions.approval_rows.is_sealed": "returns only whether a row has sealed data, which its decision erases",
     "permissions.approval_rows.sealed_until": "returns only times, to erase sealed data in time",

@@ -36,7 +36,7 @@ from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
-IDS = {"card_id": "card", "deposit_id": "deposit", "quote_id": "quote"}
+IDS = {"withdrawal_id": "transaction", "card_id": "card", "deposit_id": "deposit", "quote_id": "quote"}
 """The arguments that name something, and what of Bob's they name here."""
 PAGES = {
     r"/": ["/"],
@@ -45,6 +45,9 @@ PAGES = {
     r"/decisions/([0-9a-f]{32})": [f"/decisions/{{{kind}}}" for kind in ("withdrawal", "executing", "refused", "form")],
     r"/cards/([0-9a-f]{32})": ["/cards/{label}"],
     r"/kyc/([0-9a-f]{32})": ["/kyc/{form}"],
+    r"/withdrawals/(wd_[0-9a-f]{32})": ["/withdrawals/{transaction}"],
+    r"/withdrawals/(wd_[0-9a-f]{32})/signature": [],
+    r"/withdrawals/(wd_[0-9a-f]{32})/sent": [],
     r"/audit": ["/audit", f"/audit?user={BOB}", "/audit?kind=decision", "/audit?tool=create_card"],
     r"/freeze": ["/freeze"],
     r"/unfreeze": [],
@@ -54,6 +57,7 @@ PAGES = {
 """The addresses of each of the desk's routes, with Bob's ids. A new route must be added, or the walk fails."""
 COMMANDS: dict[str, list[list[str]] | str] = {
     "tools": [[], ["--json"]],
+    "withdrawal": [["{transaction}"], ["{transaction}", "--json"]],
     "approve": [[], ["--json"], ["{withdrawal}"], ["{executing}"], ["{refused}"]],
     "deny": [["{withdrawal}"], ["{granted}"]],
     "unfreeze": [[]],

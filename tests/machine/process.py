@@ -136,7 +136,7 @@ class Process:
             reconcile_seconds=RECONCILE_SECONDS,
             clock=around.clock,
         )
-        return Services(self, state, _nothing_to_show, _nothing_to_show)
+        return Services(self, state, _nothing_to_show, _nothing_to_show, _nothing_to_show)
 
     async def call(self, tool: str, arguments: dict[str, Any], dialog: Dialog | None = None) -> dict[str, Any]:
         """Return the response to a `tools/call`. `dialog` answers the question about that approval."""

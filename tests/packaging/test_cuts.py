@@ -9,8 +9,9 @@ from pathlib import Path
 import machines_mcp
 
 PACKAGE = Path(machines_mcp.__file__).parent
-# These folders read text and never show a part of it: the detectors, the editors of config files, and the simulator.
-NOT_SEARCHED = ("redaction", "cli/client_configs", "sandbox")
+# These folders read and never show a part: the detectors, the editors of config files, the simulator, and the bytes of
+# chains.
+NOT_SEARCHED = ("redaction", "cli/client_configs", "sandbox", "chain")
 REVIEWED = {
     "cli/approvals.py: approval.id[:12]": "the id of an approval",
     "cli/approvals.py: found[:MAX_NAMED]": "a list",
@@ -33,6 +34,8 @@ REVIEWED = {
     "desk/peer_check.py: challenge[:64]": "our own random text",
     "desk/secret_path.py: hmac.digest(key, b'desk path', 'sha256').hex()[:LENGTH]": "our own digest",
     "desk/templates.py: address[:6]": "all three parts are shown",
+    "desk/withdrawal_page.py: form.get('signature', '')[:MAX_TYPED]": "what a browser sends, which is shown nowhere",
+    "desk/withdrawal_page.py: form.get('hash', '').strip()[:MAX_TYPED]": "what a browser sends, which is shown nowhere",
     "permissions/approval.py: arguments_digest(key, {name: value})[:16]": "our own digest",
     "permissions/sealed_identity.py: approval.sealed[:_NONCE_BYTES]": "ciphertext",
     "protocol/completion.py: values[:MOST]": "a list",
@@ -47,9 +50,10 @@ REVIEWED = {
         "our own digest",
     "tools/kyc_fields.py: found[:10]": "a list",
     "tools/status.py: items[::-1][:MAX_LISTED]": "a list",
-    "tools/status.py: _checks(state, unknown)[:MAX_LISTED]": "a list",
     "tools/status.py: policy.digest[:12]": "our own digest",
     "tools/status.py: found.freezes[:MAX_LISTED]": "a list",
+    "tools/status.py: found.transactions[:MAX_LISTED]": "a list",
+    "tools/status.py: (_checks(state, unknown) + withdrawal_steps(state, found.transactions))[:MAX_LISTED]": "a list",
     "vault/page_view.py: number[4:10]": "all three parts are shown, on the card's own page",
 }  # fmt: skip
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 USER = {"user_id": "user-1"}
 CARD = USER | {"card_id": "card-0001"}
 ASSET = USER | {"currency": "rusd", "network": "base"}
-WALLET = "0x" + "ab" * 20
+WALLET, HASH = "0x" + "ab" * 20, "0x" + "ab" * 32
 
 CALLS: dict[str, dict[ActionClass, dict[str, Any]]] = {
     "status": {ActionClass.READ: {}},
@@ -47,6 +47,10 @@ CALLS: dict[str, dict[ActionClass, dict[str, Any]]] = {
     "list_withdrawal_assets": {ActionClass.READ: USER},
     "quote_withdrawal": {ActionClass.READ: ASSET | {"amount_cents": 2500, "address": WALLET}},
     "create_withdrawal": {ActionClass.MONEY: USER | {"quote_id": "quote_" + "0" * 32}},
+    "get_withdrawal_transaction": {ActionClass.READ: USER | {"withdrawal_id": "wd_" + "0" * 32}},
+    "confirm_withdrawal": {
+        ActionClass.WRITE: USER | {"withdrawal_id": "wd_" + "0" * 32, "transaction_hash": "0x" + "ab" * 32}
+    },
     "list_withdrawals": {ActionClass.READ: USER},
     "create_card": {ActionClass.MONEY: USER},
     "list_cards": {ActionClass.READ: USER},

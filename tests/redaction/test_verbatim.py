@@ -19,15 +19,20 @@ MAKERS = {
     "protocol/user_check.py",
     "protocol/withheld.py",
     "redaction/verbatim.py",
+    "storage/transactions.py",
     "storage/withdrawal_rows.py",
     "storage/withdrawals.py",
     "tools/approvals.py",
+    "tools/chain_errors.py",
+    "tools/quote_step.py",
     "tools/reconcile_card_changes.py",
     "tools/status.py",
     "tools/users.py",
+    "tools/withdrawal_admin.py",
     "tools/withdrawal_approvals.py",
     "tools/withdrawal_list.py",
-    "tools/withdrawal_quotes.py",
+    "tools/withdrawal_page.py",
+    "tools/withdrawal_transaction.py",
 }
 
 

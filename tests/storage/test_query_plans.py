@@ -29,7 +29,9 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_checkpoint import Checkpoint, holds
 from machines_mcp.storage.audit_record import AuditEntry
+from machines_mcp.storage.database import Store
 from machines_mcp.storage.journal_entry import has_open_work
+from machines_mcp.storage.transactions import Transactions
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools import services
 from tests.support.interrupted import lose_response, unresolved_call
@@ -72,7 +74,7 @@ mutations_per_hour = 200
 """
 GROWING = {
     "approvals", "audit", "audit_forgotten", "audit_pruned", "known_users", "mutations", "quotes",
-    "user_daily_totals", "withdrawals",
+    "transactions", "user_daily_totals", "withdrawals",
 }  # fmt: skip
 SMALL = {
     "daily_totals": "a row for each day",
@@ -82,6 +84,7 @@ SMALL = {
 }
 OPEN_WORK = {
     "approvals_sealed": "holds the approvals with identity data, which is erased within 20 minutes",
+    "transactions_open": "holds those that wait for a wallet or a receipt, until a day after their signature expired",
     "withdrawals_open": "holds the withdrawals without a final status, and every one is shown",
 }
 """Partial indexes that may be read whole."""
@@ -131,7 +134,22 @@ async def journey(c: ToolCaller) -> None:
     made = await c.call("create_withdrawal", quote_id=quote["quote_id"])
     assert made["status"] == "ready"
     assert (await c.call("list_withdrawals"))["withdrawals_total"] == 1
+    known = {"withdrawal_id": made["withdrawal_id"]}
+    signing = await c.call("get_withdrawal_transaction", **known, admin_nonce="0")
+    assert signing["stage"] == "sign"
+    await c.call("confirm_withdrawal", **known, transaction_hash="0x" + "ab" * 32)
+    await transactions(c, made["withdrawal_id"])
     await c.call("close_card", card_id=card)
+
+
+async def transactions(c: ToolCaller, withdrawal_id: str) -> None:
+    """Record what a node of the chain would show, and a signed withdrawal of an older version."""
+    store = Store(c.state_dir / "embedded")
+    known = Transactions(store)
+    await known.reverted(withdrawal_id)
+    await known.done(withdrawal_id, "0x" + "ab" * 32, 7)
+    await known.begin(withdrawal_id, time.time())
+    await store.close()
 
 
 async def interruptions(c: ToolCaller, folder: Path) -> None:

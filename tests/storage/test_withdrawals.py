@@ -5,7 +5,8 @@ import pytest
 
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.principal import ANY_USER
-from machines_mcp.storage.withdrawals import QUOTE_SECONDS, Destination, Quote, Withdrawals, open_withdrawals
+from machines_mcp.storage.withdrawal_rows import open_withdrawals
+from machines_mcp.storage.withdrawals import QUOTE_SECONDS, Destination, Quote, Withdrawals
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 

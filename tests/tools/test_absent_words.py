@@ -24,6 +24,7 @@ PLACEHOLDERS = ["${USER}", "${input:user}", "{{user}}", "{{ user }}", "%USER%", 
 REST: dict[str, dict[str, Any]] = {
     "submit_kyc": applicant(),
     "quote_withdrawal": {"amount_cents": 500, "currency": "x", "network": "newchain", "address": "abcd"},
+    "get_withdrawal_transaction": {"withdrawal_id": "wd_" + "0" * 32},
     "update_card": {"card_id": "0" * 8, "status": "locked"},
 }
 OPTIONAL = [

@@ -42,6 +42,8 @@ NAMES = [
     "list_withdrawal_assets",
     "quote_withdrawal",
     "create_withdrawal",
+    "get_withdrawal_transaction",
+    "confirm_withdrawal",
     "list_withdrawals",
     "create_card",
     "list_cards",
@@ -58,6 +60,7 @@ CLASSES = {
     "accept_agreements": {ActionClass.CONSENT},
     "create_deposit": {ActionClass.WRITE},
     "create_withdrawal": {ActionClass.MONEY},
+    "confirm_withdrawal": {ActionClass.WRITE},
     "create_card": {ActionClass.MONEY},
     "update_card": {ActionClass.WRITE, ActionClass.MONEY},
     "close_card": {ActionClass.DESTROY},
@@ -219,8 +222,8 @@ async def test_read_only_server_lists_only_reads() -> None:
     [
         ("onboarding", NAMES[:10]),
         ("funding,observe", [*NAMES[:2], *NAMES[10:17]]),
-        ("withdrawals", [*NAMES[:2], *NAMES[17:21]]),
-        ("cards", [*NAMES[:2], *NAMES[21:]]),
+        ("withdrawals", [*NAMES[:2], *NAMES[17:23]]),
+        ("cards", [*NAMES[:2], *NAMES[23:]]),
     ],
 )
 async def test_toolset_selects_its_part_of_the_journey(toolsets: str, names: list[str]) -> None:

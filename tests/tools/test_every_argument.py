@@ -31,6 +31,7 @@ from machines_mcp.vault.request import PageOptions, VaultRequest
 from tests.support.approver import FakeApprover
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.results import object_text
+from tests.support.signed_withdrawals import signed_withdrawal
 from tests.support.stdio_client import applicant
 from tests.support.waiting import PATIENCE
 
@@ -62,6 +63,10 @@ VALUES: dict[str, Any] = applicant() | {
     "address": "GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGZ",
     "extra_id": "memo-77",
     "admin_address": ADDRESSES["c"],
+    "withdrawal_id": "wd_" + "0" * 32,
+    "transaction_hash": "0x" + "ab" * 32,
+    "admin_nonce": "7",
+    "admin_signature": "0x" + "5e" * 65,
     "source_chain_id": 8453,
     "source_token_address": ADDRESSES["d"],
     "label": "Weekend money",
@@ -174,7 +179,8 @@ async def _prepared(app: App, sandbox: InProcessSandbox) -> dict[str, Any]:
         await sandbox.control("/deposits", depositId=deposit.id)
     terms = {name: VALUES[name] for name in _quote_arguments()} | {"estimated_to_amount": 12.3}
     quote = await Withdrawals(app.store).quote(USER, terms)
-    return {"card_id": card.card_id, "quote_id": str(quote.id)}
+    signed = await signed_withdrawal(app.store, USER)
+    return {"card_id": card.card_id, "quote_id": str(quote.id), "withdrawal_id": signed}
 
 
 def _quote_arguments() -> Iterator[str]:

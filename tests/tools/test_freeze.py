@@ -83,6 +83,7 @@ async def changes(c: ToolCaller) -> dict[str, list[dict[str, Any]]]:
         "accept_agreements": [{}],
         "create_deposit": [{**TERMS, "amount": 50}],
         "create_withdrawal": [{"quote_id": quote["quote_id"]}],
+        "confirm_withdrawal": [{"withdrawal_id": "wd_" + "0" * 32, "transaction_hash": "0x" + "ab" * 32}],
         "create_card": [{}],
         "update_card": [
             {**card, "status": "active"},

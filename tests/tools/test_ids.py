@@ -168,7 +168,7 @@ def test_what_is_handed_out_is_taken_back(handed: Handed) -> None:
 def test_nothing_else_is_handed_out_to_be_given_back() -> None:
     """List the arguments that take an id or a cursor, so that a new one is added above."""
     listed = {argument for handed in HANDED for _, argument, _ in handed.taken}
-    own = {"user_id", "quote_id", "approval_id", "extra_id", "national_id", "source_chain_id"}
+    own = {"user_id", "quote_id", "withdrawal_id", "approval_id", "extra_id", "national_id", "source_chain_id"}
     named = {
         name
         for tool in TOOLS

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from machines_mcp.permissions.action_class import PLAIN
 from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.permissions.policy import Rule, default_policy
 from machines_mcp.protocol.arguments import parse, validate
@@ -39,6 +40,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "get_deposit": {"deposit_id": "deposit-0123456789"},
     "quote_withdrawal": TERMS,
     "create_withdrawal": {"quote_id": "quote_" + "0" * 32},
+    "get_withdrawal_transaction": {"withdrawal_id": "wd_" + "0" * 32},
+    "confirm_withdrawal": {"withdrawal_id": "wd_" + "0" * 32, "transaction_hash": "0x" + "ab" * 32},
     "cancel_approval": {"approval_id": "0" * 32},
     "create_card": {"label": "Books", **LIMIT},
     "get_card": {"card_id": "card-0123456789"},
@@ -46,7 +49,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "close_card": {"card_id": "card-0123456789"},
     "reveal_card": {"card_id": "card-0123456789"},
 }
-ASK = [tool for tool in TOOLS if tool.approval_details is not None]
+ASK = [tool for tool in TOOLS if not PLAIN.issuperset(tool.action_classes)]
 
 
 def _registry(pinned: str | None) -> Registry:
@@ -159,6 +162,8 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "get_deposit": [{}],
     "close_card": [{}],
     "create_withdrawal": [{}],
+    "get_withdrawal_transaction": [{}],
+    "confirm_withdrawal": [{}],
 }
 
 

@@ -23,7 +23,13 @@ FOLLOWED = {
     "Status.user_id, UserResolved.user_id, UserOutput.user_id": "the caller's own id, which a response must repeat",
     "WithdrawalQuote.quote_id, WithdrawalCreated.withdrawal_id, WaitingApproval.approval_id": "made by this server",
     "WithdrawalOutput.withdrawal_id, UnresolvedItem.approval_id, UnresolvedItem.withdrawal_id": "made by this server",
-    "ApprovalCancelled.approval_id": "made by this server",
+    "ApprovalCancelled.approval_id, OpenTransaction.withdrawal_id": "made by this server",
+    "WithdrawalTransaction.withdrawal_id, WithdrawalConfirmation.withdrawal_id": "made by this server",
+    "WithdrawalTransaction.sender, ContractCall.pays_out_to": "the caller's wallet and destination",
+    "ContractCall.collateral, ContractCall.token, ContractCall.recipient, ContractCall.amount_base_units": "signed",
+    "WithdrawalTransaction.transaction_base64, WithdrawalTransaction.blockhash": "what the wallet signs",
+    "WithdrawalTransaction.transaction_hash, WithdrawalConfirmation.transaction_hash": "the caller's own",
+    "WithdrawalTransaction.sign_at": "a port of this machine, and our own path",
 }
 """Fields that may look like a card number, each with the reason."""
 OURS = {
@@ -35,6 +41,10 @@ OURS = {
     "Status.alarms, Status.audit_trouble, Status.frozen, Status.not_listed, Status.other_users": "constant",
     "UnresolvedItem.status, UnresolvedItem.tool, UnresolvedItem.what_to_do, WithdrawalCreated.note": "constant",
     "WithdrawalOutput.status, ApprovalCancelled.status, ApprovalCancelled.tool": "constant",
+    "WithdrawalTransaction.caip2, ContractCall.path, ContractCall.function, OpenTransaction.waits_for": "constant",
+    "WithdrawalTransaction.verified, WithdrawalTransaction.not_verified": "names of checks",
+    "WithdrawalConfirmation.differs, WithdrawalConfirmation.note": "constant",
+    "ContractCall.currency, ContractCall.network": "arguments of the quote",
     "WithdrawalOutput.currency, WithdrawalOutput.network": "arguments of the quote",
     "WaitingApproval.tool, WaitingApproval.question": "stored approval details, masked as a whole",
     "DepositQuote.currency, DepositQuote.network, WithdrawalQuote.currency, WithdrawalQuote.network": "arguments",

@@ -31,10 +31,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "quote_deposit": {"currency": "rusd", "network": "base", "amount": 25},
     "create_deposit": {"currency": "rusd", "network": "base", "amount": 25},
     "quote_withdrawal": TERMS,
+    "get_withdrawal_transaction": {"withdrawal_id": "wd_" + "0" * 32},
+    "confirm_withdrawal": {"withdrawal_id": "wd_" + "0" * 32, "transaction_hash": "0x" + "ab" * 32},
     "create_card": {"label": "Books", "limit_amount_cents": 2_000, "limit_frequency": "perYearPeriod"},
     "update_card": {"label": "Food", "limit_amount_cents": 2_500, "limit_frequency": "per7DayPeriod"},
 }
-FAILING = {"reveal_card": "reveal.failed", "cancel_approval": "not_found"}
+FAILING = {
+    "confirm_withdrawal": "not_found",
+    "get_withdrawal_transaction": "not_found",
+    "reveal_card": "reveal.failed",
+    "cancel_approval": "not_found",
+}
 """The vault can't reach a simulator in this process, and nothing waits; `test_cancel_approval.py` repeats that call."""
 ELSEWHERE = {
     "quote_withdrawal": "each call makes another quote, in this server's state",

@@ -26,8 +26,10 @@ from machines_mcp.tools.status import Status
 from machines_mcp.tools.text import pluralize, status_label
 from machines_mcp.tools.user import UserResolved
 from machines_mcp.tools.users import UserListOutput
+from machines_mcp.tools.withdrawal_confirmation import WithdrawalConfirmation
 from machines_mcp.tools.withdrawal_list import WithdrawalListOutput
 from machines_mcp.tools.withdrawal_output import WithdrawalCreated, WithdrawalQuote
+from machines_mcp.tools.withdrawal_transaction import WithdrawalTransaction
 from tests.support.card_numbers import card_number
 
 ID = Verbatim("id-of-it-12345678")
@@ -59,7 +61,30 @@ def _made(model: type[Output], **values: Any) -> Output:
     return model.model_validate_json(to_json(values))
 
 
+SIGNED: dict[str, Any] = {"withdrawal_id": ID, "expires_at": NOON, "seconds_left": 1799}
+CALL: dict[str, Any] = {
+    "path": "coordinator_v2", "function": "withdrawAsset", "collateral": ID, "token": ID, "amount_base_units": "5",
+    "amount_cents": 2500, "recipient": ID, "pays_out_to": ID, "currency": "rusd", "network": "base",
+}  # fmt: skip
+CONFIRMED: dict[str, Any] = {"withdrawal_id": ID, "transaction_hash": ID, "verified": False}
 SENTENCES = [
+    (
+        _made(WithdrawalTransaction, **SIGNED, stage="sign", call=CALL),
+        "The withdrawal of $25.00 waits for the wallet's signature of the typed data; 29 min 59 s are left.",
+    ),
+    (
+        _made(WithdrawalTransaction, **SIGNED, stage="send", call=CALL),
+        "The wallet can send the transaction of the withdrawal of $25.00; 29 min 59 s are left.",
+    ),
+    (
+        _made(WithdrawalTransaction, **SIGNED, stage="sent"),
+        "The transaction of the withdrawal was sent and waits for its receipt.",
+    ),
+    (_made(WithdrawalTransaction, **SIGNED, stage="done"), "The withdrawal is done."),
+    (
+        _made(WithdrawalConfirmation, **CONFIRMED, stage="sent", note="It is not mined yet."),
+        "The transaction of the withdrawal is recorded. It is not mined yet.",
+    ),
     (_made(AgreementsOutput, accepted=True, agreements=[]), "The agreements are accepted."),
     (_made(AgreementsOutput, accepted=False, agreements=[]), "0 agreements to accept."),
     (_made(AssetListOutput, assets=[{"currency": "rusd", "networks": []}]), "1 currency available."),

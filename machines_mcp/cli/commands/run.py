@@ -74,11 +74,19 @@ def _announce(found: Mapping[str, Any]) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line per call.")
-def demo(as_json: bool) -> None:
+@click.option(
+    "--withdraw", is_flag=True, help="Withdraw on a chain of the simulator instead of a card (extra: sandbox-chain)."
+)
+def demo(as_json: bool, withdraw: bool) -> None:
     """Run the full journey on the embedded simulator, step by step."""
+    if withdraw:
+        from machines_mcp.cli.demo.withdrawal import missing
+
+        if (problem := missing()) is not None:
+            fail(problem)
     from machines_mcp.cli.demo.run import run_demo
 
-    sys.exit(run(lambda: run_demo(as_json=as_json)))
+    sys.exit(run(lambda: run_demo(as_json=as_json, withdraw=withdraw)))
 
 
 @click.command()

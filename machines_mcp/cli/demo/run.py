@@ -6,10 +6,12 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
+import anyio.to_thread
 import mcp_types as types
 from mcp import Client
 from mcp.client.context import ClientRequestContext
@@ -39,22 +41,40 @@ class JsonNarrator:
         """Print nothing: the last call is the last line."""
 
 
-async def run_demo(*, as_json: bool) -> int:
-    """Play the scenes and return the exit code: 0 if all succeeded, 1 after the first failure."""
-    if as_json:
-        narrator: Narrator = JsonNarrator()
-    else:
-        from machines_mcp.cli.demo.terminal import TerminalNarrator
+async def run_demo(*, as_json: bool, withdraw: bool = False) -> int:
+    """Play the scenes and return the exit code: 0 if all succeeded, 1 after the first failure.
 
-        narrator = TerminalNarrator(len(SCENES))
+    With `withdraw`, a withdrawal on a chain of the simulator takes the place of the card.
+
+    Raises:
+        SandboxFailed: The simulator did not start with a chain.
+    """
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="machines-demo-") as folder, _errors_kept() as errlog:
-        ok = await _play(narrator, folder, errlog)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="machines-demo-"))
+        errlog = stack.enter_context(_errors_kept())
+        scenes = SCENES
+        if withdraw:
+            from machines_mcp.cli.demo.withdrawal import funded_wallet, simulator_of, withdrawal_scenes
+
+            sandbox = simulator_of(Path(folder))
+            stack.push_async_callback(sandbox.close)
+            scenes = withdrawal_scenes(await funded_wallet(sandbox))
+        narrator = _narrator(scenes, as_json=as_json)
+        ok = await _play(scenes, narrator, folder, errlog)
     narrator.end(ok, time.monotonic() - begin)
     return 0 if ok else 1
 
 
-async def _play(narrator: Narrator, folder: str, errlog: Any) -> bool:
+def _narrator(scenes: Sequence[Scene], *, as_json: bool) -> Narrator:
+    if as_json:
+        return JsonNarrator()
+    from machines_mcp.cli.demo.terminal import TerminalNarrator
+
+    return TerminalNarrator(scenes)
+
+
+async def _play(scenes: Sequence[Scene], narrator: Narrator, folder: str, errlog: Any) -> bool:
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "machines_mcp", "serve"],
@@ -62,9 +82,11 @@ async def _play(narrator: Narrator, folder: str, errlog: Any) -> bool:
     )
     results: Results = {}
     async with Client(stdio_client(server, errlog=errlog), elicitation_callback=_approve) as client:
-        for scene in SCENES:
+        for scene in scenes:
+            # In a thread: a wallet may sign and send in between.
+            arguments = await anyio.to_thread.run_sync(scene.arguments, results)
             begin = time.monotonic()
-            answer = await client.call_tool(scene.tool, scene.arguments(results))
+            answer = await client.call_tool(scene.tool, arguments)
             ms = round((time.monotonic() - begin) * 1000)
             result = answer.structured_content or json.loads(getattr(answer.content[0], "text", "{}"))
             # The first text repeats the result, the second is its summary.

@@ -31,18 +31,19 @@ SCENES: tuple[Scene, ...] = (
     Scene((7,), "get_agreements", "the terms to accept"),
     Scene((7,), "accept_agreements", "accepted; the demo approves it"),
     Scene((8,), "list_deposit_assets", "supported currencies and networks"),
-    Scene((8,), "quote_deposit", "range and estimate", lambda r: _asset(r) | {"amount": 100}),
-    Scene((8,), "create_deposit", "the address to send to", lambda r: _asset(r) | {"amount": 100}),
+    Scene((8,), "quote_deposit", "range and estimate", lambda r: asset_of(r) | {"amount": 100}),
+    Scene((8,), "create_deposit", "the address to send to", lambda r: asset_of(r) | {"amount": 100}),
     Scene((9,), "get_deposit", "wait for the deposit", lambda r: _deposit_id(r) | {"wait_seconds": 30}),
     Scene((9,), "get_balances", "the spending power"),
-    Scene((), "quote_withdrawal", "a withdrawal, quoted only", lambda r: _asset(r) | _withdrawal()),
+    Scene((), "quote_withdrawal", "a withdrawal, quoted only", lambda r: asset_of(r) | _withdrawal()),
     Scene((10,), "create_session", "a second session, for cards", lambda r: {"purpose": "cards"}),
     Scene((11, 12), "create_card", "label encrypted; the demo approves it", lambda r: _new_card()),
     Scene((13, 14, 15), "reveal_card", "decrypted and verified in the vault", lambda r: _card_id(r)),
 )
 
 
-def _asset(results: Results) -> dict[str, Any]:
+def asset_of(results: Results) -> dict[str, Any]:
+    """Return the first asset that can fund the account, as arguments."""
     step = results["list_deposit_assets"]["next_steps"][0]["arguments"]
     return {"currency": step["currency"], "network": step["network"]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +21,7 @@ _INTRODUCTION = (
     " MCP over stdio, HTTP and cryptography are real; the Partner API is a simulator on this machine."
 )
 
+_TOOL_WIDTH = 22
 # The column of the tool's name.
 _INDENT = 8
 
@@ -27,10 +29,11 @@ _INDENT = 8
 class TerminalNarrator:
     """Prints a line per call, then what the model and the vault saw, then how to add the server to a client."""
 
-    def __init__(self, scenes: int) -> None:
+    def __init__(self, scenes: Sequence[Scene]) -> None:
         self._console = Console(highlight=False)
         self._shown = 0
-        self._scenes = scenes
+        self._scenes = len(scenes)
+        self._width = max(_TOOL_WIDTH, *(len(scene.tool) for scene in scenes))
         self._card: dict[str, Any] = {}
         self._console.print(Panel(_INTRODUCTION, title="machines-mcp demo", border_style="cyan", padding=(1, 2)))
 
@@ -40,12 +43,17 @@ class TerminalNarrator:
         steps = "–".join(dict.fromkeys(map(str, (scene.steps[0], scene.steps[-1])))) if scene.steps else "extra"
         mark = ("✓ ", "green") if ok else ("✗ ", "bold red")
         took = f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms} ms"
-        head = Text.assemble(mark, (f"{steps:<6}", "dim"), (f"{scene.tool:<22}", "bold"), (f"{took:>7}  ", "dim"))
+        head = Text.assemble(
+            mark, (f"{steps:<6}", "dim"), (f"{scene.tool:<{self._width}}", "bold"), (f"{took:>7}  ", "dim")
+        )
         head.append(scene.purpose)
         self._console.print(head, no_wrap=True, overflow="ellipsis", soft_wrap=False)
         self._console.print(Padding.indent(Text(summary, "cyan" if ok else "red"), _INDENT))
         if scene.tool == "reveal_card":
             self._card = result
+
+    def _succeeded(self, seconds: float) -> str:
+        return f"\n[bold green]All {self._shown} calls succeeded[/] in {seconds:.1f} s. Nothing was real."
 
     def end(self, ok: bool, seconds: float) -> None:
         """Print the summary, and how to add the server to a client."""
@@ -53,6 +61,11 @@ class TerminalNarrator:
         if not ok:
             self._console.print(
                 f"[bold red]Stopped at call {self._shown} of {self._scenes}.[/] Try: machines-mcp doctor"
+            )
+            return
+        if not self._card:
+            self._console.print(
+                f"[bold green]All {self._shown} calls succeeded[/] in {seconds:.1f} s. Nothing was real."
             )
             return
         card = self._card
@@ -65,9 +78,7 @@ class TerminalNarrator:
         seen.add_row("no number, no CVC", "the CVC, decrypted and validated")
         seen.add_row("no key, no token", "nothing stored, logged or returned")
         self._console.print(seen)
-        self._console.print(
-            f"\n[bold green]All {self._shown} calls succeeded[/] in {seconds:.1f} s. Nothing was real.\n"
-        )
+        self._console.print(f"{self._succeeded(seconds)}\n")
         self._console.print("[bold]Use it in Claude Desktop:[/] run this, then restart Claude Desktop.")
         # Without rich, which would wrap long paths.
         emit(f"\n{' '.join(command())} install claude-desktop\n")
