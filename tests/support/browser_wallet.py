@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,8 @@ class BrowserWallet:
     """A request that it leaves open for now: it stops serving there."""
     stays: bool = False
     """Whether it says that it changed the network, and does not."""
+    sends: Callable[[dict[str, Any]], str] | None = None
+    """Sends a transaction and returns its hash; None returns `transaction_hash` and sends nothing."""
     transaction_hash: str = f"0x{'cd' * 32}"
     asked: list[str] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
@@ -69,7 +71,7 @@ class BrowserWallet:
                 return True, f"0x{bytes(signed.signature).hex()}"
             case "eth_sendTransaction":
                 self.sent.append(params[0])
-                return True, self.transaction_hash
+                return True, self.sends(params[0]) if self.sends else self.transaction_hash
         return False, {"code": 4200, "message": method}
 
     def _switch(self, chain_id: int) -> tuple[bool, Any]:
