@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +55,10 @@ async def caller(
     read_only: bool = False,
     policy: Path | None = None,
     sandbox: InProcessSandbox | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ToolCaller]:
-    """Return a caller for one user, with a new simulator or with `sandbox`."""
-    settings = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)}
+    """Return a caller for one user, with a new simulator or with `sandbox`, and with `more` settings."""
+    settings = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder), **(more or {})}
     if user_id is not None:
         settings["MACHINES_USER_ID"] = user_id
     if read_only:
