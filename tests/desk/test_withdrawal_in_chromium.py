@@ -330,6 +330,23 @@ async def test_many_wallets_and_odd_names_are_listed_as_text(desk: RunningDesk, 
     assert found[3] == f"Sign with {'W' * 40}"
 
 
+async def test_a_solana_transaction_is_copied_or_selected(
+    desk: RunningDesk, withdrawals: PlannedWithdrawals, page: Tab
+) -> None:
+    withdrawals.view_changes = {"stage": "send", "typed_data": None, "transaction_base64": "AQAB" * 90}
+    copies = "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { %s }}})"
+
+    def look(body: str, words: str) -> Any:
+        opened(page, desk)
+        page.evaluate(copies % body)
+        page.evaluate("document.getElementById('copy').click()")
+        page.until(f"{TOLD}.startsWith({words!r})")
+        return page.evaluate("window.copied ?? document.getSelection().toString()")
+
+    assert await in_thread(lambda: look("window.copied = text", "Copied.")) == "AQAB" * 90
+    assert await in_thread(lambda: look("throw new Error()", "Your browser does not allow")) == "AQAB" * 90
+
+
 SCENES: dict[str, dict[str, Any]] = {
     "sign": {},
     "solana": {"stage": "send", "typed_data": None, "transaction_base64": "AQAAAAAAAAAAAAAA" * 62},
