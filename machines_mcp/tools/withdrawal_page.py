@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from machines_mcp.desk.withdrawal_pages import SentResult, SignResult, WithdrawalStage, WithdrawalView
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.tools.plan_parts import parts_of
 from machines_mcp.tools.signed_withdrawal import SignedWithdrawal
 from machines_mcp.tools.withdrawal_confirmation import confirmed_transaction
 from machines_mcp.tools.withdrawal_plans import WithdrawalPlans
@@ -59,7 +60,7 @@ class WithdrawalPageService:
             plan = await self._plans.plan(found, signature=bytes.fromhex(signature[2:]))
         except ToolError as error:
             return SignResult(message=_sentence(error))
-        return SignResult(getattr(plan, "transaction", None))
+        return SignResult(parts_of(plan).transaction)
 
     async def sent(self, withdrawal_id: str, transaction_hash: str) -> SentResult:
         """Record a transaction and look for its receipt, for at most 20 seconds."""
@@ -86,8 +87,8 @@ class WithdrawalPageService:
 
     def _planned(self, found: SignedWithdrawal, plan: Plan | SolanaPlan) -> WithdrawalView:
         order = plan.order
-        stage: WithdrawalStage = getattr(plan, "stage", "send")
-        stage = "sent" if found.transaction.state == "sent" and stage == "send" else stage
+        parts = parts_of(plan)
+        sent = found.transaction.state == "sent" and parts.stage == "send"
         rows = (
             ("Chain", str(order.chain_id)),
             ("Contract", order.target),
@@ -97,10 +98,16 @@ class WithdrawalPageService:
             ("Sent from", plan.sender),
             *((("Paid to the exchange at", order.recipient),) if self._relayed(found, order.recipient) else ()),
         )
-        parts: dict[str, Any] = {
-            name: getattr(plan, name, None) for name in ("typed_data", "transaction", "transaction_base64")
-        }
-        return self._view(found, stage, rows=rows, sender=plan.sender, chain_id=order.chain_id, **parts)
+        return self._view(
+            found,
+            "sent" if sent else parts.stage,
+            rows=rows,
+            sender=plan.sender,
+            chain_id=order.chain_id,
+            typed_data=parts.typed_data,
+            transaction=parts.transaction,
+            transaction_base64=parts.transaction_base64,
+        )
 
     def _relayed(self, found: SignedWithdrawal, recipient: str) -> bool:
         return found.answer.get("relay") is not None and recipient != found.started.quote.terms["address"]

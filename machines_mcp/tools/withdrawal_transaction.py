@@ -15,6 +15,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart, UserInput, tool
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim, VerbatimArgument
+from machines_mcp.tools.plan_parts import parts_of
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.signed_withdrawal import SIGNED_PATH, SignedWithdrawal
 from machines_mcp.tools.text import clean
@@ -136,10 +137,8 @@ def planned_output(
     call: ServiceContext, found: SignedWithdrawal, plan: Plan | SolanaPlan, page: str | None
 ) -> WithdrawalTransaction:
     """Return the plan as the tool shows it. One that was sent keeps its transaction, in case the wallet lost it."""
-    stage: Stage = getattr(plan, "stage", "send")
-    stage = "sent" if found.transaction.state == "sent" and stage == "send" else stage
-    typed, transaction = getattr(plan, "typed_data", None), getattr(plan, "transaction", None)
-    base64 = getattr(plan, "transaction_base64", None)
+    parts = parts_of(plan)
+    stage: Stage = "sent" if found.transaction.state == "sent" and parts.stage == "send" else parts.stage
     return _output(call, found, stage).model_copy(
         update={
             "sender": Verbatim(plan.sender),
@@ -148,14 +147,18 @@ def planned_output(
             "call": _call(found, plan.order),
             "verified": list(plan.verified),
             "not_verified": list(plan.not_verified),
-            "typed_data": None if typed is None else exact(typed),
-            "transaction": None if transaction is None else exact(transaction),
-            "transaction_base64": None if base64 is None else Verbatim(base64),
-            "blockhash": Verbatim(plan.blockhash) if hasattr(plan, "blockhash") else None,
-            "last_valid_block_height": getattr(plan, "last_valid_block_height", None),
-            "sign_at": None if page is None else Verbatim(page),
+            "typed_data": None if parts.typed_data is None else exact(parts.typed_data),
+            "transaction": None if parts.transaction is None else exact(parts.transaction),
+            "transaction_base64": _verbatim(parts.transaction_base64),
+            "blockhash": _verbatim(parts.blockhash),
+            "last_valid_block_height": parts.last_valid_block_height,
+            "sign_at": _verbatim(page),
         }
     )
+
+
+def _verbatim(text: str | None) -> Verbatim | None:
+    return None if text is None else Verbatim(text)
 
 
 def exact(document: Mapping[str, Any]) -> dict[str, Any]:
