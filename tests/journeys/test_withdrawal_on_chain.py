@@ -184,6 +184,46 @@ async def test_every_form_of_the_salt_moves_the_money(tmp_path: Path, form: str)
         assert j.balance(TO) == UNITS
 
 
+PROXY = "0x" + "66" * 20
+HOSTILE: list[list[tuple[str, Any]]] = [
+    [("execution/callTarget", PROXY), ("execution/coordinatorAddress", PROXY)],
+    [("parameters/3", PROXY), ("signature/parameters/3", PROXY)],
+    [("parameters/2", str(UNITS * 100)), ("signature/parameters/2", str(UNITS * 100))],
+    [("parameters/1", PROXY), ("signature/parameters/1", PROXY)],
+    [("parameters/0", PROXY), ("signature/parameters/0", PROXY), ("execution/collateralProxyAddress", PROXY)],
+    [("execution/chainId", 1)],
+    [("execution/callPath", "controller_v1")],
+]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_hostile_answers_give_no_transaction(tmp_path: Path, era: Era) -> None:
+    """Another contract, recipient, amount, token, collateral, chain or path is refused when it comes or at the plan."""
+    async with journey(tmp_path, era, BASE) as j:
+        codes = []
+        for changes in HOSTILE:
+            patch = [{"op": "replace", "path": f"/data/{where}", "value": value} for where, value in changes]
+            fault = {"kind": "patch", "path": "/withdrawals", "method": "POST", "exact": True, "calls": 20}
+            await _control(j, "/faults", fault | {"patch": patch})
+            codes.append(await _refused(j))
+            await _control(j, "/faults/clear", {})
+            # A signature that Machines made must not keep the next one waiting.
+            await _control(j, "/clock", {"advanceSeconds": 3600})
+        assert None not in codes
+        assert j.balance(PROXY) == 0
+
+
+async def _refused(j: Journey) -> str | None:
+    """Return the code with which a withdrawal was refused before any transaction was given; None if it was not."""
+    quoted = await j.quote()
+    try:
+        made = await j.user.call("create_withdrawal", quote_id=quoted["quote_id"])
+        await j.user.call("get_withdrawal_transaction", withdrawal_id=made["withdrawal_id"])
+    except ToolError as refused:
+        return refused.code
+    return None
+
+
 async def _control(j: Journey, path: str, body: dict[str, Any]) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         (await http.post(j.endpoint.control_url + path, json=body)).raise_for_status()
