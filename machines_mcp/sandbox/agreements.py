@@ -43,9 +43,10 @@ def accept(call: Call) -> Success:
 
 
 def _view(call: Call, user: User) -> dict[str, Any]:
+    said = call.state.texts.at("agreement")
     return {
         "agreements": [
-            {"id": name, "text": text, "links": [{"label": title, "url": f"{call.origin}{PAGE_PATH}/{name}"}]}
+            {"id": name, "text": said or text, "links": [{"label": title, "url": f"{call.origin}{PAGE_PATH}/{name}"}]}
             for name, title, text in AGREEMENTS
         ],
         "accepted": user.agreements_at is not None,

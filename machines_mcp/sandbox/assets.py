@@ -76,12 +76,15 @@ _TOKENS: Final = {
 SETTLED: Final = (Pair("rusd", NETWORKS["base"]), Pair("usdc", NETWORKS["ethereum"]), Pair("rusd", NETWORKS["solana"]))
 
 
-def listing(fields: Fields) -> list[dict[str, Any]]:
-    """Return the catalog as `data.assets`, searched by `q` in ticker and name, at most `limit` entries."""
+def listing(fields: Fields, name: str | None = None) -> list[dict[str, Any]]:
+    """Return the catalog as `data.assets`, searched by `q` in ticker and name, at most `limit` entries.
+
+    `name` replaces the name of every asset.
+    """
     wanted = (fields.optional_text("q", most=120) or "").lower()
     limit = fields.optional_integer("limit", least=1, most=200)
-    found = [ticker for ticker, (name, _) in _NAMES.items() if wanted in ticker or wanted in name.lower()]
-    return [_view(ticker) for ticker in found[:limit]]
+    found = [ticker for ticker, (known, _) in _NAMES.items() if wanted in ticker or wanted in known.lower()]
+    return [_view(ticker) | ({"name": name} if name else {}) for ticker in found[:limit]]
 
 
 def label(ticker: str, network_id: str) -> str:

@@ -12,7 +12,7 @@ from machines_mcp.sandbox.envelope import Success, conflict, not_found
 from machines_mcp.sandbox.fields import MAX_CENTS
 from machines_mcp.sandbox.idempotency import once
 from machines_mcp.sandbox.ids import new_id
-from machines_mcp.sandbox.labels import encrypted_field
+from machines_mcp.sandbox.labels import encrypted, encrypted_field
 
 if TYPE_CHECKING:
     import sqlite3
@@ -151,6 +151,8 @@ def _limit(fields: Fields) -> tuple[int, str] | None:
 
 def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:
     labels = json.loads(row["labels"])
+    if said := call.state.texts.at("label"):
+        labels["encryptedName"] = encrypted(call.state, row["user_id"], said)
     return {
         "cardId": row["card_id"],
         "status": row["status"],

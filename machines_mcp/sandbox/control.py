@@ -12,7 +12,7 @@ from machines_mcp.sandbox.faults import Fault
 from machines_mcp.sandbox.fields import MAX_CENTS
 from machines_mcp.sandbox.operations import OPERATIONS
 from machines_mcp.sandbox.summary import summary
-from machines_mcp.sandbox.switches import SALT_FORMS
+from machines_mcp.sandbox.switches import MAX_TEXT, SALT_FORMS, TEXT_PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +164,15 @@ def write_salts(state: State, fields: Fields) -> Success:
     return Success({"saltForm": state.salts.form}, "salts set")
 
 
+def say(state: State, fields: Fields) -> Success:
+    """POST /control/texts {place, text}: say up to 8,192 characters in each response at a `merchant` of a transaction,
+    `label` of a card, `kyc_reason`, `agreement` or name of an `asset`, for every user. An empty text ends it.
+    """
+    place = fields.choice("place", TEXT_PLACES)
+    state.texts.set(place, fields.text("text", least=0, most=MAX_TEXT))
+    return Success({"texts": state.texts.view()}, "text set")
+
+
 def reset(state: State, fields: Fields) -> Success:
     """POST /control/reset: delete all users and disarm everything. The partner key and the clock stay."""
     state.empty()
@@ -185,5 +194,6 @@ CONTROLS: Final[tuple[tuple[str, str, Callable[[State, Fields], Success]], ...]]
     ("POST", "/provisioning", provision_slowly),
     ("POST", "/keys", honour_keys),
     ("POST", "/salts", write_salts),
+    ("POST", "/texts", say),
     ("POST", "/reset", reset),
 )

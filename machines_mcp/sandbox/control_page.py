@@ -48,6 +48,7 @@ SAID: Final = {
     "provisioning set": "Provisioning is set.",
     "keys set": "The handling of idempotency keys is set.",
     "salts set": "The form of salts is set.",
+    "text set": "The text is set.",
     "state emptied": "Everything is deleted.",
 }
 

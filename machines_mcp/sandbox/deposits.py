@@ -33,7 +33,7 @@ MAX_LISTED: Final = 200
 
 def list_assets(call: Call) -> Success:
     """GET /deposits/assets."""
-    return Success({"assets": assets.listing(call.query())}, "deposit assets")
+    return Success({"assets": assets.listing(call.query(), call.state.texts.at("asset"))}, "deposit assets")
 
 
 def read_range(call: Call) -> Success:

@@ -75,7 +75,7 @@ def _view(call: Call, user: User, summary: str) -> tuple[dict[str, Any], str, in
     data = {
         "status": user.kyc_status,
         "isTermsOfServiceAccepted": user.agreements_at is not None,
-        "reason": user.kyc_reason,
+        "reason": call.state.texts.at("kyc_reason") or user.kyc_reason,
         # Uses both documented links: the first asks to verify, the second for missing information.
         "completionLink": link if user.kyc_status == "needs_verification" else None,
         "externalVerificationLink": link if user.kyc_status == "needs_information" else None,

@@ -21,7 +21,8 @@ VERSION: Final = 1
 _IV_PATTERN: Final = r"[A-Za-z0-9_-]{16}"
 _CT_PATTERN: Final = r"[A-Za-z0-9_-]{22,}"
 _MAX_TEXT: Final = 1000
-_MAX_CIPHERTEXT: Final = 6000
+# The longest text of the control, in UTF-8 with its tag.
+_MAX_CIPHERTEXT: Final = 45_000
 _MAX_READABLE: Final = 60
 # As many digits as a card number may have, with any separators.
 _LONG_NUMBER: Final = re.compile(r"\d(?:[\W_]*\d){11,}")
@@ -30,9 +31,7 @@ _LONG_NUMBER: Final = re.compile(r"\d(?:[\W_]*\d){11,}")
 def encrypt(call: Call) -> Success:
     """POST /encryption/encrypt."""
     text = call.body().text("value", least=0, most=_MAX_TEXT)
-    iv = secrets.token_bytes(12)
-    sealed = AESGCM(_data_key(call.state, call.user.user_id)).encrypt(iv, text.encode(), None)
-    return Success({"value": {"v": VERSION, "iv": _encode(iv), "ct": _encode(sealed)}}, "encrypted")
+    return Success({"value": encrypted(call.state, call.user.user_id, text)}, "encrypted")
 
 
 def decrypt(call: Call) -> Success:
@@ -51,6 +50,13 @@ def read_data_key(call: Call) -> Success:
     return Success(
         {"v": VERSION, "algorithm": "A256GCM", "key": _encode(_data_key(call.state, call.user.user_id))}, "data key"
     )
+
+
+def encrypted(state: State, user_id: str, text: str) -> dict[str, Any]:
+    """Return a text as the user's `EncryptedField`."""
+    iv = secrets.token_bytes(12)
+    sealed = AESGCM(_data_key(state, user_id)).encrypt(iv, text.encode(), None)
+    return {"v": VERSION, "iv": _encode(iv), "ct": _encode(sealed)}
 
 
 def readable(state: State, user_id: str, field: dict[str, Any] | None) -> str | None:

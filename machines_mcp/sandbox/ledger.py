@@ -131,5 +131,6 @@ def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:
         "currency": "USD",
         "createdAt": call.iso(row["created_at"]),
     }
-    optional = {"merchantName": row["merchant_name"], "cardId": row["card_id"]}
+    merchant = row["merchant_name"] and (call.state.texts.at("merchant") or row["merchant_name"])
+    optional = {"merchantName": merchant, "cardId": row["card_id"]}
     return view | {name: value for name, value in optional.items() if value is not None}

@@ -16,7 +16,7 @@ from machines_mcp.sandbox.clock import Clock
 from machines_mcp.sandbox.faults import Faults
 from machines_mcp.sandbox.provisioning import Provisioning
 from machines_mcp.sandbox.rate import RateLimit
-from machines_mcp.sandbox.switches import Keys, Salts
+from machines_mcp.sandbox.switches import Keys, Salts, Texts
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.chain.chains import Chains
@@ -49,7 +49,7 @@ class State:
         self.clock = Clock(float(self._keep("clock_offset", lambda: "0")))
         # In memory only: after a restart, no faults are armed and the defaults apply.
         self.faults, self.rate, self.provisioning = Faults(), RateLimit(), Provisioning()
-        self.keys, self.salts = Keys(), Salts()
+        self.keys, self.salts, self.texts = Keys(), Salts(), Texts()
         self.chains: Final = None if make_chains is None else make_chains(self._keep, self.clock.now)
 
     @classmethod
@@ -125,7 +125,7 @@ class State:
         self.faults.clear()
         self.rate.set(0, 1)
         self.provisioning.slow(False)
-        self.keys, self.salts = Keys(), Salts()
+        self.keys, self.salts, self.texts = Keys(), Salts(), Texts()
         for table in TABLES:
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608
 

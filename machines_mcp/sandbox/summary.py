@@ -41,6 +41,7 @@ def summary(state: State, fields: Fields) -> Success:
         "slowProvisioning": state.provisioning.is_slow,
         "keysHonoured": state.keys.honoured,
         "saltForm": state.salts.form,
+        "texts": state.texts.view(),
         "users": [_user(state, row["user_id"], limit) for row in rows],
         "leftOff": left_off,
     }

@@ -37,7 +37,7 @@ def list_assets(call: Call) -> Success:
         if fields.has(name)
     }
     source_contract(call, Fields(source, "source."))
-    return Success({"assets": assets.listing(fields)}, "withdrawal assets")
+    return Success({"assets": assets.listing(fields, call.state.texts.at("asset"))}, "withdrawal assets")
 
 
 def read_range(call: Call) -> Success:

@@ -24,6 +24,7 @@ CONTROLS = [
     ("POST", "/provisioning", {"slow": True}),
     ("POST", "/keys", {"honoured": False}),
     ("POST", "/salts", {"form": "hex"}),
+    ("POST", "/texts", {"place": "asset", "text": "x"}),
     ("POST", "/reset", {}),
 ]
 
@@ -62,6 +63,8 @@ def test_summary_shows_the_progress_of_each_user(partner: SandboxClient) -> None
         ("/spend", {"cardId": "nothing", "amountCents": 0}, 400, "amountCents"),
         ("/clock", {"advanceSeconds": -1}, 400, "advanceSeconds"),
         ("/clock", {}, 400, "advanceSeconds"),
+        ("/texts", {"place": "summary", "text": "x"}, 400, "place"),
+        ("/texts", {"place": "label", "text": "x" * 8193}, 400, "text"),
     ],
 )
 def test_invalid_control_is_rejected_by_field(
