@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 from machines_mcp.chain.faults import RpcUnavailable
 
+# The largest number that the state folder can hold.
+MAX_BLOCK = 2**63 - 1
 # The codes of a reverted call: of geth, and of Nethermind and OpenEthereum.
 _REVERTED = (3, -32015)
 
@@ -81,9 +83,10 @@ def as_receipt(value: Any, transaction_hash: str) -> Receipt:
     if str(_member(value, "transactionHash")).lower() != transaction_hash.lower():
         _unusable()
     logs, target = _member(value, "logs"), _member(value, "to")
+    block = as_quantity(_member(value, "blockNumber"))
     return Receipt(
         succeeded=as_quantity(_member(value, "status")) == 1,
-        block=as_quantity(_member(value, "blockNumber")),
+        block=block if block <= MAX_BLOCK else _unusable(),
         sender=_address(_member(value, "from")),
         target=None if target is None else _address(target),
         logs=tuple(map(_log, logs)) if isinstance(logs, list) else _unusable(),

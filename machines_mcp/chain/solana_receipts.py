@@ -15,6 +15,7 @@ from solders.transaction import VersionedTransaction
 from machines_mcp.chain.faults import RpcUnavailable
 from machines_mcp.chain.order import Order
 from machines_mcp.chain.receipts import Confirmation
+from machines_mcp.chain.rpc_values import MAX_BLOCK
 from machines_mcp.chain.solana import WITHDRAW, withdraw_data
 
 # Where the withdraw instruction names what the order says.
@@ -54,7 +55,7 @@ def compare(order: Order, sender: str, signature: str, answer: Mapping[str, Any]
         RpcUnavailable: The description can't be read, or is of another transaction.
     """
     slot, meta = answer.get("slot"), answer.get("meta")
-    if type(slot) is not int or not isinstance(meta, Mapping) or "err" not in meta:
+    if type(slot) is not int or not 0 <= slot <= MAX_BLOCK or not isinstance(meta, Mapping) or "err" not in meta:
         raise RpcUnavailable("its answer is not JSON-RPC")
     transaction = _transaction(answer.get("transaction"))
     if [str(one) for one in transaction.signatures[:1]] != [signature]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from machines_mcp.chain.faults import RpcUnavailable
 from machines_mcp.chain.json_rpc import MAX_BYTES, SECONDS, JsonRpc, RpcRefused
+from machines_mcp.chain.rpc_values import MAX_BLOCK
 from machines_mcp.chain.solana_accounts import MAX_ACCOUNT_BYTES
 from machines_mcp.redaction.secret import Secret
 
@@ -80,7 +81,7 @@ class SolanaRpc:
     async def latest_blockhash(self) -> Blockhash:
         """Return a blockhash for a new transaction."""
         match _value(await self._node.call("getLatestBlockhash", [{"commitment": "confirmed"}])):
-            case {"blockhash": str(text), "lastValidBlockHeight": int(height)} if height > 0:
+            case {"blockhash": str(text), "lastValidBlockHeight": int(height)} if 0 < height <= MAX_BLOCK:
                 return Blockhash(text, height)
         raise RpcUnavailable("its answer is not JSON-RPC")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -87,31 +87,46 @@ class Transactions:
         return await self._store.run(work)
 
     async def planned(
-        self, withdrawal_id: str, sender: str, nonce: int | None, admin_signature: bytes | None = None
+        self,
+        withdrawal_id: str,
+        sender: str,
+        nonce: int | None,
+        salt: bytes | None = None,
+        admin_signature: bytes | None = None,
     ) -> None:
-        """Store what a plan was made with: the sender, the nonce, and the admin's signature if there is one."""
-        signature = None if admin_signature is None else admin_signature.hex()
-        what = "sender = ?, nonce = coalesce(?, nonce), admin_signature = coalesce(?, admin_signature)"
-        await self._change(what, withdrawal_id, sender, None if nonce is None else str(nonce), signature)
+        """Store what a plan was made with, unless another call made a new salt since: the signature is of `salt`."""
+        what = "sender = :sender, nonce = coalesce(:nonce, nonce), admin_signature = coalesce(:sig, admin_signature)"
+        values = {
+            "sender": sender,
+            "nonce": None if nonce is None else str(nonce),
+            "salt": None if salt is None else salt.hex(),
+            "sig": None if admin_signature is None else admin_signature.hex(),
+        }
+        await self._change(withdrawal_id, what, values, only="salt IS :salt")
 
     async def sent(self, withdrawal_id: str, transaction_hash: str) -> None:
         """Record that the wallet sent it. A done one stays done."""
-        await self._change("state = 'sent', hash = ?", withdrawal_id, transaction_hash)
+        await self._change(withdrawal_id, "state = 'sent', hash = :hash", {"hash": transaction_hash})
 
-    async def reverted(self, withdrawal_id: str) -> None:
-        """Record that what was sent moved nothing."""
-        await self._change("state = 'signed', hash = ?", withdrawal_id, None)
+    async def take_back(self, withdrawal_id: str, transaction_hash: str, earlier: str | None = None) -> None:
+        """Take back a hash that moved nothing, unless a newer one is recorded. `earlier` is recorded again."""
+        values = {"hash": transaction_hash, "earlier": earlier, "state": "signed" if earlier is None else "sent"}
+        await self._change(withdrawal_id, "state = :state, hash = :earlier", values, only="hash = :hash")
 
     async def done(self, withdrawal_id: str, transaction_hash: str, block: int | None) -> Transaction | None:
-        """Record that it moved the money, if nothing else is recorded as done. Return what is recorded now."""
+        """Record that it moved the money, if nothing else is recorded as done. Return what is recorded now.
+
+        A transaction pays one withdrawal: one that is done by it already leaves this one as it is.
+        """
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> sqlite3.Row | None:
             change = (
-                "UPDATE transactions SET state = 'done', hash = ?, block = ?, updated_at = ?"
-                " WHERE withdrawal_id = ? AND state <> 'done'"
+                "UPDATE transactions SET state = 'done', hash = :hash, block = :block, updated_at = :now"
+                " WHERE withdrawal_id = :id AND state <> 'done'"
+                " AND NOT EXISTS (SELECT 1 FROM transactions WHERE hash = :hash AND state = 'done')"
             )
-            db.execute(change, (transaction_hash, block, now, withdrawal_id))
+            db.execute(change, {"hash": transaction_hash, "block": block, "now": now, "id": withdrawal_id})
             query = "SELECT * FROM transactions WHERE withdrawal_id = ?"
             row: sqlite3.Row | None = db.execute(query, (withdrawal_id,)).fetchone()
             return row
@@ -119,10 +134,13 @@ class Transactions:
         row = await self._store.run(work)
         return None if row is None else _transaction(row)
 
-    async def _change(self, what: str, withdrawal_id: str, *values: str | None) -> None:
-        change = f"UPDATE transactions SET {what}, updated_at = ? WHERE withdrawal_id = ? AND state <> 'done'"  # noqa: S608
-        bound = (*values, self._clock(), withdrawal_id)
-        await self._store.run(lambda db: db.execute(change, bound))
+    async def _change(
+        self, withdrawal_id: str, what: str, values: Mapping[str, str | None], only: str = "true"
+    ) -> None:
+        """Change the row if it is not done, and `only` holds."""
+        change = f"UPDATE transactions SET {what}, updated_at = :now WHERE withdrawal_id = :id AND state <> 'done'"  # noqa: S608
+        bound = {**values, "now": self._clock(), "id": withdrawal_id}
+        await self._store.run(lambda db: db.execute(f"{change} AND {only}", bound))
 
 
 def add_transaction(db: sqlite3.Connection, withdrawal_id: str, expires_at: float, now: float) -> None:

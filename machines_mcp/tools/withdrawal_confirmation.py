@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 _OTHER = "must be the hash of the transaction that is recorded for this withdrawal: another one is already confirmed"
+_OTHERS = "must be of this withdrawal's own transaction: this one is recorded for another withdrawal that is done"
 _DIFFERENT = "This transaction is mined, but it is not this withdrawal. It differs in: {}. Tell the user."
 _NOT_OF_CHAIN = "must be a hash of the chain that pays: on EVM chains 0x and 64 hex digits, on Solana base58"
 _REVERTED_LATE = (
@@ -144,35 +145,46 @@ async def confirmed_transaction(
         return _result(found, "sent", transaction_hash)
     if confirmation.state == "done":
         return await _recorded(plans, found, transaction_hash, confirmation)
-    await plans.transactions.reverted(found.started.id)
-    return _reverted(plans, found, transaction_hash, confirmation)
+    differs = confirmation.state == "different" or bool(set(confirmation.differs) - _OF_ADMIN)
+    await _take_back(plans, found, transaction_hash, keep_earlier=differs)
+    if differs:
+        raise _different(found, confirmation)
+    if not plans.is_alive(found):
+        raise ToolError(Code.WITHDRAWAL_EXPIRED, message=_REVERTED_LATE, next_steps=[_quote_again(found)])
+    return _result(found, "send", transaction_hash, confirmation.block, confirmation)
+
+
+async def _take_back(
+    plans: WithdrawalPlans, found: SignedWithdrawal, transaction_hash: Verbatim, *, keep_earlier: bool
+) -> None:
+    """Take back the hash. `keep_earlier`: it says nothing about the transaction that was recorded before it."""
+    kept = found.transaction
+    earlier = kept.hash if keep_earlier and kept.state == "sent" and kept.hash != transaction_hash else None
+    await plans.transactions.take_back(found.started.id, transaction_hash, earlier)
 
 
 async def _recorded(
     plans: WithdrawalPlans, found: SignedWithdrawal, transaction_hash: Verbatim, confirmation: Confirmation
 ) -> WithdrawalConfirmation:
     recorded = await plans.transactions.done(found.started.id, transaction_hash, confirmation.block)
+    if recorded is not None and recorded.state != "done":
+        await _take_back(plans, found, transaction_hash, keep_earlier=True)
+        raise _invalid(_OTHERS)
     if recorded is not None and recorded.hash != transaction_hash:
         raise _invalid(_OTHER)
     return _result(found, "done", transaction_hash, confirmation.block, confirmation)
 
 
-def _reverted(
-    plans: WithdrawalPlans, found: SignedWithdrawal, transaction_hash: Verbatim, confirmation: Confirmation
-) -> WithdrawalConfirmation:
-    """Return the result of this withdrawal's own transaction that moved nothing."""
-    if confirmation.state == "different" or set(confirmation.differs) - _OF_ADMIN:
-        differs = ", ".join(confirmation.differs)
-        again = NextStep("get_withdrawal_transaction", "See what to send.", {"withdrawal_id": found.started.id})
-        raise ToolError(
-            Code.CHAIN_REFUSED,
-            message=_DIFFERENT.format(differs),
-            details={"check": "receipt", "differs": differs},
-            next_steps=[again],
-        )
-    if not plans.is_alive(found):
-        raise ToolError(Code.WITHDRAWAL_EXPIRED, message=_REVERTED_LATE, next_steps=[_quote_again(found)])
-    return _result(found, "send", transaction_hash, confirmation.block, confirmation)
+def _different(found: SignedWithdrawal, confirmation: Confirmation) -> ToolError:
+    """Return the error for a mined transaction that is not this withdrawal's."""
+    differs = ", ".join(confirmation.differs)
+    again = NextStep("get_withdrawal_transaction", "See what to send.", {"withdrawal_id": found.started.id})
+    return ToolError(
+        Code.CHAIN_REFUSED,
+        message=_DIFFERENT.format(differs),
+        details={"check": "receipt", "differs": differs},
+        next_steps=[again],
+    )
 
 
 async def _mined(

@@ -152,7 +152,7 @@ class WithdrawalPlans:
         earlier = kept.admin_signature if given_nonce in (None, kept.nonce) else None
         request = await self._request(found, given_nonce, signature or earlier)
         plan = await make_plan(request, node, partial(self.transactions.salt, found.started.id))
-        await self.transactions.planned(found.started.id, plan.sender, plan.nonce, plan.signature)
+        await self.transactions.planned(found.started.id, plan.sender, plan.nonce, plan.salt, plan.signature)
         return plan
 
     async def _solana_plan(

@@ -12,6 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.protocol.errors import ToolError
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart, UserInput, tool
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim, VerbatimArgument
@@ -32,6 +33,7 @@ _FUNCTIONS = {"solana_v2_02": "withdraw_single_signer_collateral_asset"}
 _EXACT = re.compile(r"0x[0-9a-fA-F]*|[0-9]+")
 
 
+_UNSENT = "Only if no wallet sent it: have the wallet sign typed_data, then pass its signature as admin_signature."
 _NONCE_FORM = "must be adminNonce() of the collateral as decimal digits"
 
 
@@ -118,17 +120,22 @@ async def get_withdrawal_transaction(call: ServiceContext, args: GetWithdrawalTr
     found = await plans.find(call.user_id, args.withdrawal_id)
     if found.transaction.state == "done":
         return _output(call, found, "done")
-    if found.transaction.state == "sent" and (not plans.is_alive(found) or _waits_for_no_one(found, args)):
+    if found.transaction.state == "sent" and not plans.is_alive(found):
         return _output(call, found, "sent")
     nonce = None if args.admin_nonce is None else int(args.admin_nonce)
     signature = None if args.admin_signature is None else bytes.fromhex(args.admin_signature[2:])
-    plan = await plans.plan(found, given_nonce=nonce, signature=signature)
+    try:
+        plan = await plans.plan(found, given_nonce=nonce, signature=signature)
+    except ToolError:
+        if found.transaction.state == "sent" and _is_signed_elsewhere(found, args):
+            return _output(call, found, "sent")
+        raise
     page = await call.services.desk_pages.withdrawal(found.started.id)
     return planned_output(call, found, plan, page)
 
 
-def _waits_for_no_one(found: SignedWithdrawal, args: GetWithdrawalTransaction) -> bool:
-    """Whether a sent transaction was signed elsewhere, so that no plan of it is known."""
+def _is_signed_elsewhere(found: SignedWithdrawal, args: GetWithdrawalTransaction) -> bool:
+    """Whether a sent transaction, if there is one, was signed elsewhere, so that no plan of it is known."""
     unsigned = found.transaction.admin_signature is None and args.admin_signature is None
     return found.path == SIGNED_PATH and unsigned
 
@@ -136,9 +143,9 @@ def _waits_for_no_one(found: SignedWithdrawal, args: GetWithdrawalTransaction) -
 def planned_output(
     call: ServiceContext, found: SignedWithdrawal, plan: Plan | SolanaPlan, page: str | None
 ) -> WithdrawalTransaction:
-    """Return the plan as the tool shows it. One that was sent keeps its transaction, in case the wallet lost it."""
+    """Return the plan as the tool shows it. One that was sent keeps it, in case no wallet sent it after all."""
     parts = parts_of(plan)
-    stage: Stage = "sent" if found.transaction.state == "sent" and parts.stage == "send" else parts.stage
+    stage: Stage = "sent" if found.transaction.state == "sent" else parts.stage
     return _output(call, found, stage).model_copy(
         update={
             "sender": Verbatim(plan.sender),
@@ -213,7 +220,7 @@ def _output(call: ServiceContext, found: SignedWithdrawal, stage: Stage) -> With
 
 
 def _steps(call: ServiceContext, found: SignedWithdrawal, stage: Stage) -> list[NextStepOutput]:
-    known = {"withdrawal_id": found.started.id}
+    known, plans = {"withdrawal_id": found.started.id}, call.services.plans
     if stage == "sign":
         why = "Have the wallet sign typed_data, then pass its signature as admin_signature."
         return [next_step(call, "get_withdrawal_transaction", why, **known)]
@@ -221,6 +228,9 @@ def _steps(call: ServiceContext, found: SignedWithdrawal, stage: Stage) -> list[
         return [next_step(call, "get_balances", "See the remaining balance.")]
     why = "Have the wallet send the transaction, then give its hash as transaction_hash."
     if stage == "sent":
-        why = "See whether the transaction is mined."
-        known["transaction_hash"] = found.transaction.hash or Verbatim("")
+        sent = {"transaction_hash": found.transaction.hash or Verbatim("")}
+        confirm = next_step(call, "confirm_withdrawal", "See whether the transaction is mined.", **known, **sent)
+        unsigned = found.path == SIGNED_PATH and found.transaction.admin_signature is None and plans.is_alive(found)
+        again = next_step(call, "get_withdrawal_transaction", _UNSENT, **known)
+        return [confirm, again] if unsigned else [confirm]
     return [next_step(call, "confirm_withdrawal", why, **known)]

@@ -146,7 +146,7 @@ async def transactions(c: ToolCaller, withdrawal_id: str) -> None:
     """Record what a node of the chain would show, and a signed withdrawal of an older version."""
     store = Store(c.state_dir / "embedded")
     known = Transactions(store)
-    await known.reverted(withdrawal_id)
+    await known.take_back(withdrawal_id, "0x01")
     await known.done(withdrawal_id, "0x" + "ab" * 32, 7)
     await known.begin(withdrawal_id, time.time())
     await store.close()

@@ -63,9 +63,9 @@ def count(given: list[Any], index: int, named: Mapping[str, int], newest: int) -
         BadParameter: It is neither a number nor a name.
     """
     value = given[index] if index < len(given) else "latest"
-    if value in _NEWEST:
-        return newest
-    return named[value] if isinstance(value, str) and value in named else quantity(given, index)
+    if not isinstance(value, str):
+        return quantity(given, index)
+    return newest if value in _NEWEST else named[value] if value in named else quantity(given, index)
 
 
 def _text(given: list[Any], index: int, pattern: re.Pattern[str], what: str) -> str:

@@ -14,6 +14,8 @@ from machines_mcp.sandbox.chain.parameters import BadParameter, address, count, 
 from machines_mcp.sandbox.chain.transaction import NotATransaction
 
 MAX_BATCH: Final = 100
+# The answer repeats them for each block.
+_MAX_PERCENTILES: Final = 100
 # A refund, at most a fifth, comes at the end, and each call inside may use only 63 of 64 parts of the gas.
 _MARGIN: Final = 1.4
 _Show = Callable[[Block, Mined], dict[str, Any]]
@@ -96,6 +98,8 @@ class Rpc:
         blocks = min(quantity(given, 0), self._node.latest.number + 1, 1024)
         newest = count(given, 1, {"earliest": 0}, self._node.latest.number)
         wanted = given[2] if len(given) > 2 and isinstance(given[2], list) else []
+        if len(wanted) > _MAX_PERCENTILES:
+            raise BadParameter(f"parameter 2 must have at most {_MAX_PERCENTILES} percentiles")
         return {
             "oldestBlock": hex(max(0, newest - blocks + 1)),
             "baseFeePerGas": [hex(GAS_PRICE)] * (blocks + 1),
