@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_account.messages import encode_typed_data
 
 from machines_mcp.desk.withdrawal_page import MAX_TYPED
 from tests.chain.answers import CHAIN, RECIPIENT, TARGET
 from tests.support.clock import Clock
 from tests.support.running_desk import PASSPHRASE, FakeBrowser, RunningDesk, browser, running_desk
+from tests.support.wallets import sign_typed_data
 from tests.support.withdrawal_pages import (
     ADMIN,
     HASH,
@@ -67,7 +67,7 @@ async def send(person: FakeBrowser, what: str, **fields: str) -> Any:
 
 def signature(withdrawals: PlannedWithdrawals, page: str, account: Any = ADMIN) -> str:
     typed = json.loads(data(page, "plan"))["typedData"]
-    return f"0x{bytes(account.sign_message(encode_typed_data(full_message=typed)).signature).hex()}"
+    return f"0x{sign_typed_data(account, typed)[0].hex()}"
 
 
 async def test_the_page_shows_the_frozen_facts_and_what_the_wallet_shows(person: FakeBrowser) -> None:

@@ -6,12 +6,13 @@ import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
-
-from eth_account.messages import encode_typed_data
-from eth_account.signers.local import LocalAccount
+from typing import TYPE_CHECKING, Any
 
 from tests.support.browser import WAIT_SECONDS, Tab
+from tests.support.wallets import sign_typed_data
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
 
 DECLINED = {"code": 4001, "message": "User rejected the request."}
 
@@ -66,9 +67,8 @@ class BrowserWallet:
                 return self._switch(int(params[0]["chainId"], 16))
             case "eth_signTypedData_v4":
                 assert params[0].lower() == self.account.address.lower()
-                document = encode_typed_data(full_message=json.loads(params[1]))
-                signed = (self.signs_with or self.account).sign_message(document)
-                return True, f"0x{bytes(signed.signature).hex()}"
+                signature, _ = sign_typed_data(self.signs_with or self.account, json.loads(params[1]))
+                return True, f"0x{signature.hex()}"
             case "eth_sendTransaction":
                 self.sent.append(params[0])
                 return True, self.sends(params[0]) if self.sends else self.transaction_hash

@@ -7,9 +7,6 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
-
 from machines_mcp.chain.checks import PlanRequest
 from machines_mcp.chain.faults import ChainFault, WrongSignature
 from machines_mcp.chain.plan import Plan, make_plan
@@ -20,12 +17,12 @@ from machines_mcp.storage.withdrawals import Destination
 from tests.chain.answers import CHAIN, RECIPIENT, TARGET, TOKEN, answer, parameters
 from tests.support.clock import Clock
 from tests.support.running_desk import RunningDesk
+from tests.support.wallets import wallet
 
 WITHDRAWAL_ID = f"wd_{'0123456789abcdef' * 2}"
 PATH = f"/withdrawals/{WITHDRAWAL_ID}"
 CENTS, NONCE, SALT = 10_050, 3, b"\xaa" * 32
-ADMIN: LocalAccount = Account.from_key(b"\x01" * 32)
-STRANGER: LocalAccount = Account.from_key(b"\x02" * 32)
+ADMIN, STRANGER = wallet(75), wallet(92)
 HASH = f"0x{'ab' * 32}"
 
 
