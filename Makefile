@@ -33,7 +33,7 @@ IN_MEMORY := $(shell test -w /dev/shm && ! grep -q ' /dev/shm .*noexec' /proc/mo
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit check long docs pictures wheel bundle bench bench-peers bench-filter bench-size lock clean
+.PHONY: help demo chain test lint types imports unit check long docs pictures wheel bundle bench bench-peers bench-filter bench-size lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -41,6 +41,9 @@ help: ## Show this list
 
 demo: $(VENV)/.runtime $(VENV)/.project ## Run the full journey on the embedded simulator, step by step
 	@$(BIN)/machines-mcp demo
+
+chain: $(VENV)/.chain $(VENV)/.project ## Install the extras for withdrawals on chain, and the simulator's chains
+	@echo 'Try it: $(BIN)/machines-mcp demo --withdraw'
 
 # The four run side by side: the types need one core for most of a minute, or for seconds with mypy's cache.
 test: $(VENV)/.dev $(VENV)/.project ## Run the linter, strict types, import rules and quick tests (4 minutes)
@@ -110,12 +113,15 @@ bench-size: $(VENV)/.runtime $(VENV)/.project ## Time reads with 10, 1,000 and 1
 COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --no-config --cache-dir $(VENV)/lock/cache \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
 
+PLANS = --extra chain --extra solana
 # The tests need all extras.
-EXTRAS = --extra chain --extra solana --extra sandbox-chain
+EXTRAS = $(PLANS) --extra sandbox-chain
 
 lock: $(VENV)/lock/.made ## Update locks/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml --group build --output-file locks/runtime.txt
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --constraint locks/runtime.txt --output-file locks/dev.txt
+	$(COMPILE) pyproject.toml $(PLANS) --group build --constraint locks/dev.txt --output-file locks/chain.txt
+	$(COMPILE) pyproject.toml $(EXTRAS) --group build --constraint locks/dev.txt --output-file locks/sandbox-chain.txt
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --resolution lowest-direct --output-file locks/lowest.txt
 	$(COMPILE) --group pyproject.toml:lock --output-file locks/lock.txt
 
@@ -140,7 +146,12 @@ $(VENV)/.dev: $(VENV)/.made locks/dev.txt
 	@$(PIP_SHOWN) install --require-hashes --no-deps -r locks/dev.txt
 	@touch $@ $(VENV)/.runtime
 
-# Both locks include the build backend.
+$(VENV)/.chain: $(VENV)/.made locks/sandbox-chain.txt
+	@echo 'Installing locks/sandbox-chain.txt ...'
+	@$(PIP_SHOWN) install --require-hashes --no-deps -r locks/sandbox-chain.txt
+	@touch $@ $(VENV)/.runtime
+
+# All locks include the build backend.
 $(VENV)/.project: pyproject.toml machines_mcp/__init__.py | $(VENV)/.runtime
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@

@@ -29,14 +29,30 @@ issuer's material" is public information about the collateral contracts. "Our ch
 """
 _CHAINS = """## Chains of its own
 
-`machines-mcp sandbox --chain` needs the extra `sandbox-chain`, which exists for CPython 3.11 and 3.12 on x86-64
-Linux, macOS and Windows. The line that it prints then also has:
+`machines-mcp sandbox --chain` needs the extra `sandbox-chain` ([installation](withdrawal.md#installation)), which
+exists for CPython 3.11 and 3.12 on x86-64 Linux, macOS and Windows. At a terminal it prints the settings of a server
+that connects to it, the wallet, and the `[chain]` tables for a policy. To a pipe it prints one line of JSON, which
+then also has:
 
 | key | what it is |
 | --- | --- |
 | `rpc_url`, `chain_id` | the JSON-RPC of the first chain, 84532 |
 | `wallet` | an account with coins on each chain: `address` and `private_key`. The key is worth nothing elsewhere |
 | `chains` | by chain id: `rpc_url`, `targets` (the contract to call) and `tokens` (`address`, `decimals`) |
+
+To take a user through a withdrawal with your own agent:
+
+1. Start the simulator, and paste the settings that it prints into a second terminal. There, `machines-mcp passphrase`
+   sets what approvals need, and `machines-mcp doctor --probe` asks the node for its chain id.
+2. Start your MCP client in that terminal, and take the user to a balance. A deposit of `rusd` on `base` completes by
+   itself.
+3. Link the wallet with `resolve_user`, or name it as `admin_address` in `quote_withdrawal`. `rusd` on `base` goes
+   straight to the destination; most other currencies go through an exchange. If the policy lists destinations, it
+   must list yours.
+4. Follow [the steps](withdrawal.md#the-steps). The wallet signs and sends with the JSON-RPC of its chain.
+
+The control's clock moves the time of the simulator and of its chains, not the server's: a withdrawal that expired
+this way fails the check `simulated`.
 
 Chain 84532 has contracts of version 2 (`coordinator_v2`), chain 11155111 of version 1 (`controller_v1`). They are
 written in Vyper from the public interfaces, in `machines_mcp/sandbox/chain/contracts`; the issuer's own bytecode has

@@ -58,8 +58,14 @@ def chain_problem() -> str | None:
     if all(map(find_spec, ("pyrevm", "eth_abi", "eth_account", "eth_keys"))):
         return None
     if sys.version_info >= (3, 13) or (sys.platform == "linux" and platform.machine() != "x86_64"):
-        return "--chain needs Python 3.11 or 3.12 on x86-64 Linux, macOS or Windows: there is no EVM for others."
-    return "--chain needs an EVM: install machines-mcp[sandbox-chain]."
+        return (
+            "The simulator's chains need CPython 3.11 or 3.12 on x86-64 Linux, macOS or Windows, because pyrevm has no"
+            " builds for others. In a checkout: make clean, then make PYTHON=/path/to/python3.12 chain."
+        )
+    return (
+        "The simulator's chains need the extra sandbox-chain, which is not installed. In a checkout, run make chain;"
+        " docs/withdrawal.md has the other ways."
+    )
 
 
 class _Parser(argparse.ArgumentParser):

@@ -223,7 +223,7 @@ def _require(installed: bool, extra: str) -> None:
     if not installed:
         raise ToolError(
             Code.WITHDRAWAL_UNSUPPORTED,
-            message=f"The transaction can't be prepared, because the extra machines-mcp[{extra}] is not installed. Tell"
+            message=f"The transaction can't be prepared, because the extra {extra} is not installed. Tell"
             " the operator.",
         )
 

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = ["runtime.txt", "dev.txt", "lowest.txt", "lock.txt"]
+LOCKS = ["runtime.txt", "chain.txt", "sandbox-chain.txt", "dev.txt", "lowest.txt", "lock.txt"]
 PINNED = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+)")
 
 
@@ -27,10 +27,12 @@ def _pins(path: Path) -> dict[str, str]:
     return {canonicalize_name(match[1]): match[2] for match in found if match}
 
 
-def _wanted(root: Path, *groups: str) -> list[Requirement]:
-    """Return the direct requirements in pyproject.toml, including those of the named groups."""
+def _wanted(root: Path, *groups: str, extras: tuple[str, ...] = ()) -> list[Requirement]:
+    """Return the direct requirements in pyproject.toml, including those of the named groups and extras."""
     project: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     listed = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    for extra in extras:
+        listed += project["project"]["optional-dependencies"][extra]
     for group in groups:
         listed += [entry for entry in project["dependency-groups"][group] if isinstance(entry, str)]
     return [Requirement(entry) for entry in listed]
@@ -63,10 +65,27 @@ def test_every_direct_requirement_is_locked_to_an_allowed_version(root: Path, na
         assert pins[canonicalize_name(wanted.name)] in wanted.specifier, wanted
 
 
-def test_development_lock_extends_the_runtime_lock_unchanged(root: Path) -> None:
-    runtime, dev = _pins(root / "locks" / "runtime.txt"), _pins(root / "locks" / "dev.txt")
+@pytest.mark.parametrize(
+    ("smaller", "larger"),
+    [("runtime.txt", "chain.txt"), ("chain.txt", "sandbox-chain.txt"), ("sandbox-chain.txt", "dev.txt")],
+)
+def test_larger_lock_extends_the_smaller_one_unchanged(root: Path, smaller: str, larger: str) -> None:
+    fewer, more = _pins(root / "locks" / smaller), _pins(root / "locks" / larger)
 
-    assert {name: dev.get(name) for name in runtime} == runtime
+    assert fewer
+    assert {name: more.get(name) for name in fewer} == fewer
+
+
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [("chain.txt", ("chain", "solana")), ("sandbox-chain.txt", ("chain", "solana", "sandbox-chain"))],
+)
+def test_lock_has_its_extras(root: Path, name: str, extras: tuple[str, ...]) -> None:
+    pins = _pins(root / "locks" / name)
+
+    for wanted in _wanted(root, extras=extras):
+        if wanted.name != "machines-mcp":
+            assert pins[canonicalize_name(wanted.name)] in wanted.specifier, wanted
 
 
 def test_lowest_lock_pins_the_lower_bounds(root: Path) -> None:

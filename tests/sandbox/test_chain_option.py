@@ -55,8 +55,8 @@ def test_sandbox_without_a_chain_loads_nothing_of_it() -> None:
 @pytest.mark.parametrize(
     ("version", "platform", "machine", "named"),
     [
-        ((3, 12), "linux", "x86_64", "machines-mcp[sandbox-chain]"),
-        ((3, 11), "darwin", "arm64", "machines-mcp[sandbox-chain]"),
+        ((3, 12), "linux", "x86_64", "extra sandbox-chain"),
+        ((3, 11), "darwin", "arm64", "extra sandbox-chain"),
         ((3, 13), "linux", "x86_64", "3.11 or 3.12"),
         ((3, 12), "linux", "aarch64", "x86-64 Linux"),
     ],

@@ -59,17 +59,26 @@ def sandbox(port: int, db: Path | None, reset: bool, chain: bool) -> None:
 
 
 def _announce(found: Mapping[str, Any]) -> None:
-    chains = {f"MACHINES_RPC_URL_{chain_id}": chain["rpc_url"] for chain_id, chain in found.get("chains", {}).items()}
-    lines = [f"Address: {found['base_url']}", f"Key:     {found['partner_key']}", f"Page:    {found['control_url']}"]
-    lines += [f"Chain:   {url}" for url in chains.values()]
+    chains = found.get("chains", {})
+    settings = {
+        "ENV": "sandbox",
+        "API_URL": found["base_url"],
+        "PARTNER_KEY": found["partner_key"],
+        "USER_ID": "user-1",
+        **{f"RPC_URL_{chain_id}": chain["rpc_url"] for chain_id, chain in chains.items()},
+    }
+    lines = ["The simulator runs until Ctrl-C. Its page:", found["control_url"], ""]
+    lines += ["To connect a server, set this in its shell:", ""]
+    lines += [f"export MACHINES_{name}={value}" for name, value in settings.items()]
     if chains:
-        lines.append("Wallet:  {address}, with the key {private_key}".format(**found["wallet"]))
-    settings = "".join(f"{name}={url}, " for name, url in chains.items())
-    say(
-        "\n".join(lines) + "\n\n"
-        f"To connect a server, set MACHINES_ENV=sandbox, MACHINES_API_URL={found['base_url']}, {settings}"
-        f"MACHINES_PARTNER_KEY={found['partner_key']} and MACHINES_USER_ID. Ctrl-C ends the simulator."
-    )
+        lines += ["", "A wallet with coins for fees, and its key:", *found["wallet"].values()]
+        lines += ["", "For the server's policy, if it has one:"]
+    for chain_id, chain in chains.items():
+        lines += ["", f"[chain.{chain_id}]", f"targets = {json.dumps(chain['targets'])}"]
+        for token in chain["tokens"]:
+            lines += ["", f"[[chain.{chain_id}.tokens]]", f'address = "{token["address"]}"']
+            lines += [f"decimals = {token['decimals']}"]
+    say("\n".join(lines))
 
 
 @click.command()
@@ -80,9 +89,9 @@ def _announce(found: Mapping[str, Any]) -> None:
 def demo(as_json: bool, withdraw: bool) -> None:
     """Run the full journey on the embedded simulator, step by step."""
     if withdraw:
-        from machines_mcp.cli.demo.withdrawal import missing
+        from machines_mcp.sandbox.__main__ import chain_problem
 
-        if (problem := missing()) is not None:
+        if (problem := chain_problem()) is not None:
             fail(problem)
     from machines_mcp.cli.demo.run import run_demo
 

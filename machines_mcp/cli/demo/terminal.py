@@ -16,8 +16,10 @@ from machines_mcp.cli.client_configs.entry import command, config_block
 from machines_mcp.cli.demo.scenes import Scene
 from machines_mcp.cli.screen import emit
 
+_CARD = "from a new user to a working card, in the 15 steps of the Partner API guide"
+_WITHDRAWAL = "from a new user to a withdrawal on chain, with a wallet that signs and sends between the calls"
 _INTRODUCTION = (
-    "The journey as a model sees it: from a new user to a working card, in the 15 steps of the Partner API guide."
+    "The journey as a model sees it: {}."
     " MCP over stdio, HTTP and cryptography are real; the Partner API is a simulator on this machine."
 )
 
@@ -35,7 +37,10 @@ class TerminalNarrator:
         self._scenes = len(scenes)
         self._width = max(_TOOL_WIDTH, *(len(scene.tool) for scene in scenes))
         self._card: dict[str, Any] = {}
-        self._console.print(Panel(_INTRODUCTION, title="machines-mcp demo", border_style="cyan", padding=(1, 2)))
+        to = _CARD if any(scene.tool == "reveal_card" for scene in scenes) else _WITHDRAWAL
+        self._console.print(
+            Panel(_INTRODUCTION.format(to), title="machines-mcp demo", border_style="cyan", padding=(1, 2))
+        )
 
     def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any], summary: str) -> None:
         """Print a call and the summary of its result."""
@@ -64,9 +69,7 @@ class TerminalNarrator:
             )
             return
         if not self._card:
-            self._console.print(
-                f"[bold green]All {self._shown} calls succeeded[/] in {seconds:.1f} s. Nothing was real."
-            )
+            self._console.print(f"{self._succeeded(seconds).lstrip()} docs/withdrawal.md explains the steps.")
             return
         card = self._card
         number = f"•••• •••• •••• {card['last4']}"

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from machines_mcp.cli.demo.scenes import SCENES, Results, Scene, asset_of
 from machines_mcp.cli.demo.wallet import DemoWallet
 from machines_mcp.server.sandbox_process import SandboxProcess
-
-_MISSING = "The demo of a withdrawal needs the extra: pip install 'machines-mcp[sandbox-chain]'"
-_NO_WHEEL = (
-    "The demo of a withdrawal runs with CPython 3.11 and 3.12 on x86-64 Linux, macOS and Windows only, because pyrevm"
-    " has no builds for others."
-)
-
-
-def missing() -> str | None:
-    """Return what keeps the simulator from having a chain, in a sentence; None if nothing does."""
-    if all(find_spec(name) is not None for name in ("eth_abi", "eth_account", "eth_keys", "pyrevm")):
-        return None
-    return _MISSING if find_spec("eth_account") is None else _NO_WHEEL
 
 
 async def funded_wallet(sandbox: SandboxProcess) -> DemoWallet:
@@ -51,7 +37,7 @@ def withdrawal_scenes(wallet: DemoWallet) -> tuple[Scene, ...]:
     return (
         *SCENES[:upto],
         Scene((), "quote_withdrawal", "terms for ten minutes", lambda r: asset_of(r) | _terms(wallet)),
-        Scene((), "create_withdrawal", "signed by Machines; the demo approves it", _quote_id),
+        Scene((), "create_withdrawal", "the demo approves it", _quote_id),
         Scene((), tool, "what the wallet signs", _withdrawal_id),
         Scene((), tool, "the wallet signed; what it sends", lambda r: _withdrawal_id(r) | _signature(r, wallet)),
         Scene((), "confirm_withdrawal", "sent; the receipt", lambda r: _withdrawal_id(r) | _sent(r, wallet)),

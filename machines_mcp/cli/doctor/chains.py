@@ -24,7 +24,10 @@ async def check_chains(rpc_urls: Mapping[int, Secret], *, probe: bool) -> list[F
 
 def _no_extra() -> Finding:
     return Finding(
-        True, "chains", "withdrawals have no transaction plans; they need machines-mcp[chain] or machines-mcp[solana]"
+        True,
+        "chains",
+        "withdrawals end with the signature of Machines: the extras chain and solana are not installed; run make chain"
+        " in a checkout, or see docs/withdrawal.md",
     )
 
 

@@ -39,6 +39,6 @@ async def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(chains, name, lambda: False)
     (found,) = await check_chains({}, probe=False)
     assert found.ok
-    assert "machines-mcp[chain]" in found.message
+    assert "the extras chain and solana are not installed" in found.message
     monkeypatch.setattr(chains, "plans_evm", lambda: True)
     assert await check_chains({}, probe=False) == []
