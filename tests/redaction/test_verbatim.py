@@ -30,6 +30,7 @@ MAKERS = {
     "tools/users.py",
     "tools/withdrawal_admin.py",
     "tools/withdrawal_approvals.py",
+    "tools/withdrawal_confirmation.py",
     "tools/withdrawal_list.py",
     "tools/withdrawal_page.py",
     "tools/withdrawal_transaction.py",
