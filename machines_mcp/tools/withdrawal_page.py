@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from machines_mcp.desk.withdrawal_pages import SentResult, SignResult, WithdrawalStage, WithdrawalView
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.storage.freeze import Frozen
 from machines_mcp.tools.plan_parts import parts_of
 from machines_mcp.tools.signed_withdrawal import SignedWithdrawal
 from machines_mcp.tools.withdrawal_confirmation import confirmed_transaction
@@ -21,6 +22,7 @@ RECEIPT_SECONDS = 20.0
 _NO_SIGNATURE = "The wallet returned no signature. Try again."
 _NO_HASH = "The wallet returned no transaction hash. See in the wallet whether it sent the transaction."
 _DONE = "The withdrawal is done. Its receipt shows that exactly this amount went to this recipient."
+_FROZEN = "Changes are frozen, so no transaction is given. Lift the freeze first."
 _GONE = "There is no such withdrawal."
 _EXPIRED = "The signature of Machines has expired. Unless the wallet sent the transaction before, nothing moved."
 
@@ -43,6 +45,8 @@ class WithdrawalPageService:
             return self._view(found, "sent" if state == "sent" else "expired", "" if state == "sent" else _EXPIRED)
         try:
             plan = await self._plans.plan(found)
+        except Frozen:
+            return self._view(found, "sent" if state == "sent" else "blocked", _FROZEN)
         except ToolError as error:
             if state == "sent":
                 return self._view(found, "sent")
@@ -58,6 +62,8 @@ class WithdrawalPageService:
             return SignResult(message=_GONE)
         try:
             plan = await self._plans.plan(found, signature=bytes.fromhex(signature[2:]))
+        except Frozen:
+            return SignResult(message=_FROZEN)
         except ToolError as error:
             return SignResult(message=_sentence(error))
         return SignResult(parts_of(plan).transaction)

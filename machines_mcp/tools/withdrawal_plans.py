@@ -80,7 +80,9 @@ class WithdrawalPlans:
 
         Raises:
             ToolError: There is no plan.
+            Frozen: Changes of the user are frozen, so nothing that would move money is handed out.
         """
+        await self._guard.freezes.refuse(found.started.quote.user_id)
         try:
             if found.path == SOLANA_PATH:
                 return await self._solana_plan(found, given_nonce, signature)

@@ -9,11 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from machines_mcp.chain import extras
 from tests.support.tool_caller import ToolCaller, caller
+from tests.support.waiting import PATIENCE
 from tests.support.wallets import sign_typed_data, wallet
+from tests.tools.test_freeze import freeze, lift
 from tests.tools.test_withdrawals import SOLANA, funded, link_solana
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +112,20 @@ async def test_signature_is_made_canonical(tmp_path: Path, v: int, low: bool) ->
         other = plain[:32] + s.to_bytes(32) + bytes([parity + (27 if v else 0)])
         sending = await c.call("get_withdrawal_transaction", **known, admin_signature="0x" + other.hex())
         assert plain.hex() in sending["transaction"]["data"]
+
+
+async def test_while_frozen_no_transaction_is_given(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        known = {"withdrawal_id": await ready(c)}
+        signing = await c.call("get_withdrawal_transaction", **known, admin_nonce="0")
+        await freeze(c, "tool-user")
+        assert (await c.call("get_withdrawal_transaction", **known))["code"] == "policy.frozen"
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+            page = (await http.get(signing["sign_at"], headers={"Sec-Fetch-Site": "none"})).text
+        assert "Changes are frozen, so no transaction is given." in page
+        assert signing["typed_data"]["domain"]["salt"] not in page
+        await lift(c, "tool-user")
+        assert (await c.call("get_withdrawal_transaction", **known))["typed_data"] == signing["typed_data"]
 
 
 async def test_controller_needs_no_signature(tmp_path: Path) -> None:
