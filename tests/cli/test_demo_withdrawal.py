@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-from machines_mcp.cli.demo import withdrawal
 from tests.support.waiting import PATIENCE
 
 if sys.version_info >= (3, 13):
@@ -26,15 +25,3 @@ def test_the_demo_ends_with_the_balance_after_the_withdrawal() -> None:
     assert [line["tool"] for line in lines if not line["ok"]] == []
     assert [line["result"]["stage"] for line in lines if "stage" in line["result"]] == ["sign", "send", "done"]
     assert (lines[-1]["tool"], lines[-1]["result"]["spending_power_cents"]) == ("get_balances", 75_00)
-
-
-@pytest.mark.parametrize("absent", ["pyrevm", "eth_account"])
-def test_a_missing_part_is_named(monkeypatch: pytest.MonkeyPatch, absent: str) -> None:
-    real = withdrawal.find_spec
-    monkeypatch.setattr(withdrawal, "find_spec", lambda name: None if name == absent else real(name))
-    said = withdrawal.missing()
-    assert said is not None
-    assert ("machines-mcp[sandbox-chain]" in said) == (absent == "eth_account")
-    assert ("CPython 3.11 and 3.12" in said) == (absent == "pyrevm")
-    monkeypatch.undo()
-    assert withdrawal.missing() is None
