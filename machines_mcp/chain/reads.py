@@ -42,10 +42,9 @@ async def read_chain(rpc: EvmRpc, order: Order, sender: str) -> ChainReads:
     asked: dict[str, tuple[str, str, str | None]] = {
         "decimals": (order.token, "decimals()", None),
         "is_admin": (order.collateral, "isAdmin(address)", sender),
-        "nonce": (order.target, "nonce(address)", order.collateral),
+        "nonce": _nonce_of(order),
     }
     if order.path == COORDINATOR:
-        asked["nonce"] = (order.collateral, "adminNonce()", None)
         asked["admin_threshold"] = (order.collateral, "adminThreshold()", None)
     found: dict[str, int | None] = {}
     faults: list[RpcUnavailable] = []
@@ -68,6 +67,22 @@ async def read_chain(rpc: EvmRpc, order: Order, sender: str) -> ChainReads:
         admin_threshold=found.get("admin_threshold"),
         nonce=found["nonce"],
     )
+
+
+async def read_nonce(rpc: EvmRpc, order: Order) -> int | None:
+    """Return the nonce that the signatures count on, as it is now; None if the contract gives none.
+
+    Raises:
+        RpcUnavailable: The node gave no usable answer.
+    """
+    return await _number(rpc, *_nonce_of(order))
+
+
+def _nonce_of(order: Order) -> tuple[str, str, str | None]:
+    """Return whom to ask for the nonce, the function and its argument."""
+    if order.path == COORDINATOR:
+        return order.collateral, "adminNonce()", None
+    return order.target, "nonce(address)", order.collateral
 
 
 async def _number(rpc: EvmRpc, to: str, function: str, argument: str | None) -> int | None:

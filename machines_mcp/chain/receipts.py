@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from machines_mcp.chain import evm
 from machines_mcp.chain.order import Order
+from machines_mcp.chain.reads import read_nonce
 from machines_mcp.chain.reverts import reason_of
 from machines_mcp.chain.rpc import EvmRpc
 from machines_mcp.chain.rpc_values import Receipt, Reverted
@@ -32,8 +33,15 @@ class Confirmation:
     block: int | None = None
     reason: str = ""
     """Why it reverted, as a clause in our words."""
+    is_void: bool = False
+    """Whether it reverted and the signatures were used by then, maybe by another transaction of this withdrawal."""
     differs: tuple[str, ...] = ()
     """What differs from the plan: `from`, `to`, `function`, the names of arguments, `transfer`."""
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it is not this withdrawal's transaction."""
+        return self.state == "different" or bool(set(self.differs) - _OF_ADMIN)
 
 
 async def confirm(
@@ -44,8 +52,9 @@ async def confirm(
     *,
     salts: Sequence[bytes] = (),
     signatures: Sequence[bytes] = (),
+    nonce: int | None = None,
 ) -> Confirmation:
-    """Compare a transaction with the order. `salts` and `signatures` are the admins', as planned.
+    """Compare a transaction with the order. `salts`, `signatures` and `nonce` are the admins', as planned.
 
     Raises:
         RpcUnavailable: The node gave no usable answer.
@@ -64,7 +73,10 @@ async def confirm(
     ]
     if not receipt.succeeded:
         reason = await _reason(rpc, receipt, data)
-        return Confirmation(state="reverted", block=receipt.block, reason=reason, differs=tuple(differs))
+        is_void = nonce is not None and await read_nonce(rpc, order) not in (nonce, None)
+        return Confirmation(
+            state="reverted", block=receipt.block, reason=reason, is_void=is_void, differs=tuple(differs)
+        )
     if not _transferred(receipt, order):
         differs.append("transfer")
     state: Literal["done", "different"] = "different" if set(differs) - _OF_ADMIN else "done"

@@ -31,6 +31,8 @@ _WRONG = (
     "This signature is not the signer's over the typed data{}. Pass typed_data on to the wallet unchanged, and have"
     " the signer sign it."
 )
+_OTHER = "This transaction is mined, but it is not this withdrawal. It differs in: {}. Tell the user."
+_MOVED = " It does move exactly this amount from the collateral to this recipient, so do not withdraw it again."
 
 
 def chain_error(fault: ChainFault, started: StartedWithdrawal, *, has_node: bool) -> ToolError:
@@ -62,6 +64,16 @@ def chain_error(fault: ChainFault, started: StartedWithdrawal, *, has_node: bool
             details = {"setting": setting} if setting else {}
             return ToolError(Code.CHAIN_UNAVAILABLE, message=f"{node} Nothing was moved.", details=details)
     return ToolError(Code.INTERNAL)
+
+
+def other_transaction(started: StartedWithdrawal, differs: str, *, moved: bool) -> ToolError:
+    """Return the error for a transaction that is not this withdrawal's. `moved`: it moves the money all the same."""
+    return ToolError(
+        Code.CHAIN_REFUSED,
+        message=_OTHER.format(differs) + (_MOVED if moved else ""),
+        details={"check": "receipt", "differs": differs},
+        next_steps=[NextStep("get_withdrawal_transaction", "See what to send.", {"withdrawal_id": started.id})],
+    )
 
 
 def not_ready(started: StartedWithdrawal) -> ToolError:

@@ -17,6 +17,7 @@ from machines_mcp.protocol.tool import NextStepOutput, NotExecuted, Output, Reco
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.tools.chain_errors import other_transaction
 from machines_mcp.tools.quote_step import quote_again
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
 from machines_mcp.tools.signed_withdrawal import SOLANA_PATH, SignedWithdrawal
@@ -30,17 +31,18 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 _OTHER = "must be the hash of the transaction that is recorded for this withdrawal: another one is already confirmed"
 _OTHERS = "must be of this withdrawal's own transaction: this one is recorded for another withdrawal that is done"
-_DIFFERENT = "This transaction is mined, but it is not this withdrawal. It differs in: {}. Tell the user."
 _NOT_OF_CHAIN = "must be a hash of the chain that pays: on EVM chains 0x and 64 hex digits, on Solana base58"
 _REVERTED_LATE = (
-    "The transaction reverted, so nothing moved, and the signature of Machines has expired: quote it again."
+    "The transaction reverted, and the signature of Machines has expired. If no other was sent, quote it again."
 )
-# The admin's signature has several valid forms and does not change what moves.
-_OF_ADMIN = frozenset({"admin_salt", "admin_signature"})
+_VOID = (
+    "This transaction reverted, because the signatures were used or voided before. Another one may have paid this"
+    " withdrawal: confirm that one. Only if there is none, quote it again once the signature has expired."
+)
 _NOTES = {
     "done": "The receipt shows that exactly this amount went to this recipient.",
     "sent": "It is not mined yet. Confirm it again.",
-    "send": "It reverted, so nothing moved. The withdrawal can still be sent.",
+    "send": "It reverted, so it moved nothing. The withdrawal can still be sent.",
     "unverified": "Recorded, but not verified, because no node is set for this chain.",
 }
 
@@ -145,10 +147,21 @@ async def confirmed_transaction(
         return _result(found, "sent", transaction_hash)
     if confirmation.state == "done":
         return await _recorded(plans, found, transaction_hash, confirmation)
-    differs = confirmation.state == "different" or bool(set(confirmation.differs) - _OF_ADMIN)
-    await _take_back(plans, found, transaction_hash, keep_earlier=differs)
-    if differs:
-        raise _different(found, confirmation)
+    return await _unpaid(plans, found, transaction_hash, confirmation)
+
+
+async def _unpaid(
+    plans: WithdrawalPlans, found: SignedWithdrawal, transaction_hash: Verbatim, confirmation: Confirmation
+) -> WithdrawalConfirmation:
+    """Take the hash back, and return what is left to do."""
+    await _take_back(plans, found, transaction_hash, keep_earlier=confirmation.is_other)
+    if confirmation.is_other:
+        # A contract wallet calls in its own way. On Solana, the transfer is looked for only if the call is right.
+        paid = confirmation.state == "different" and "transfer" not in confirmation.differs
+        moved = paid and found.path != SOLANA_PATH
+        raise other_transaction(found.started, ", ".join(confirmation.differs), moved=moved)
+    if confirmation.is_void:
+        raise ToolError(Code.WITHDRAWAL_STALE, message=_VOID)
     if not plans.is_alive(found):
         raise ToolError(Code.WITHDRAWAL_EXPIRED, message=_REVERTED_LATE, next_steps=[_quote_again(found)])
     return _result(found, "send", transaction_hash, confirmation.block, confirmation)
@@ -169,22 +182,9 @@ async def _recorded(
     recorded = await plans.transactions.done(found.started.id, transaction_hash, confirmation.block)
     if recorded is not None and recorded.state != "done":
         await _take_back(plans, found, transaction_hash, keep_earlier=True)
-        raise _invalid(_OTHERS)
-    if recorded is not None and recorded.hash != transaction_hash:
-        raise _invalid(_OTHER)
+    if recorded is not None and (recorded.state, recorded.hash) != ("done", transaction_hash):
+        raise _invalid(_OTHER if recorded.state == "done" else _OTHERS)
     return _result(found, "done", transaction_hash, confirmation.block, confirmation)
-
-
-def _different(found: SignedWithdrawal, confirmation: Confirmation) -> ToolError:
-    """Return the error for a mined transaction that is not this withdrawal's."""
-    differs = ", ".join(confirmation.differs)
-    again = NextStep("get_withdrawal_transaction", "See what to send.", {"withdrawal_id": found.started.id})
-    return ToolError(
-        Code.CHAIN_REFUSED,
-        message=_DIFFERENT.format(differs),
-        details={"check": "receipt", "differs": differs},
-        next_steps=[again],
-    )
 
 
 async def _mined(
@@ -214,7 +214,7 @@ def _result(
 ) -> WithdrawalConfirmation:
     text = _NOTES[note or stage]
     if stage == "send" and confirmation is not None and confirmation.reason:
-        text = f"It reverted, so nothing moved: {confirmation.reason}. The withdrawal can still be sent."
+        text = f"It reverted, so it moved nothing: {confirmation.reason}. The withdrawal can still be sent."
     return WithdrawalConfirmation(
         withdrawal_id=found.started.id,
         stage=stage,

@@ -122,6 +122,7 @@ class WithdrawalPlans:
                 transaction_hash,
                 salts=(kept.salt,) if both and kept.salt else (),
                 signatures=(kept.admin_signature,) if both and kept.admin_signature else (),
+                nonce=kept.nonce,
             )
         except ChainFault as fault:
             raise chain_error(fault, found.started, has_node=await self._has_node(found)) from None

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.anyio
 
 ETHEREUM = 11_155_111
 TERMS = {"currency": "usdc", "network": "ethereum", "source_chain_id": ETHEREUM}
-OURS, OTHER, THIRD = ("0x" + octet * 32 for octet in ("a1", "b2", "c3"))
+OURS, OTHER = "0x" + "a1" * 32, "0x" + "b2" * 32
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
-DECIMALS, IS_ADMIN = "0x313ce567", "0x24d7806c"
+DECIMALS, IS_ADMIN, NONCE = "0x313ce567", "0x24d7806c", "0x70ae92d2"
 
 
 def word(value: int | str) -> str:
@@ -34,14 +34,19 @@ class Chain:
 
     def __init__(self) -> None:
         self.mined: dict[str, dict[str, Any]] = {}
+        self.nonce = 0
         self.answer = scripted(
             {
-                "eth_call": lambda given: {DECIMALS: word(6), IS_ADMIN: word(1)}.get(given[0]["data"][:10], word(0)),
+                "eth_call": self._call,
                 "eth_getTransactionReceipt": lambda given: self.mined.get(given[0]),
                 "eth_getTransactionByHash": lambda given: self.mined.get(given[0]),
             },
             ETHEREUM,
         )
+
+    def _call(self, given: list[Any]) -> str:
+        known = {DECIMALS: 6, IS_ADMIN: 1, NONCE: self.nonce}
+        return word(known.get(given[0]["data"][:10], 0))
 
     def mine(self, transaction_hash: str, plan: dict[str, Any], **changes: Any) -> None:
         """Mine the transaction of a plan, as one object that is its receipt as well."""
@@ -177,3 +182,30 @@ async def test_a_signature_counts_for_its_own_salt_only(tmp_path: Path) -> None:
             await rows.planned(known["withdrawal_id"], ADMIN.address, 0, late, bytes.fromhex(sign(typed)[2:]))
         found = await c.call("get_withdrawal_transaction", **known)
         assert (found["stage"], found["typed_data"]["message"]["nonce"]) == ("sign", "1")
+
+
+async def test_a_second_sending_that_reverted_does_not_say_that_nothing_was_paid(tmp_path: Path) -> None:
+    async with on_ethereum(tmp_path) as (c, chain):
+        known = {"withdrawal_id": await ready(c, **TERMS)}
+        plan = await c.call("get_withdrawal_transaction", **known)
+        chain.mine(OURS, plan)
+        chain.mine(OTHER, plan, status="0x0", logs=[])
+        chain.nonce = 1
+        error = await c.call("confirm_withdrawal", **known, transaction_hash=OTHER)
+        assert error["code"] == "withdrawal.stale"
+        assert "may have paid" in error["message"]
+        assert (await c.call("confirm_withdrawal", **known, transaction_hash=OURS))["stage"] == "done"
+
+
+async def test_a_call_of_another_kind_that_moves_the_money_is_said_to_move_it(tmp_path: Path) -> None:
+    """As a contract wallet makes it: the server can't verify the call, but must not invite to pay twice."""
+    async with on_ethereum(tmp_path) as (c, chain):
+        known = {"withdrawal_id": await ready(c, **TERMS)}
+        plan = await c.call("get_withdrawal_transaction", **known)
+        chain.mine(OURS, plan, input="0x12345678", to="0x" + "5a" * 20)
+        error = await c.call("confirm_withdrawal", **known, transaction_hash=OURS)
+        assert (error["code"], error["differs"]) == ("chain.refused", "to, function")
+        assert "do not withdraw it again" in error["message"]
+        chain.mine(OTHER, plan, input="0x12345678", logs=[])
+        error = await c.call("confirm_withdrawal", **known, transaction_hash=OTHER)
+        assert "transfer" in error["differs"] and "again" not in error["message"]
