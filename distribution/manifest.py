@@ -11,7 +11,7 @@ from machines_mcp import __doc__ as about
 from machines_mcp import __version__
 from machines_mcp.protocol.prompts import Prompt, load_prompts
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
-from machines_mcp.tools.catalog import TOOLS
+from machines_mcp.tools.catalog import CHAIN_TOOLS, TOOLS
 
 # The first version of this format that supports servers run by uv.
 VERSION = "0.4"
@@ -29,6 +29,8 @@ def manifest() -> dict[str, Any]:
     asked = {name: option for name, option in OPTIONS.items() if option.title}
     # Frozen: what the bundle's lock names and nothing newer, each file by its hash.
     run = ["run", "--frozen", "--no-dev", "--directory", "${__dirname}", ENTRY_POINT]
+    # A bundle installs no extra.
+    listed = [tool for tool in TOOLS if tool not in CHAIN_TOOLS]
     return {
         "manifest_version": VERSION,
         "name": registry.PACKAGE,
@@ -49,7 +51,7 @@ def manifest() -> dict[str, Any]:
                 "env": {name: f"${{user_config.{_key(name)}}}" for name in asked},
             },
         },
-        "tools": [{"name": tool.name, "description": _first_sentence(tool.description)} for tool in TOOLS],
+        "tools": [{"name": tool.name, "description": _first_sentence(tool.description)} for tool in listed],
         "prompts": [_prompt(prompt) for prompt in load_prompts().values()],
         "compatibility": {"platforms": ["darwin", "linux", "win32"], "runtimes": {"python": ">=3.11"}},
         "user_config": {_key(name): _question(option) for name, option in asked.items()},

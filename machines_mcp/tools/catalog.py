@@ -53,14 +53,15 @@ TOOLS: tuple[Tool, ...] = (
     reveal_card,
 )
 
-_OF_CHAINS = (get_withdrawal_transaction, confirm_withdrawal)
+CHAIN_TOOLS = (get_withdrawal_transaction, confirm_withdrawal)
+"""The tools that need the extra `chain` or `solana`."""
 
 
 def installed_tools() -> tuple[Tool, ...]:
     """Return the tools without those whose extra is not installed."""
     if plans_evm() or plans_solana():
         return TOOLS
-    return tuple(tool for tool in TOOLS if tool not in _OF_CHAINS)
+    return tuple(tool for tool in TOOLS if tool not in CHAIN_TOOLS)
 
 
 ACTION_CLASSES = {tool.name: tool.action_classes for tool in TOOLS}

@@ -23,7 +23,7 @@ from distribution.options import OPTIONS
 from machines_mcp import __version__
 from machines_mcp.protocol.prompts import load_prompts
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.tools.catalog import TOOLS
+from machines_mcp.tools.catalog import CHAIN_TOOLS, TOOLS
 from tests.support.environments import VirtualEnvironment
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def test_default_form_starts_the_simulator(tmp_path: Path) -> None:
 
 def test_manifest_lists_the_servers_tools_and_prompts() -> None:
     made = manifest()
-    assert [tool["name"] for tool in made["tools"]] == [tool.name for tool in TOOLS]
+    assert [tool["name"] for tool in made["tools"]] == [tool.name for tool in TOOLS if tool not in CHAIN_TOOLS]
     assert all(re.fullmatch(r"[A-Z][^\n]*\.", tool["description"]) for tool in made["tools"])
     assert [prompt["name"] for prompt in made["prompts"]] == list(load_prompts())
     for prompt in made["prompts"]:
