@@ -180,6 +180,8 @@ def _check_recipient(checks: Checks, request: PlanRequest, order: Order) -> None
     checks.require("recipient", relay.get("payout_extra_id") == approved.extra_id, "the exchange to pay with the memo")
     for name, word in (("to_currency", approved.currency), ("to_network", approved.network)):
         checks.require("recipient", _same_word(relay.get(name), word), "the exchange to pay the currency and network")
+    # Only the API says whose address it is, and nobody approved it.
+    checks.require("recipient", None, "an address of the exchange")
 
 
 def _listed_decimals(known: KnownChain | None, token: str) -> int | None:
