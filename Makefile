@@ -33,7 +33,7 @@ IN_MEMORY := $(shell test -w /dev/shm && ! grep -q ' /dev/shm .*noexec' /proc/mo
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chain test lint types imports unit check long docs pictures wheel bundle bench bench-peers bench-filter bench-size lock clean
+.PHONY: help demo chain test lint types imports unit check long docs pictures wheel bundle bench bench-peers bench-filter bench-size evals lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -109,6 +109,9 @@ bench-filter: $(VENV)/.runtime $(VENV)/.project ## Time the output filter
 bench-size: $(VENV)/.runtime $(VENV)/.project ## Time reads with 10, 1,000 and 100,000 rows
 	@$(BIN)/python -m benchmarks.size $(ARGS)
 
+evals: $(VENV)/.dev $(VENV)/.project ## Run the scripted agents on all tasks and hostile texts; --record stores the figures
+	$(IN_MEMORY) $(BIN)/python -m evals $(ARGS)
+
 # `make lock` keeps versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --no-config --cache-dir $(VENV)/lock/cache \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
@@ -127,7 +130,7 @@ lock: $(VENV)/lock/.made ## Update locks/*.txt from pyproject.toml
 
 clean: ## Remove everything that the other targets created
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find machines_mcp tests benchmarks distribution -type d -name __pycache__ -prune -exec rm -rf {} +
+	find machines_mcp tests benchmarks distribution evals -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Each stamp file is newer than its inputs, so a second run does nothing.
 $(VENV)/.made:

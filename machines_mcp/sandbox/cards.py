@@ -78,7 +78,7 @@ def list_all(call: Call) -> Success:
         "SELECT * FROM cards WHERE user_id = ? AND position < ? ORDER BY position DESC LIMIT ?",
         *(call.user.user_id, before, limit + 1),
     )
-    data: dict[str, Any] = {"cards": [_view(call, row) for row in rows[:limit]]}
+    data: dict[str, Any] = {"cards": [_read(call, row) for row in rows[:limit]]}
     if len(rows) > limit:
         data["nextCursor"] = str(rows[limit - 1]["position"])
     return Success(data, "card list" if rows else "no cards")
@@ -86,7 +86,7 @@ def list_all(call: Call) -> Success:
 
 def read(call: Call) -> Success:
     """GET /cards/{cardId}."""
-    return Success(_view(call, find(call, call.named("cardId"))), "card")
+    return Success(_read(call, find(call, call.named("cardId"))), "card")
 
 
 def update(call: Call) -> Success:
@@ -149,10 +149,14 @@ def _limit(fields: Fields) -> tuple[int, str] | None:
     return limit.integer("amountCents", least=1, most=MAX_CENTS), limit.choice("frequency", FREQUENCIES)
 
 
+def _read(call: Call, row: sqlite3.Row) -> dict[str, Any]:
+    """Return a card as reads do: with the control's label, if there is one."""
+    said = call.state.texts.at("label")
+    return _view(call, row) | ({"encryptedName": encrypted(call.state, row["user_id"], said)} if said else {})
+
+
 def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:
     labels = json.loads(row["labels"])
-    if said := call.state.texts.at("label"):
-        labels["encryptedName"] = encrypted(call.state, row["user_id"], said)
     return {
         "cardId": row["card_id"],
         "status": row["status"],

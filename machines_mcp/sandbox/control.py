@@ -165,8 +165,9 @@ def write_salts(state: State, fields: Fields) -> Success:
 
 
 def say(state: State, fields: Fields) -> Success:
-    """POST /control/texts {place, text}: say up to 8,192 characters in each response at a `merchant` of a transaction,
-    `label` of a card, `kyc_reason`, `agreement` or name of an `asset`, for every user. An empty text ends it.
+    """POST /control/texts {place, text}: say up to 8,192 characters in each response as the `merchant` of a
+    transaction, the `label` of a card that is read, the `kyc_reason`, an `agreement` or the name of an `asset`, for
+    every user. An empty text ends it.
     """
     place = fields.choice("place", TEXT_PLACES)
     state.texts.set(place, fields.text("text", least=0, most=MAX_TEXT))

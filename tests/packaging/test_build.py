@@ -11,7 +11,17 @@ SHIPPED_TOP_LEVEL = [
     *("README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "AGENTS.md"),
     *("Makefile", "pyproject.toml"),
 ]
-SHIPPED_FOLDERS = ["machines_mcp", "prompts", "tests", "benchmarks", "distribution", "docs", "examples", "locks"]
+SHIPPED_FOLDERS = [
+    "machines_mcp",
+    "prompts",
+    "tests",
+    "benchmarks",
+    "distribution",
+    "docs",
+    "evals",
+    "examples",
+    "locks",
+]
 
 
 def _files(folder: Path) -> set[str]:

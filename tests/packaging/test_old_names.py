@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SEARCHED = (
-    *("machines_mcp", "docs", "prompts", "tests", "examples", "benchmarks", "distribution"),
+    *("machines_mcp", "docs", "prompts", "tests", "examples", "benchmarks", "distribution", "evals"),
     *("README.md", "AGENTS.md", "CONTRIBUTING.md"),
 )
 # They keep what state folders hold: migrations, `stored_names`, and the state of the previous version.

@@ -21,7 +21,7 @@ WORKERS = 2
 # in separate servers.
 ELSEWHERE = (
     *("packaging", "distribution", "docs", "examples", "benchmarks", "outside", "leaks", "mutants", "matrix"),
-    *("approval", "faults", "crashes", "machine", "peers"),
+    *("approval", "faults", "crashes", "machine", "peers", "evals"),
     *(
         f"journeys/test_{name}.py"
         for name in ("audit", "interrupted", "desk", "preconditions", "next_steps", "second_user")

@@ -1,0 +1,46 @@
+"""The person at the client's dialogs, who approves what they asked for and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mcp_types as types
+from mcp.client import ClientRequestContext
+
+
+class Person:
+    """Reads each dialog and approves it if all words of one wish that is still open begin a line of it.
+
+    While `trusting`, approves everything: the start of a task.
+    """
+
+    def __init__(self, wishes: Sequence[Sequence[str]]) -> None:
+        self.trusting = True
+        self.asked: list[str] = []
+        self._open = list(wishes)
+
+    def begin(self) -> None:
+        """Read from now on, and forget the questions of the start."""
+        self.trusting = False
+        self.asked.clear()
+
+    async def __call__(
+        self, context: ClientRequestContext, params: types.ElicitRequestParams
+    ) -> types.ElicitResult | types.ErrorData:
+        self.asked.append(params.message)
+        if isinstance(params, types.ElicitRequestURLParams):
+            return types.ElicitResult(action="decline")
+        if self.trusting or self._wishes(params.message):
+            return types.ElicitResult(action="accept", content={"decision": "approve"})
+        return types.ElicitResult(action="decline")
+
+    def _wishes(self, question: str) -> bool:
+        lines = question.splitlines()
+        wish = next((wish for wish in self._open if all(_begins(words, lines) for words in wish)), None)
+        if wish is not None:
+            self._open.remove(wish)
+        return wish is not None
+
+
+def _begins(words: str, lines: Sequence[str]) -> bool:
+    return any(line.startswith(words) for line in lines)
