@@ -47,7 +47,10 @@ def format_transaction(body: dict[str, Any]) -> str:
             ("To", call["recipient"]),
             ("Pays out to", f"{call['pays_out_to']} ({call['currency']} on {call['network']})"),
         ]
-    rows += [("From", sender), ("Expires", f"{body['expires_at']} ({body['seconds_left']} s left)")]
+    rows.append(("From", sender))
+    if body["stage"] in ("sign", "send"):
+        left = "{} min {} s left".format(*divmod(body["seconds_left"], 60))
+        rows.append(("Expires", f"{body['expires_at']} ({left})"))
     rows += [("Checked", ", ".join(body["verified"])), ("Not checked", ", ".join(body["not_verified"]))]
     rows += [("Transaction", body.get("transaction_hash")), ("Block", body.get("block"))]
     lines = [f"{label + ':':<13}{value}" for label, value in rows if value]

@@ -99,7 +99,7 @@ def _reject_unknown(values: Mapping[str, str]) -> None:
     for name in sorted(name for name in values.keys() - VARIABLES if not is_rpc_variable(name)):
         known = [variable.removeprefix("MACHINES_") for variable in VARIABLES | {"MACHINES_RPC_URL_1"}]
         near = difflib.get_close_matches(name.removeprefix("MACHINES_"), known, n=1)
-        hint = f" Did you mean MACHINES_{near[0]}?" if near else ""
+        hint = f" Did you mean MACHINES_{near[0].replace('URL_1', 'URL_<chain id>')}?" if near else ""
         # Silently ignoring a misspelt limit would be worse than not starting.
         raise SettingsError(f"This MACHINES_ variable is not a setting: {name[:40]}.{hint}")
 

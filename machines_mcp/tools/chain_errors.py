@@ -28,15 +28,17 @@ _REFUSED = (
     "No transaction was prepared, because a check failed ({}). Expected: {}.{} Nothing was moved. Tell the operator."
 )
 _WRONG = (
-    "This signature is not the signer's over the typed data{}. Pass typed_data on to the wallet unchanged, and have"
-    " the signer sign it."
+    "This signature is not that of the account that must sign (signer){}. Pass typed_data on to the wallet unchanged,"
+    " and have that account sign it."
 )
 _OTHER = "This transaction is mined, but it is not this withdrawal. It differs in: {}. Tell the user."
 _MOVED = " It does move exactly this amount from the collateral to this recipient, so do not withdraw it again."
+_NOT_PREPARED = "Nothing was moved. Call again, or tell the operator."
+_NOT_READ = "The hash is recorded, but whether the transaction is mined is not known. Confirm it again."
 
 
-def chain_error(fault: ChainFault, started: StartedWithdrawal, *, has_node: bool) -> ToolError:
-    """Return the error for the model. `has_node`: a node of the chain is set."""
+def chain_error(fault: ChainFault, started: StartedWithdrawal, *, has_node: bool, confirms: bool = False) -> ToolError:
+    """Return the error for the model. `has_node`: a node of the chain is set. `confirms`: a wallet sent something."""
     match fault:
         case NotSigned():
             return not_ready(started)
@@ -62,7 +64,8 @@ def chain_error(fault: ChainFault, started: StartedWithdrawal, *, has_node: bool
         case RpcUnavailable(why=why, setting=setting):
             node = f"The chain's node can't be used: {why}.{f' It is set by {setting}.' if setting else ''}"
             details = {"setting": setting} if setting else {}
-            return ToolError(Code.CHAIN_UNAVAILABLE, message=f"{node} Nothing was moved.", details=details)
+            message = f"{node} {_NOT_READ if confirms else _NOT_PREPARED}"
+            return ToolError(Code.CHAIN_UNAVAILABLE, message=message, details=details)
     return ToolError(Code.INTERNAL)
 
 
@@ -106,7 +109,7 @@ def _wrong(signer: str, recovered: str | None, started: StartedWithdrawal) -> To
     details: dict[str, str | int] = {"signer": Verbatim(signer)}
     if recovered is not None:
         details["recovered"] = Verbatim(recovered)
-    other = "" if recovered is None else ": it gives another account (recovered)"
+    other = "" if recovered is None else ", but of another one (recovered)"
     message = _WRONG.format(other)
     step = NextStep("get_withdrawal_transaction", "Get the typed data again.", {"withdrawal_id": started.id})
     return ToolError(Code.SIGNATURE_WRONG, message=message, details=details, next_steps=[step])

@@ -43,7 +43,7 @@ _NOTES = {
     "done": "The receipt shows that exactly this amount went to this recipient.",
     "sent": "It is not mined yet. Confirm it again.",
     "send": "It reverted, so it moved nothing. The withdrawal can still be sent.",
-    "unverified": "Recorded, but not verified, because no node is set for this chain.",
+    "unverified": "It is not verified, because this server has no node of the chain.",
 }
 
 
@@ -233,6 +233,8 @@ def _after(call: ServiceContext, confirmed: WithdrawalConfirmation) -> NextStepO
             return next_step(call, "get_balances", "See the remaining balance.")
         case "send":
             return next_step(call, "get_withdrawal_transaction", "Get the transaction again.", **known)
+    if confirmed.note == _NOTES["unverified"]:
+        return next_step(call, "get_balances", "See whether the balance has fallen: confirming again can't tell.")
     why = "See whether it is mined."
     return next_step(
         call, "confirm_withdrawal", why, **known, transaction_hash=confirmed.transaction_hash, wait_seconds=30

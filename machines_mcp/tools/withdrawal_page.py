@@ -24,6 +24,18 @@ _NO_HASH = "The wallet returned no transaction hash. See in the wallet whether i
 _DONE = "The withdrawal is done. Its receipt shows that exactly this amount went to this recipient."
 _FROZEN = "Changes are frozen, so no transaction is given. Lift the freeze first."
 _GONE = "There is no such withdrawal."
+_NO_NODE = "The transaction is recorded. This server has no node of the chain, so it can't tell whether it is mined."
+_NETWORKS = {
+    1: "Ethereum",
+    137: "Polygon",
+    900: "Solana",
+    901: "Solana Devnet",
+    8453: "Base",
+    80002: "Polygon Amoy",
+    84532: "Base Sepolia",
+    11155111: "Ethereum Sepolia",
+}
+"""By the API's chain id, as wallets call them."""
 _EXPIRED = "The signature of Machines has expired. Unless the wallet sent the transaction before, nothing moved."
 
 
@@ -41,17 +53,18 @@ class WithdrawalPageService:
         state = found.transaction.state
         if state == "done":
             return self._view(found, "done", _DONE)
+        sent = "" if await self._plans.has_node(found) else _NO_NODE
         if not self._plans.is_alive(found):
-            return self._view(found, "sent" if state == "sent" else "expired", "" if state == "sent" else _EXPIRED)
+            return self._view(found, "sent", sent) if state == "sent" else self._view(found, "expired", _EXPIRED)
         try:
             plan = await self._plans.plan(found)
         except Frozen:
             return self._view(found, "sent" if state == "sent" else "blocked", _FROZEN)
         except ToolError as error:
             if state == "sent":
-                return self._view(found, "sent")
+                return self._view(found, "sent", sent)
             return self._view(found, "expired" if error.code is Code.WITHDRAWAL_EXPIRED else "blocked", error.message)
-        return self._planned(found, plan)
+        return self._planned(found, plan, sent)
 
     async def sign(self, withdrawal_id: str, signature: str) -> SignResult:
         """Return the transaction if the signature is the sender's."""
@@ -91,22 +104,23 @@ class WithdrawalPageService:
         except ToolError:
             return None
 
-    def _planned(self, found: SignedWithdrawal, plan: Plan | SolanaPlan) -> WithdrawalView:
+    def _planned(self, found: SignedWithdrawal, plan: Plan | SolanaPlan, when_sent: str) -> WithdrawalView:
         order = plan.order
         parts = parts_of(plan)
         sent = found.transaction.state == "sent" and parts.stage == "send"
         rows = (
-            ("Chain", str(order.chain_id)),
+            ("Network", _network(order.chain_id)),
             ("Contract", order.target),
             ("Collateral", order.collateral),
             ("Token", order.token),
             ("Amount in units of the token", str(order.amount)),
-            ("Sent from", plan.sender),
+            ("Sending wallet", plan.sender),
             *((("Paid to the exchange at", order.recipient),) if self._relayed(found, order.recipient) else ()),
         )
         return self._view(
             found,
             "sent" if sent else parts.stage,
+            when_sent if sent else "",
             rows=rows,
             sender=plan.sender,
             chain_id=order.chain_id,
@@ -135,6 +149,10 @@ class WithdrawalPageService:
             transaction_hash=found.transaction.hash,
             **{"chain_id": found.chain_id} | parts,
         )
+
+
+def _network(chain_id: int) -> str:
+    return f"{_NETWORKS[chain_id]} ({chain_id})" if chain_id in _NETWORKS else f"chain {chain_id}"
 
 
 def _sentence(error: ToolError) -> str:

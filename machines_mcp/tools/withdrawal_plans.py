@@ -88,7 +88,7 @@ class WithdrawalPlans:
                 return await self._solana_plan(found, given_nonce, signature)
             return await self._evm_plan(found, given_nonce, signature)
         except ChainFault as fault:
-            raise chain_error(fault, found.started, has_node=await self._has_node(found)) from None
+            raise chain_error(fault, found.started, has_node=await self.has_node(found)) from None
 
     async def confirm(self, found: SignedWithdrawal, transaction_hash: str) -> Confirmation | None:
         """Compare a sent transaction with the withdrawal; None if no node is set, so that nothing can be compared.
@@ -125,7 +125,8 @@ class WithdrawalPlans:
                 nonce=kept.nonce,
             )
         except ChainFault as fault:
-            raise chain_error(fault, found.started, has_node=await self._has_node(found)) from None
+            has_node = await self.has_node(found)
+            raise chain_error(fault, found.started, has_node=has_node, confirms=True) from None
 
     def is_alive(self, found: SignedWithdrawal) -> bool:
         """Whether the signature of Machines is still valid."""
@@ -198,7 +199,8 @@ class WithdrawalPlans:
             signed_nonce=found.transaction.nonce,
         )
 
-    async def _has_node(self, found: SignedWithdrawal) -> bool:
+    async def has_node(self, found: SignedWithdrawal) -> bool:
+        """Whether a node of the withdrawal's chain is set."""
         if found.chain_id is None:
             return False
         if found.path == SOLANA_PATH:

@@ -114,8 +114,8 @@ class WithdrawalTransaction(Output):
     idempotent=True,
 )
 async def get_withdrawal_transaction(call: ServiceContext, args: GetWithdrawalTransaction) -> WithdrawalTransaction:
-    """Get what the user's wallet does next for a ready withdrawal: sign typed_data (give the signature here), then send
-    transaction. Pass both on unchanged. A person can do it at sign_at. It signs and sends nothing."""
+    """Get what the user's wallet does next for a ready withdrawal: sign typed_data (for admin_signature),
+    then send transaction. Pass both on unchanged. A person can do it at sign_at. It signs and sends nothing."""
     plans = call.services.plans
     found = await plans.find(call.user_id, args.withdrawal_id)
     if found.transaction.state == "done":

@@ -51,7 +51,7 @@ def test_each_chain_has_its_own_node(tmp_path: Path) -> None:
         ({"MACHINES_RPC_URL_1_FILE": f"/nowhere/{CANARY}"}, "MACHINES_RPC_URL_1_FILE can't be read"),
         ({"MACHINES_RPC_URL_1_FILE": "/"}, "MACHINES_RPC_URL_1_FILE is not a regular file"),
         ({"MACHINES_RPC_URL_1": URL, "MACHINES_RPC_URL_1_FILE": "/x"}, "are both set; keep one"),
-        ({"MACHINES_RPC_URL": URL}, "not a setting: MACHINES_RPC_URL. Did you mean MACHINES_RPC_URL_1?"),
+        ({"MACHINES_RPC_URL": URL}, "not a setting: MACHINES_RPC_URL. Did you mean MACHINES_RPC_URL_<chain id>?"),
         ({"MACHINES_RPC_URL_": URL}, "not a setting"),
         ({"MACHINES_RPC_URL_0": URL}, "not a setting"),
         ({"MACHINES_RPC_URL_01": URL}, "not a setting"),

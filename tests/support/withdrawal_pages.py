@@ -107,7 +107,7 @@ class PlannedWithdrawals:
                 ("Network", f"Base Sepolia ({CHAIN})"),
                 ("Contract", TARGET),
                 ("Token", TOKEN),
-                ("Sent from", plan.sender),
+                ("Sending wallet", plan.sender),
             ),
             expires_at=self.expires_at,
             chain_id=CHAIN,

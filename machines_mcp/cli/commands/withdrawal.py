@@ -7,8 +7,13 @@ import sys
 
 import click
 
-from machines_mcp.cli.common import load_settings, run
+from machines_mcp.cli.common import fail, load_settings, run
 from machines_mcp.cli.screen import emit, say
+
+_NO_EXTRA = (
+    "This needs the extra chain or solana, which are not installed. In a checkout, run make chain; docs/withdrawal.md"
+    " has the other ways."
+)
 
 
 @click.command()
@@ -22,8 +27,11 @@ def withdrawal(withdrawal_id: str, signature: str | None, nonce: str | None, as_
     For the ready withdrawal with this ID. With --json, for a pipe into a wallet's own command. Exit code 1 if there is
     nothing to sign or send.
     """
+    from machines_mcp.chain.extras import plans_evm, plans_solana
     from machines_mcp.cli.withdrawal import format_transaction, withdrawal_transaction
 
+    if not plans_evm() and not plans_solana():
+        fail(_NO_EXTRA)
     settings = load_settings()
     body, ok = run(lambda: withdrawal_transaction(settings, withdrawal_id, signature, nonce))
     if as_json:
@@ -31,6 +39,7 @@ def withdrawal(withdrawal_id: str, signature: str | None, nonce: str | None, as_
     elif ok:
         say(format_transaction(body))
     else:
+        accounts = "".join(f" {name}: {body[name]}." for name in ("signer", "recovered") if name in body)
         fields = "".join(f" {fault['field']} {fault['rule']}." for fault in body.get("fields", []))
-        say(f"{body['message']}{fields}", err=True)
+        say(f"{body['message']}{accounts}{fields}", err=True)
     sys.exit(0 if ok else 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 
 from machines_mcp.chain.extras import plans_evm, plans_solana
@@ -14,12 +14,12 @@ from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.redaction.secret import Secret
 
 
-async def check_chains(rpc_urls: Mapping[int, Secret], *, probe: bool) -> list[Finding]:
-    """Return a finding for each node, with its host alone, and one if an extra is missing."""
+async def check_chains(rpc_urls: Mapping[int, Secret], named: Collection[int], *, probe: bool) -> list[Finding]:
+    """Return a finding for each node, with its host alone, and for what is missing. `named`: the policy's chains."""
     findings = [] if plans_evm() or plans_solana() else [_no_extra()]
     for chain_id, url in sorted(rpc_urls.items()):
         findings.append(await _node(chain_id, url, probe=probe))
-    return findings
+    return findings + [_no_node(chain_id) for chain_id in sorted(set(named) - rpc_urls.keys())]
 
 
 def _no_extra() -> Finding:
@@ -31,10 +31,15 @@ def _no_extra() -> Finding:
     )
 
 
+def _no_node(chain_id: int) -> Finding:
+    message = f"the policy names it, but it has no node, so nothing is read from it; set MACHINES_RPC_URL_{chain_id}"
+    return Finding(True, f"chain {chain_id}", message, warning=True)
+
+
 async def _node(chain_id: int, url: Secret, *, probe: bool) -> Finding:
     check, host = f"chain {chain_id}", shown_host(url.expose())
     if not probe:
-        return Finding(True, check, f"the node at {host}; not asked")
+        return Finding(True, check, f"the node at {host}; not asked, --probe does")
     try:
         await _ask(chain_id, url)
     except RpcUnavailable as fault:

@@ -48,7 +48,7 @@ async def run_checks(*, probe: bool = False) -> list[Finding]:
 
             findings += await check_safeguards(app)
             connected = await _connection(app)
-            findings += [connected, *await check_chains(settings.rpc_urls, probe=probe)]
+            findings += [connected, *await check_chains(settings.rpc_urls, app.guard.policy.chains, probe=probe)]
             if probe and connected.ok:
                 findings += await _endpoints(app)
     return findings
