@@ -168,6 +168,7 @@ async def test_a_block_beyond_all_numbers_is_no_block(tmp_path: Path) -> None:
         chain.mine(OURS, await c.call("get_withdrawal_transaction", **known), blockNumber="0x" + "f" * 64)
         error = await c.call("confirm_withdrawal", **known, transaction_hash=OURS)
         assert error["code"] == "chain.unavailable"
+        assert "not known" in error["message"] and "Nothing was moved" not in error["message"]
         assert await recorded(c, known) == ("sent", OURS)
 
 
