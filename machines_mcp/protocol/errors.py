@@ -96,7 +96,7 @@ _CATALOGUE: Mapping[Code, _Entry] = {
     ),
     Code.WITHDRAWAL_UNSUPPORTED: _Entry("This server can't prepare a transaction for this withdrawal."),
     Code.SIGNATURE_WRONG: _Entry("This signature is not that of the account that must sign.", True),
-    Code.CHAIN_REFUSED: _Entry("A check of the transaction failed. Nothing was moved."),
+    Code.CHAIN_REFUSED: _Entry("A check of the transaction failed. This call moved nothing."),
     Code.CHAIN_UNAVAILABLE: _Entry("The chain's node can't be used right now.", True),
     Code.NOT_FOUND: _Entry("No such user, or the user has no card, deposit, withdrawal or quote with this id."),
     Code.USER_UNKNOWN: _Entry(

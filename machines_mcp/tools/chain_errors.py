@@ -25,7 +25,8 @@ _AGAIN = "If no wallet sent it, quote it again on the same terms."
 _NONCE = "Read adminNonce() of the collateral on chain, and give it as admin_nonce."
 _MALFORMED = "Machines signed something that can't be read at {}. The withdrawal stays ready. Tell the operator."
 _REFUSED = (
-    "No transaction was prepared, because a check failed ({}). Expected: {}.{} Nothing was moved. Tell the operator."
+    "No transaction was prepared, because a check failed ({}). Expected: {}.{} This call moved nothing. Tell the"
+    " operator."
 )
 _WRONG = (
     "This signature is not that of the account that must sign (signer){}. Pass typed_data on to the wallet unchanged,"
@@ -33,7 +34,7 @@ _WRONG = (
 )
 _OTHER = "This transaction is mined, but it is not this withdrawal. It differs in: {}. Tell the user."
 _MOVED = " It does move exactly this amount from the collateral to this recipient, so do not withdraw it again."
-_NOT_PREPARED = "Nothing was moved. Call again, or tell the operator."
+_NOT_PREPARED = "This call moved nothing. Call again, or tell the operator."
 _NOT_READ = "The hash is recorded, but whether the transaction is mined is not known. Confirm it again."
 
 

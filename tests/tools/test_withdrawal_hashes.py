@@ -35,6 +35,7 @@ class Chain:
     def __init__(self) -> None:
         self.mined: dict[str, dict[str, Any]] = {}
         self.nonce = 0
+        self.is_admin = 1
         self.answer = scripted(
             {
                 "eth_call": self._call,
@@ -45,7 +46,7 @@ class Chain:
         )
 
     def _call(self, given: list[Any]) -> str:
-        known = {DECIMALS: 6, IS_ADMIN: 1, NONCE: self.nonce}
+        known = {DECIMALS: 6, IS_ADMIN: self.is_admin, NONCE: self.nonce}
         return word(known.get(given[0]["data"][:10], 0))
 
     def mine(self, transaction_hash: str, plan: dict[str, Any], **changes: Any) -> None:
@@ -170,6 +171,16 @@ async def test_a_block_beyond_all_numbers_is_no_block(tmp_path: Path) -> None:
         assert error["code"] == "chain.unavailable"
         assert "not known" in error["message"] and "Nothing was moved" not in error["message"]
         assert await recorded(c, known) == ("sent", OURS)
+
+
+async def test_a_check_that_fails_after_the_sending_does_not_say_that_nothing_moved(tmp_path: Path) -> None:
+    async with on_ethereum(tmp_path) as (c, chain):
+        known = {"withdrawal_id": await ready(c, **TERMS)}
+        await c.call("confirm_withdrawal", **known, transaction_hash=OURS)
+        chain.is_admin = 0
+        error = await c.call("get_withdrawal_transaction", **known)
+        assert (error["code"], error["check"]) == ("chain.refused", "admin")
+        assert "This call moved nothing." in error["message"]
 
 
 async def test_a_signature_counts_for_its_own_salt_only(tmp_path: Path) -> None:
