@@ -84,6 +84,14 @@ CREATE TABLE IF NOT EXISTS chain_signatures (
     salt BLOB NOT NULL
 ) STRICT;
 
+-- With a chain: how many transactions an account has sent. Wallets count, too, so a reset keeps these.
+CREATE TABLE IF NOT EXISTS chain_accounts (
+    chain_id INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    nonce INTEGER NOT NULL,
+    PRIMARY KEY (chain_id, address)
+) STRICT;
+
 -- With a chain: who can send a user's withdrawals, in lower case.
 CREATE TABLE IF NOT EXISTS chain_admins (
     user_id TEXT NOT NULL REFERENCES users,

@@ -40,10 +40,12 @@ def make_chains(keep: Callable[[str, Callable[[], str]], str], clock: Callable[[
 
 
 def rebuild(state: State) -> None:
-    """Begin the chains anew from the database: money, admins and the nonces of contracts. Blocks are not kept."""
+    """Begin the chains anew from the database: money, admins and nonces. Blocks and receipts are not kept."""
     if state.chains is None:
         return
     state.chains.restart()
+    for row in state.rows("SELECT * FROM chain_accounts"):
+        state.chains.deployments[row["chain_id"]].node.resume(row["address"], row["nonce"])
     sync(state)
     for row in state.rows("SELECT * FROM withdrawals WHERE answer NOT NULL AND held_until = 0 ORDER BY created_at"):
         pay(state, state.chains, row)
@@ -72,12 +74,17 @@ def sync(state: State) -> None:
 
 
 def follow(state: State, chain_id: int, mined: Mined) -> None:
-    """Debit the ledger for the withdrawals of a transaction.
+    """Debit the ledger for the withdrawals of a transaction, and note that its sender sent it.
 
     A withdrawal on a chain used a signature that had not expired and whose nonce was the current one: the live one.
     """
     if (chains := state.chains) is None:
         return
+    sender = mined.transaction.sender
+    state.db.execute(
+        "INSERT OR REPLACE INTO chain_accounts (chain_id, address, nonce) VALUES (?, ?, ?)",
+        (chain_id, sender, chains.deployments[chain_id].node.nonce(sender)),
+    )
     for proxy in chains.deployments[chain_id].withdrawn_from(mined.logs):
         row = live(state, chains.owners[proxy])
         if row is None:

@@ -65,8 +65,12 @@ class Node:
         return self._by_transaction.get(transaction_hash)
 
     def nonce(self, address: str) -> int:
-        """Return how many transactions the account has sent. Restarting the simulator starts over."""
+        """Return how many transactions the account has sent."""
         return self._nonces[address.lower()]
+
+    def resume(self, address: str, nonce: int) -> None:
+        """Count on from the transactions that an account had sent before the chain was rebuilt."""
+        self._nonces[address.lower()] = nonce
 
     def balance(self, address: str) -> int:
         return self._evm.balance(address)
