@@ -93,7 +93,10 @@ class Status(Output):
         frozen = " Changes are frozen." if self.frozen else ""
         others = "".join(f" {more}" for more in (self.not_listed, self.other_users) if more)
         alarms = " Tell the user about the alarms." if self.alarms else ""
-        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}{alarms}"
+        wallets = (
+            f" Withdrawals that wait for a wallet or a receipt: {len(self.withdrawals)}." if self.withdrawals else ""
+        )
+        return f"{waiting} waiting for approval, {unresolved} unresolved.{wallets}{frozen}{others}{alarms}"
 
 
 @tool(title="Status", toolset="always", action_class=ActionClass.READ, idempotent=True, open_world=False)

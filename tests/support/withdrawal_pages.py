@@ -106,7 +106,9 @@ class PlannedWithdrawals:
             rows=(
                 ("Network", f"Base Sepolia ({CHAIN})"),
                 ("Contract", TARGET),
+                ("Collateral", plan.order.collateral),
                 ("Token", TOKEN),
+                ("Amount in units of the token", str(plan.order.amount)),
                 ("Sending wallet", plan.sender),
             ),
             expires_at=self.expires_at,

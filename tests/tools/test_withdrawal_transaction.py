@@ -69,6 +69,8 @@ async def test_status_and_the_list_follow_the_transaction(tmp_path: Path) -> Non
         waits = (await c.call("status"))["withdrawals"]
         assert [(each["withdrawal_id"], each["waits_for"]) for each in waits] == [(known["withdrawal_id"], "wallet")]
         assert 1700 < waits[0]["seconds_left"] <= 1800
+        summary = (await c.client.call_tool("status", {})).content[1]
+        assert "wait for a wallet or a receipt: 1." in getattr(summary, "text", "")
         sent = await c.call("confirm_withdrawal", **known, transaction_hash=HASH)
         assert (sent["stage"], sent["verified"]) == ("sent", False)
         assert "not verified" in sent["note"]
