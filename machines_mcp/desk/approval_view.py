@@ -26,6 +26,7 @@ class ToolWords:
 
 TOOL_WORDS = {
     "create_withdrawal": ToolWords("Withdrawal", "Approve the withdrawal"),
+    "confirm_withdrawal": ToolWords("Sent withdrawal", "Record the transaction"),
     "create_card": ToolWords("New card", "Issue the card"),
     "update_card": ToolWords("Change of a card", "Change the card {card}"),
     "close_card": ToolWords("Closing of a card", "Close card {card}", danger=True),

@@ -16,10 +16,11 @@ from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
+from machines_mcp.tools import services as tool_services
 from machines_mcp.tools.catalog import TOOLS, installed_tools
 from machines_mcp.tools.error_mapping import map_error
 from machines_mcp.tools.resources import RESOURCES
-from machines_mcp.tools.services import RECONCILE_SECONDS, Services, State, permissions
+from machines_mcp.tools.services import Services, State, permissions
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
@@ -53,7 +54,7 @@ def build_components(
         withdrawals=Withdrawals(guard.store),
         permissions=permissions(guard.policy),
         principal=guard.principal,
-        reconcile_seconds=RECONCILE_SECONDS,
+        reconcile_seconds=tool_services.RECONCILE_SECONDS,
     )
     services = Services(connection, state, plans, reveals, desk)
     registry = Registry(installed_tools(), guard.policy, guard.principal, toolsets=settings.toolsets)

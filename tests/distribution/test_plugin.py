@@ -112,7 +112,7 @@ def test_the_skill_begins_with_onboarding_and_names_tools_that_exist() -> None:
     _, text = skill()
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert titles[:2] == ["The journey", "Onboard a user"]
-    named = set(re.findall(r"`([a-z]+_[a-z_]+|status)`", text)) - {"next_steps", "typed_data", "sign_at"}
+    named = set(re.findall(r"`([a-z]+_[a-z_]+|status)`", text)) - {"next_steps"}
     assert {tool.name for tool in TOOLS} == named
 
 

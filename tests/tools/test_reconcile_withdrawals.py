@@ -229,10 +229,10 @@ async def test_unrecorded_response_is_not_requested_again(
 ) -> None:
     real = Rows.record
 
-    async def crash(rows: Rows, withdrawal_id: str, status: str, execution: Any = None) -> None:
+    async def crash(rows: Rows, withdrawal_id: str, status: str, *answer: Any) -> None:
         if status == "ready":
             raise RuntimeError
-        await real(rows, withdrawal_id, status, execution)
+        await real(rows, withdrawal_id, status, *answer)
 
     async with caller(tmp_path) as c:
         await funded(c)

@@ -40,6 +40,7 @@ READS: dict[str, dict[str, Any]] = {
     "list_transactions": {"limit": 100},
     "list_withdrawal_assets": {"limit": 100},
     "quote_withdrawal": {**TERMS, "amount_cents": 500, "address": ADDRESS},
+    "get_withdrawal_transaction": {"admin_nonce": "0"},
     "list_withdrawals": {"limit": 100},
     "list_cards": {"limit": 100},
     "get_card": {},
@@ -91,6 +92,9 @@ async def test_no_read_is_withheld_for_its_size(tmp_path: Path, text: str) -> No
         await c.control("/spend", cardId=card, amountCents=100, merchantName="Shop")
         deposit = (await c.call("list_deposits", scope="all"))["deposits"][0]["deposit_id"]
         given = READS | {"get_card": {"card_id": card}, "get_deposit": {"deposit_id": deposit}}
+        quote = await c.call("quote_withdrawal", amount_cents=2_500, address=ADDRESS, **TERMS)
+        made = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+        given["get_withdrawal_transaction"] = {"admin_nonce": "0", "withdrawal_id": made["withdrawal_id"]}
         longest = 0
         for size, entries in ((60, 3), (60, 150), (2_000, 40), (20_000, 5), (5, 20_000), (400_000, 1)):
             with upstream(c, partial(inflated, text=text * size, entries=entries)):
