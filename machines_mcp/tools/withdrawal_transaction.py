@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.protocol.errors import ToolError
+from machines_mcp.protocol.errors import Code, FieldError, ToolError
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart, UserInput, tool
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import AddressOrMemo, Verbatim, VerbatimArgument
@@ -34,6 +34,7 @@ _EXACT = re.compile(r"0x[0-9a-fA-F]*|[0-9]+")
 
 
 _UNSENT = "Only if no wallet sent it: have the wallet sign typed_data, then pass its signature as admin_signature."
+_NONCES = 2**256
 _NONCE_FORM = "must be adminNonce() of the collateral as decimal digits"
 
 
@@ -123,6 +124,8 @@ async def get_withdrawal_transaction(call: ServiceContext, args: GetWithdrawalTr
     if found.transaction.state == "sent" and not plans.is_alive(found):
         return _output(call, found, "sent")
     nonce = None if args.admin_nonce is None else int(args.admin_nonce)
+    if nonce is not None and nonce >= _NONCES:
+        raise ToolError(Code.INPUT_INVALID, fields=[FieldError("admin_nonce", _NONCE_FORM)])
     signature = None if args.admin_signature is None else bytes.fromhex(args.admin_signature[2:])
     try:
         plan = await plans.plan(found, given_nonce=nonce, signature=signature)

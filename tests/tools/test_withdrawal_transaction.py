@@ -163,6 +163,15 @@ async def test_no_nonce_names_the_argument_and_the_setting(tmp_path: Path) -> No
         assert "admin_nonce" in error["message"]
 
 
+async def test_a_nonce_of_more_than_256_bits_is_refused(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        known = {"withdrawal_id": await ready(c)}
+        error = await c.call("get_withdrawal_transaction", **known, admin_nonce=str(2**256))
+        assert [fault["field"] for fault in error["fields"]] == ["admin_nonce"]
+        last = await c.call("get_withdrawal_transaction", **known, admin_nonce=str(2**256 - 1))
+        assert last["typed_data"]["message"]["nonce"] == str(2**256 - 1)
+
+
 async def test_unknown_and_foreign_ids_are_not_found(tmp_path: Path) -> None:
     async with caller(tmp_path, user_id=None) as c:
         for tool, more in (
