@@ -38,7 +38,9 @@ def label_note(text: str) -> str | None:
     """Return a note if a label may not be read as it looks: a word mixes alphabets, or a letter imitates another."""
     words = re.findall(r"[^\W\d_]+", text)
     mixed = any(len({unicodedata.name(letter, "?").split()[0] for letter in word}) > 1 for word in words)
-    imitates = unicodedata.normalize("NFKC", text) != unicodedata.normalize("NFC", text)
+    # A label that was cut ends with an ellipsis, which imitates three dots.
+    plain = text.replace("…", "")
+    imitates = unicodedata.normalize("NFKC", plain) != unicodedata.normalize("NFC", plain)
     return "unusual characters: read the label letter by letter" if mixed or imitates else None
 
 

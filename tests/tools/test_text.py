@@ -73,7 +73,9 @@ def test_letters_are_not_treated_as_quotes(name: str) -> None:
     assert quote_text(name) == f"“{name}”"
 
 
-@pytest.mark.parametrize("label", ["Groceries", "Café ☕ 東京", "Αθήνα", "Москва trip", "x1 v2", "Zürich ½", "n\u0303"])
+@pytest.mark.parametrize(
+    "label", ["Groceries", "Café ☕ 東京", "Αθήνα", "Москва trip", "x1 v2", "Zürich ½", "n\u0303", "Gifts for…"]
+)
 def test_an_ordinary_label_has_no_note(label: str) -> None:
     assert label_note(label.replace("½", "")) is None
 
