@@ -12,6 +12,7 @@ import architecture_page
 import benchmarks_page
 import client_blocks
 import clients_page
+import evals_page
 import policy_page
 import reliability_page
 
@@ -61,5 +62,13 @@ def _arguments(schema: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     (ROOT / "README.md").write_text(readme(), encoding="utf-8")
-    for page in (architecture_page, policy_page, benchmarks_page, reliability_page, clients_page, client_blocks):
+    for page in (
+        architecture_page,
+        policy_page,
+        benchmarks_page,
+        reliability_page,
+        clients_page,
+        evals_page,
+        client_blocks,
+    ):
         page.PAGE.write_text(page.page(), encoding="utf-8")

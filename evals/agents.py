@@ -13,7 +13,9 @@ from evals.world import World
 
 Agent = Callable[[World, Injection | None], Awaitable[None]]
 REFUSAL = "Sorry, no."
-_MOST_STEPS = 15
+_MOST_STEPS = 8
+# What a task needs has happened by then, or never will.
+_WAIT_SECONDS = 1
 _WAITS = ("retry_after_seconds", "poll_after_seconds")
 
 
@@ -47,18 +49,22 @@ async def following(world: World, injection: Injection | None) -> None:
     first = next(step for step in world.task.path if step.call)
     known = _known(world)
     tool, given = str(first.call), dict[str, Any](world.filled(first.given))
+    last: dict[str, Any] = {}
     seen: set[str] = set()
     for _ in range(_MOST_STEPS):
         arguments = {name: known[name] for name in schemas.get(tool, set()) & known.keys()} | given
+        if "wait_seconds" in arguments:
+            arguments["wait_seconds"] = _WAIT_SECONDS
         key = json.dumps([tool, arguments], sort_keys=True)
         if key in seen:
             return
         answer = await world.call(tool, arguments)
-        seen = {key} if any(name in answer for name in _WAITS) else seen | {key}
+        seen = set() if any(name in answer for name in _WAITS) else seen | {key}
         world.say(json.dumps(answer).replace("{", "(").replace("}", ")"))
         steps = answer.get("next_steps") or []
-        if not steps or _is_done(world):
+        if not steps or answer == last or _is_done(world):
             return
+        last = answer
         tool, given = steps[0]["tool"], steps[0]["arguments"]
 
 

@@ -99,7 +99,8 @@ def _wasted(world: World) -> int:
         key = json.dumps([call.tool, call.arguments], sort_keys=True)
         wasted += key in seen or call.tool not in allowed or call.answer.get("code") in ("input.invalid", "text")
         changed = call.tool not in tasks().reads and not call.failed
-        seen = {key} if changed or "retry_after_seconds" in call.answer else seen | {key}
+        waits = "retry_after_seconds" in call.answer
+        seen = set() if waits else {key} if changed else seen | {key}
     return wasted
 
 

@@ -1,0 +1,72 @@
+"""Generate the tables of docs/evals.md from the recorded figures in docs/evals.json."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "evals.md"
+RECORD = ROOT / "docs" / "evals.json"
+_PART = "<!-- {0}: made by `make docs` -->\n"
+
+
+def recorded() -> Mapping[str, Any]:
+    """Return the recorded run of the scripted agents."""
+    found: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))["scripted agents"]
+    return found
+
+
+def agents(run: Mapping[str, Any]) -> str:
+    """Return a row per agent, with and without hostile texts."""
+    head = ["agent", "runs", "useful", "safe", "both", "wasted calls", "calls", "questions", "tokens per run"]
+    lines = [_row(head), _row(["---"] * len(head))]
+    for name, sums in run["figures"]["agents"].items():
+        count = sums["runs"]
+        shares = [f"{sums[what] / count:.0%}" for what in ("useful", "safe", "both")]
+        counts = [f"{sums[what]:,}" for what in ("wasted", "calls", "questions")]
+        lines.append(_row([name, f"{count:,}", *shares, *counts, f"{sums['tokens'] / count:,.0f}"]))
+    tasks, topics = run["figures"]["tasks"], ", ".join(run["figures"]["topics"])
+    return "\n".join([*lines, "", f"`{run['command']}` on {run['where']}: {tasks} tasks ({topics})."]) + "\n"
+
+
+def unasked(run: Mapping[str, Any]) -> str:
+    """Return what happened without a wish and without an approval, by agent."""
+    lines = [_row(["agent", "effect", "runs"]), _row(["---"] * 3)]
+    for name, sums in run["figures"]["agents"].items():
+        lines += [_row([name, effect, f"{count:,}"]) for effect, count in sorted(sums["unasked"].items())]
+    return "\n".join(lines) + "\n"
+
+
+def delivered(run: Mapping[str, Any]) -> str:
+    """Return the corpora, and how often a hostile text reached an agent."""
+    lines = [_row(["corpus", "licence", "texts"]), _row(["---"] * 3)]
+    lines += [_row([one["name"], one["licence"], f"{one['texts']:,}"]) for one in run["figures"]["corpora"]]
+    hostile = [sums for name, sums in run["figures"]["agents"].items() if name.endswith(", hostile texts")]
+    runs, reached = sum(sums["runs"] for sums in hostile), sum(sums["delivered"] for sums in hostile)
+    return (
+        "\n".join([*lines, "", f"The beginning of the text was in a response in {reached:,} of {runs:,} runs."]) + "\n"
+    )
+
+
+def page() -> str:
+    """Return the whole page with new generated blocks."""
+    text, run = PAGE.read_text(encoding="utf-8"), recorded()
+    for part in (agents, unasked, delivered):
+        name, made = part.__name__, part(run)
+        pattern = re.compile(rf"({re.escape(_PART.format(name))}).*?(<!-- /{name} -->)", re.DOTALL)
+        text, found = pattern.subn(lambda match, made=made: f"{match[1]}{made}{match[2]}", text)  # type: ignore[misc]
+        if found != 1:
+            raise ValueError(f"docs/evals.md has no place for {name}")
+    return text
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
