@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from machines_mcp.cli.call import call_once
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.display import dollars
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings import Settings
 from machines_mcp.storage.withdrawals import Withdrawals
 
 TOOL = "get_withdrawal_transaction"
+_UNKNOWN = "The state folder has no withdrawal with this id. machines-mcp call list_withdrawals shows those of a user."
 _SIGN = "Have the wallet {} sign typed_data (eth_signTypedData_v4), then run this again with --signature."
 _SEND = "Have the wallet {} send it (eth_sendTransaction). Print it with --json."
 _SOLANA = "Have the wallet {} sign and send transaction_base64 within a minute. Print it with --json."
@@ -27,10 +29,12 @@ async def withdrawal_transaction(
     """
     async with opened(settings) as app:
         started = await Withdrawals(app.store).find(withdrawal_id)
+    if started is None:
+        return ToolError(Code.NOT_FOUND, message=_UNKNOWN).payload(), False
     given = {"withdrawal_id": withdrawal_id, "admin_signature": signature, "admin_nonce": nonce}
     arguments = {name: value for name, value in given.items() if value is not None}
     if settings.user_id is None:
-        arguments["user_id"] = "unknown" if started is None else started.quote.user_id
+        arguments["user_id"] = started.quote.user_id
     body, ok = await call_once(settings, TOOL, arguments, approves_all=False)
     # The page ends with this process.
     body.pop("sign_at", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from click.testing import CliRunner
 
 from machines_mcp.chain import extras
 from machines_mcp.cli.commands.withdrawal import withdrawal
-from machines_mcp.cli.withdrawal import format_transaction
+from machines_mcp.cli.withdrawal import format_transaction, withdrawal_transaction
+from machines_mcp.server.settings_reader import read_settings
 
 DONE: dict[str, Any] = {
     "stage": "done",
@@ -35,3 +37,11 @@ def test_without_an_extra_it_says_how_to_install_one(monkeypatch: pytest.MonkeyP
     done = CliRunner().invoke(withdrawal, ["wd_" + "0" * 32])
     assert done.exit_code == 2
     assert "run make chain" in " ".join(done.stderr.split())
+
+
+@pytest.mark.anyio
+async def test_an_unknown_withdrawal_is_not_taken_for_an_unknown_user(tmp_path: Path) -> None:
+    settings = read_settings({"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")})
+    body, ok = await withdrawal_transaction(settings, "wd_" + "0" * 32, None, None)
+    assert (ok, body["code"]) == (False, "not_found")
+    assert "no withdrawal with this id" in body["message"]
