@@ -180,6 +180,11 @@ def _check_recipient(checks: Checks, request: PlanRequest, order: Order) -> None
     checks.require("recipient", relay.get("payout_extra_id") == approved.extra_id, "the exchange to pay with the memo")
     for name, word in (("to_currency", approved.currency), ("to_network", approved.network)):
         checks.require("recipient", _same_word(relay.get(name), word), "the exchange to pay the currency and network")
+    changes = [
+        not _same_word(relay.get(f"from_{name}"), str(relay.get(f"to_{name}"))) for name in ("currency", "network")
+    ]
+    # Otherwise the address of an exchange could take the place of the approved one.
+    checks.require("recipient", any(changes), "an exchange only where the currency or the network changes")
     # Only the API says whose address it is, and nobody approved it.
     checks.require("recipient", None, "an address of the exchange")
 

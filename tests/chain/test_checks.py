@@ -70,6 +70,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("recipient", {"approved": RELAYED, "relay": relay(to_network="stellar")}),
     ("recipient", {"approved": RELAYED, "relay": relay(to_network=None)}),
     ("recipient", {"approved": RELAYED}),
+    ("recipient", {"approved": RELAYED, "relay": relay(from_currency="xrp", from_network="XRP")}),
     ("recipient", {"relay": relay()}),
     ("admin", {"approved": dataclasses.replace(APPROVED, admin_address=STRANGER)}),
     ("admin", {"approved": dataclasses.replace(APPROVED, admin_address=None)}),
