@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import tomllib
 from collections.abc import Callable
 from contextvars import Context
 from pathlib import Path
@@ -130,13 +131,17 @@ def test_the_simulator_says_at_a_terminal_how_to_connect(
         assert shown.stdout == json.dumps(found) + "\n"
         return
     assert all(str(value) in shown.stdout for value in found.values())
-    assert "MACHINES_API_URL=http://127.0.0.1:1/v1" in shown.stdout and "Ctrl-C ends" in shown.stdout
+    assert "MACHINES_API_URL=http://127.0.0.1:1/v1" in shown.stdout and "until Ctrl-C" in shown.stdout
 
 
 def test_the_simulator_shows_its_chains_and_wallet_at_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chains = {str(number): {"rpc_url": f"http://127.0.0.1:1/chain/{number}"} for number in (1, 2)}
+    targets, tokens = ["0x" + "aa" * 20], [{"address": "0x" + "bb" * 20, "decimals": 6}]
+    chains = {
+        str(number): {"rpc_url": f"http://127.0.0.1:1/chain/{number}", "targets": targets, "tokens": tokens}
+        for number in (1, 2)
+    }
     wallet = {"address": "0xab", "private_key": "0xcd"}
     urls = {"base_url": "http://127.0.0.1:1/v1", "partner_key": "mk-1", "control_url": "http://c"}
 
@@ -148,9 +153,11 @@ def test_the_simulator_shows_its_chains_and_wallet_at_a_terminal(
     monkeypatch.setattr("machines_mcp.sandbox.process.run", serve)
     monkeypatch.setattr("machines_mcp.sandbox.__main__.find_spec", lambda name: object())
     monkeypatch.setattr(run, "at_terminal", lambda: True)
-    shown = " ".join(invoke(tmp_path, "sandbox", "--chain").stdout.split())
-    assert "Wallet: 0xab, with the key 0xcd" in shown
-    assert "MACHINES_RPC_URL_2=http://127.0.0.1:1/chain/2" in shown
+    shown = invoke(tmp_path, "sandbox", "--chain").stdout
+    assert "and its key:\n0xab\n0xcd\n" in shown
+    assert "\nexport MACHINES_RPC_URL_2=http://127.0.0.1:1/chain/2\n" in shown
+    pasted = tomllib.loads(shown[shown.index("[chain.1]") :])
+    assert pasted["chain"] == {number: {"targets": targets, "tokens": tokens} for number in chains}
 
 
 def invoke(tmp_path: Path, *arguments: str) -> Result:
