@@ -16,9 +16,11 @@ from machines_mcp.chain.faults import (
     WrongSignature,
 )
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
+from machines_mcp.redaction.display import iso
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.quote_step import quote_again
+from machines_mcp.tools.signed_withdrawal import SignedWithdrawal
 from machines_mcp.tools.text import clean
 
 _AGAIN = "If no wallet sent it, quote it again on the same terms."
@@ -38,8 +40,9 @@ _NOT_PREPARED = "This call moved nothing. Call again, or tell the operator."
 _NOT_READ = "The hash is recorded, but whether the transaction is mined is not known. Confirm it again."
 
 
-def chain_error(fault: ChainFault, started: StartedWithdrawal, *, has_node: bool, confirms: bool = False) -> ToolError:
+def chain_error(fault: ChainFault, found: SignedWithdrawal, *, has_node: bool, confirms: bool = False) -> ToolError:
     """Return the error for the model. `has_node`: a node of the chain is set. `confirms`: a wallet sent something."""
+    started = found.started
     match fault:
         case NotSigned():
             return not_ready(started)
@@ -55,7 +58,8 @@ def chain_error(fault: ChainFault, started: StartedWithdrawal, *, has_node: bool
                 Code.WITHDRAWAL_EXPIRED, next_steps=[_confirm(started), quote_again(started.quote, _AGAIN)]
             )
         case Stale():
-            return ToolError(Code.WITHDRAWAL_STALE, next_steps=[_confirm(started)])
+            until = {"signature_expires_at": iso(found.transaction.expires_at)}
+            return ToolError(Code.WITHDRAWAL_STALE, details=until, next_steps=[_confirm(started)])
         case CheckFailed(check="nonce") if not has_node:
             return _nonce_missing(fault, started)
         case CheckFailed():

@@ -88,7 +88,7 @@ class WithdrawalPlans:
                 return await self._solana_plan(found, given_nonce, signature)
             return await self._evm_plan(found, given_nonce, signature)
         except ChainFault as fault:
-            raise chain_error(fault, found.started, has_node=await self.has_node(found)) from None
+            raise chain_error(fault, found, has_node=await self.has_node(found)) from None
 
     async def confirm(self, found: SignedWithdrawal, transaction_hash: str) -> Confirmation | None:
         """Compare a sent transaction with the withdrawal; None if no node is set, so that nothing can be compared.
@@ -126,7 +126,7 @@ class WithdrawalPlans:
             )
         except ChainFault as fault:
             has_node = await self.has_node(found)
-            raise chain_error(fault, found.started, has_node=has_node, confirms=True) from None
+            raise chain_error(fault, found, has_node=has_node, confirms=True) from None
 
     def is_alive(self, found: SignedWithdrawal) -> bool:
         """Whether the signature of Machines is still valid."""

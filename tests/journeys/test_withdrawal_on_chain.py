@@ -135,8 +135,10 @@ async def test_second_withdrawal_void_by_the_first_is_stale(tmp_path: Path) -> N
         )
         sent = j.wallet.send(sending["transaction"])
         # The wallet sent it, and nobody has told the server: both signatures are used up.
-        code, tool = await j.user.refusal("get_withdrawal_transaction", **known)
-        assert (code, tool) == ("withdrawal.stale", "confirm_withdrawal")
+        with pytest.raises(ToolError) as stale:
+            await j.user.call("get_withdrawal_transaction", known)
+        assert (stale.value.code, stale.value.next_tool) == ("withdrawal.stale", "confirm_withdrawal")
+        assert stale.value.body["signature_expires_at"] == signing["expires_at"]
         done = await j.user.call("confirm_withdrawal", known, transaction_hash=sent, wait_seconds=20)
         assert done["stage"] == "done"
         assert (await j.user.call("get_withdrawal_transaction", known))["stage"] == "done"
