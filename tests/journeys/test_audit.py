@@ -100,7 +100,7 @@ async def test_call_of_each_class_has_its_rows(tmp_path: Path, era: Era) -> None
         assert (rows[0].sink, rows[0].card_id) == ("page", card["card_id"])
 
         await server.call("reveal_card", card_id=card["card_id"], sink="none")
-        rows = await book.fresh(2)
+        rows = await book.fresh(3)
         assert ("reveal", "none", card["card_id"]) in {(row.kind, row.sink, row.card_id) for row in rows}
 
         server.person.answer = "decline"

