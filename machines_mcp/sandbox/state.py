@@ -30,7 +30,7 @@ SCHEMA: Final = Path(__file__).with_name("schema.sql")
 # All user data, in the order in which a reset deletes it. The keys in `meta` stay.
 TABLES: Final = (
     *("idempotency", "secrets_sessions", "deposits", "totals", "entries", "destinations", "chain_signatures"),
-    *("withdrawals", "chain_admins", "cards", "sessions", "users"),
+    *("withdrawals", "chain_admins", "chain_accounts", "cards", "sessions", "users"),
 )
 
 
