@@ -23,7 +23,7 @@ KILLS ?= 3000
 STEPS ?= 15000
 CALLS ?= 50000
 REVEALS ?= 200
-MINUTES ?= 20
+MINUTES ?= 60
 
 # Test folders are in memory if possible. Beside a build on the same disk, SQLite's syncs can wait for many seconds.
 IN_MEMORY := $(shell test -w /dev/shm && ! grep -q ' /dev/shm .*noexec' /proc/mounts && \
