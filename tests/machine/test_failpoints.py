@@ -31,6 +31,7 @@ def granted(tool: str, habits: ApiOptions) -> Iterator[tuple[VirtualWorld, Gated
         what = GatedCall(tool, {"user_id": "user-1"})
         if tool == "create_withdrawal":
             terms = {"amount_cents": 2_500, "currency": "usdc", "network": "base", "address": "0x" + "cd" * 20}
+            terms["admin_address"] = "0x" + "7a" * 20
             quoted: list[Any] = world.step([("A", lambda one: one.call("quote_withdrawal", what.arguments | terms))])
             what.arguments["quote_id"] = quoted[0]["quote_id"]
         elif tool == "create_card":

@@ -7,7 +7,6 @@ import fcntl
 import itertools
 import json
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.readable import is_readable
 from tests.support.waiting import PATIENCE
 
 WAIT_SECONDS = 30.0
@@ -102,7 +102,7 @@ class Tab:
 
     def _message(self, deadline: float) -> bytes:
         while b"\0" not in self._rest:
-            readable, _, _ = select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))
+            readable = is_readable(self._read, max(0.0, deadline - time.monotonic()))
             chunk = os.read(self._read, 65_536) if readable else b""
             assert chunk, "the browser did not respond"
             self._rest += chunk

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import queue
-import select
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from machines_mcp.sandbox import chain_endpoint, settlement
 from machines_mcp.sandbox.app import API_PATH, CONTROL_PATH
 from machines_mcp.sandbox.process import configuration, listen
 from machines_mcp.sandbox.state import State
+from tests.support.readable import is_readable
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,7 +130,7 @@ def first_line(process: subprocess.Popen[bytes]) -> bytes:
     assert process.stdout is not None
     line, deadline = b"", time.monotonic() + PATIENCE
     while not line.endswith(b"\n"):
-        readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        readable = is_readable(process.stdout, max(0.0, deadline - time.monotonic()))
         chunk = os.read(process.stdout.fileno(), 1) if readable else b""
         if not chunk:
             raise RuntimeError("the sandbox did not print its address")

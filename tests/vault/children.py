@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from tests.support.loopback import serve_connections
+from tests.support.readable import is_readable
 from tests.support.waiting import PATIENCE
 
 _REPORT = """
@@ -41,7 +41,7 @@ def dies_with(parent: subprocess.Popen[bytes], pid: int) -> bool:
     try:
         parent.kill()
         # Readable once that process has exited.
-        return bool(select.select([opened], [], [], PATIENCE / 2)[0])
+        return is_readable(opened, PATIENCE / 2)
     finally:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(opened, signal.SIGKILL)
