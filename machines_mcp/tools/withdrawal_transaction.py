@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 Stage = Literal["sign", "send", "sent", "done"]
 WithdrawalId = Annotated[Verbatim, VerbatimArgument(pattern=r"^wd_[0-9a-f]{32}$")]
 _FUNCTIONS = {"solana_v2_02": "withdraw_single_signer_collateral_asset"}
-# In JSON these would be read by eye or by a program that expects them whole.
+# What a wallet needs whole: hex and decimal digits.
 _EXACT = re.compile(r"0x[0-9a-fA-F]*|[0-9]+")
-
-
 _UNSENT = "Only if no wallet sent it: have the wallet sign typed_data, then pass its signature as admin_signature."
 _NONCES = 2**256
 _NONCE_FORM = "must be adminNonce() of the collateral as decimal digits"
