@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
+
+from machines_mcp.redaction.loopback import is_loopback
 
 # No user and no fragment, and no character that could make two parsers see different hosts. Access keys of providers
 # are in the path or in the query.
@@ -16,7 +17,7 @@ MAX_URL = 2048
 def rpc_url_fault(url: str) -> str | None:
     """Return why the URL can't be that of a node, as words after its name; None if it can."""
     found = _URL.fullmatch(url) if len(url) <= MAX_URL else None
-    if found is None or int(found[3] or 0) > 65_535 or (found[1].lower() == "http" and not _is_loopback(found[2])):
+    if found is None or int(found[3] or 0) > 65_535 or (found[1].lower() == "http" and not is_loopback(found[2])):
         return "must be an https URL, or an http URL of this machine (127.0.0.1), without a user name"
     return None
 
@@ -31,12 +32,3 @@ def has_access_key(url: str) -> bool:
     """Whether a valid URL has a path or a query, in which providers put the access key."""
     found = _URL.fullmatch(url)
     return found is not None and (found[4] or "/") != "/"
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

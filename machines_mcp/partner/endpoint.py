@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING
+
+from machines_mcp.redaction.loopback import is_loopback
 
 if TYPE_CHECKING:
     import ssl
@@ -24,14 +25,14 @@ class Endpoint:
 
     def __init__(self, base_url: str, *, proxy: str | None = None, ca_certificates: str | None = None) -> None:
         found = _BASE_URL.fullmatch(base_url)
-        if found is None or int(found[3] or 0) > 65535 or (found[1] == "http" and not _is_loopback(found[2])):
+        if found is None or int(found[3] or 0) > 65535 or (found[1] == "http" and not is_loopback(found[2])):
             raise ValueError("the base URL must be https://host[:port]/path, or http:// on loopback")
         if proxy is not None and not _PROXY.fullmatch(proxy):
             raise ValueError("the proxy must be an http or https URL")
         self.url = base_url.rstrip("/")
         self.secure = found[1] == "https"
         # A proxy would resolve loopback to its own machine, and over plain HTTP it could read the partner key.
-        self.proxy = None if _is_loopback(found[2]) else proxy
+        self.proxy = None if is_loopback(found[2]) else proxy
         self._ca_certificates = ca_certificates
 
     def tls(self) -> ssl.SSLContext:
@@ -52,12 +53,3 @@ class Endpoint:
         if self._ca_certificates is not None:
             context.load_verify_locations(cadata=self._ca_certificates)
         return context
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

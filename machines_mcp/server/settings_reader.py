@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from machines_mcp.protocol.toolset import TOOLSETS
 from machines_mcp.redaction.environment import Environment
+from machines_mcp.redaction.loopback import is_loopback
 from machines_mcp.redaction.placeholders import placeholder_fault
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.user_id import user_id_fault
@@ -139,11 +139,7 @@ def _is_local(url: str) -> bool:
     plain = url.isascii() and url.isprintable() and " " not in url
     if found is None or not plain or int(found[2] or 0) > 65535:
         return False
-    host = found[1].lower()
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(found[1])
 
 
 def parse_user_id(value: str | None) -> str | None:
