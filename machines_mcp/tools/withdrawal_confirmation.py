@@ -71,8 +71,9 @@ class WithdrawalConfirmation(Output):
     note: str
 
     def summary(self) -> str:
-        done = {"send": "moved nothing", "sent": "is recorded", "done": "is done"}[self.stage]
-        return f"The transaction of the withdrawal {done}. {self.note}"
+        if self.stage == "send":
+            return f"The transaction of the withdrawal was mined. {self.note}"
+        return f"The transaction of the withdrawal is {'recorded' if self.stage == 'sent' else 'done'}. {self.note}"
 
 
 async def _details(call: ServiceContext, args: ConfirmWithdrawal) -> ApprovalDetails:

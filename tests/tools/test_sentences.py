@@ -82,6 +82,14 @@ SENTENCES = [
     ),
     (_made(WithdrawalTransaction, **SIGNED, stage="done"), "The withdrawal is done."),
     (
+        _made(WithdrawalConfirmation, **CONFIRMED, stage="send", note="It reverted, so it moved nothing."),
+        "The transaction of the withdrawal was mined. It reverted, so it moved nothing.",
+    ),
+    (
+        _made(WithdrawalConfirmation, **CONFIRMED, stage="done", note="The receipt shows it."),
+        "The transaction of the withdrawal is done. The receipt shows it.",
+    ),
+    (
         _made(WithdrawalConfirmation, **CONFIRMED, stage="sent", note="It is not mined yet."),
         "The transaction of the withdrawal is recorded. It is not mined yet.",
     ),
