@@ -1,4 +1,4 @@
-"""The sandbox's clock: real time plus an offset that only the control can increase."""
+"""The sandbox's clock: real time plus an offset that only the control can increase. It never goes back."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """A clock in unix seconds, never behind real time."""
+    """A clock in unix seconds, never behind real time. It waits while the machine's clock is set back."""
 
     def __init__(self, offset: float = 0.0) -> None:
         self._offset = offset
+        self._latest = 0.0
 
     @property
     def offset(self) -> float:
@@ -19,7 +20,8 @@ class Clock:
 
     def now(self) -> float:
         """Return the current time of the sandbox."""
-        return time.time() + self._offset
+        self._latest = max(self._latest, time.time())
+        return self._latest + self._offset
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward. Events scheduled up to the new time count as done."""
