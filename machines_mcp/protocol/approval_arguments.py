@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from machines_mcp.protocol.tool import Input
 from machines_mcp.redaction.placeholders import ABSENT_WORDS
 
-WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait this long for a change")]
+WaitSeconds = Annotated[int, Field(ge=0, le=50, description="For a change")]
 """Seconds a call may wait for a change before it returns `still_waiting`."""
 
 _APPROVAL_ID = re.compile(r"[0-9a-f]{32}")

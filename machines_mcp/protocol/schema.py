@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,8 +11,7 @@ from pydantic import BaseModel
 from machines_mcp.protocol.approval_arguments import ApprovalArguments
 from machines_mcp.protocol.tool import Tool
 
-# The server's instructions describe these once; here the model would read them with every tool.
-STAMP: dict[str, dict[str, Any]] = {"environment": {"type": "string"}, "next_steps": {"type": "array"}}
+_ALPHABET = re.compile(r"\^\[[^\]]+\](?:\{(?:\d+,)?(\d+)\}|\+)\$")
 
 
 def input_schema(
@@ -45,13 +45,13 @@ def input_schema(
 
 
 def output_schema(tool: Tool) -> dict[str, Any]:
-    """Return the schema of a tool's structured result. It is open, because embedded mode adds `simulated`."""
+    """Return the schema of a tool's structured result.
+
+    It is open: the server's instructions describe `environment`, `simulated` and `next_steps`, which every result may
+    have. Here the model would read them with every tool.
+    """
     schema = flat_schema(tool.output_model, "serialization")
-    properties = schema["properties"]
-    del properties["next_steps"]
-    properties |= STAMP
-    if not schema.get("required"):
-        schema.pop("required", None)
+    del schema["properties"]["next_steps"]
     return schema
 
 
@@ -76,17 +76,18 @@ class _Flattener:
     def __init__(self, definitions: dict[str, Any], *, closed: bool, examples: bool) -> None:
         self._definitions = definitions
         self._closed = closed
+        self._examples = examples
         self._noisy = {"title"} if examples else {"title", "examples", "words", "form"}
         if not closed:
-            # A model reads the results themselves, so their forms need not be listed.
-            self._noisy |= {"format", "pattern"}
+            # A model reads the results themselves, so what they always have and its form need not be listed.
+            self._noisy |= {"format", "pattern", "required"}
 
     def flatten(self, node: Any) -> Any:
         if isinstance(node, list):
             return [self.flatten(item) for item in node]
         if not isinstance(node, dict):
             return node
-        node = self._without_null(self._resolved(node))
+        node = self._without_alphabet(self._without_null(self._resolved(node)))
         return {key: self._value(key, value) for key, value in node.items() if not self._noise(key, value)}
 
     def _resolved(self, node: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +105,14 @@ class _Flattener:
         rest = {key: value for key, value in node.items() if key != "anyOf"}
         return self._without_null(self._resolved(arms[0] | rest))
 
+    def _without_alphabet(self, node: dict[str, Any]) -> dict[str, Any]:
+        """Replace a pattern that names only characters and a length by the length: ids and codes are copied."""
+        bounds = _ALPHABET.fullmatch(node.get("pattern", ""))
+        if self._examples or bounds is None:
+            return node
+        length = {"maxLength": int(bounds[1])} if bounds[1] else {}
+        return {key: value for key, value in node.items() if key != "pattern"} | length
+
     def _value(self, key: str, value: Any) -> Any:
         if key == "properties":
             return {name: self.flatten(schema) for name, schema in value.items()}
@@ -112,4 +121,7 @@ class _Flattener:
     def _noise(self, key: str, value: Any) -> bool:
         if key == "default":
             return value in (None, [], {})
+        if key == "minLength" and not self._examples:
+            # Nobody sends an empty text on purpose, and its error says what to do.
+            return bool(value == 1)
         return key in self._noisy or (key == "additionalProperties" and not self._closed)

@@ -41,5 +41,5 @@ class UserInput(Input):
         Verbatim,
         VerbatimArgument(min_length=1, max_length=MAX_USER_ID),
         AfterValidator(checked_text),
-        Field(json_schema_extra=WORDS_REFUSED),
+        Field(description="Your user's id", json_schema_extra=WORDS_REFUSED),
     ]

@@ -36,9 +36,9 @@ logger = logging.getLogger(__name__)
 
 _SIMULATED = f" This server is embedded: it uses a simulator on this machine. {SIMULATOR_NOTE}"
 INSTRUCTIONS = (
-    "Takes a Machines Cash partner's users from sign-up to a working card: session, user, identity check (KYC),"
-    " agreements, deposit, balances, withdrawal, card, card details. Start with status. Every result and error has"
-    " environment, simulated: true if nothing in it is real, and next_steps: the tool to call next, why, and the"
+    "Issues and manages cards for a Machines Cash partner's users, from sign-up on: session, user, KYC (the identity"
+    " check), agreements, deposit, balances, withdrawal, card, card details. Start with status. Every result and error"
+    " has environment, simulated: true if nothing in it is real, and next_steps: the tool to call next, why, and the"
     " arguments already known. Follow the first unless the user wants otherwise."
     " Money is in US cents (*_cents), except deposit amounts, which are in currency units. Calls with money,"
     " identity data or consent need a person's approval. On approval.required, tell the user where to decide, then make"

@@ -58,8 +58,8 @@ class ApprovalCancelled(Output):
     open_world=False,
 )
 async def cancel_approval(call: ServiceContext, args: CancelApproval) -> ApprovalCancelled:
-    """Withdraw a waiting approval request of yours, if the user no longer wants the call. Needs no approval. Making
-    that call again asks the person anew, and each request counts in the rates."""
+    """Cancel a waiting approval request that the user no longer wants. Needs no approval. The same call again asks the
+    person anew, and each request counts in the rates."""
     approvals = call.services.state.guard.approvals
     found = await approvals.refusals.withdraw(args.approval_id)
     if found is None:

@@ -9,29 +9,30 @@ from pydantic import Field
 from machines_mcp.partner.vocabulary import CODE
 from machines_mcp.protocol.tool import Output, OutputPart, Text, UserInput
 from machines_mcp.redaction.foreign_text import ForeignText
+from machines_mcp.tools.lists import PageSize
 from machines_mcp.tools.text import pluralize
 
 if TYPE_CHECKING:
     from machines_mcp.partner import AssetList
 
 
-Ticker = Field(pattern=CODE, description="Ticker from the asset list", examples=["usdc"])
-NetworkId = Field(pattern=CODE, description="Network id of that asset", examples=["base"])
+Ticker = Field(pattern=CODE, description="Ticker from the asset list, as usdc", examples=["usdc"])
+NetworkId = Field(pattern=CODE, description="Network id of that asset, as base", examples=["base"])
 
 
 class ListAssets(UserInput):
     query: Text | None = Field(default=None, min_length=1, max_length=60, description="Ticker or name to search")
-    limit: int = Field(default=20, ge=1, le=100)
+    limit: PageSize = 20
 
 
 class NetworkOutput(OutputPart):
-    id: str | None = None
+    id: str | None = Field(default=None, description="Give as network")
     label: ForeignText | None = None
     takes_memo: bool | None = None
 
 
 class AssetOutput(OutputPart):
-    currency: str | None = None
+    currency: str | None = Field(default=None, description="Ticker: give as currency")
     name: ForeignText | None = None
     networks: list[NetworkOutput]
 

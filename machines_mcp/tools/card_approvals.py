@@ -33,10 +33,10 @@ Label = Field(
 )
 
 
-LimitAmount = Field(default=None, description="Spending cap; with limit_frequency")
+LimitAmount = Field(default=None, description="Spending cap in US cents, 5000 is $50; with limit_frequency")
 
 
-LimitFrequency = Field(default=None, description="Period of the cap")
+LimitFrequency = Field(default=None, description="Period of the cap; monthly: per30DayPeriod")
 
 
 class LimitInput(UserInput):

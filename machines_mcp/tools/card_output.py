@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from machines_mcp.partner.errors import PartnerError
-from machines_mcp.partner.vocabulary import MAX_CURSOR, RECORD_ID
+from machines_mcp.partner.vocabulary import RECORD_ID
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
-from machines_mcp.redaction.characters import checked_characters
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import Identifier, IdentifierArgument
@@ -34,18 +33,6 @@ CardId = Annotated[
     IdentifierArgument(pattern=RECORD_ID),
     Field(description="From list_cards", examples=["a card_id from list_cards"]),
 ]
-
-
-Cursor = Annotated[
-    Identifier, IdentifierArgument(min_length=1, max_length=MAX_CURSOR), AfterValidator(checked_characters)
-]
-
-
-def rest_of_list(next_cursor: str | None, incomplete: bool | None) -> str:
-    """Return the end of a list's summary: whether there is more, and whether it can be read."""
-    if incomplete:
-        return "; there is more, but its page can't be read"
-    return "; more on the next page" if next_cursor else ""
 
 
 class CardOutput(OutputPart):

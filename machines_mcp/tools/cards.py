@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
-from pydantic import Field
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import Output, UserInput, tool
 from machines_mcp.redaction.foreign_text import ForeignText
-from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.tools.card_approvals import (
     CardInput,
     CreateCard,
@@ -25,15 +23,14 @@ from machines_mcp.tools.card_output import (
     CardClosed,
     CardOutput,
     CardResult,
-    Cursor,
     card_fields,
     closed_result,
     created_result,
     decrypted_label,
     locked_steps,
-    rest_of_list,
     updated_result,
 )
+from machines_mcp.tools.lists import Cursor, Incomplete, NextCursor, PageSize, rest_of_list
 from machines_mcp.tools.reconcile_card_changes import reconcile_close, reconcile_update
 from machines_mcp.tools.reconcile_cards import reconcile_create
 from machines_mcp.tools.services import ServiceContext, next_step
@@ -44,14 +41,14 @@ if TYPE_CHECKING:
 
 
 class ListCards(UserInput):
-    cursor: Cursor | None = Field(default=None, description="next_cursor of the previous page")
-    limit: int = Field(default=20, ge=1, le=100)
+    cursor: Cursor | None = None
+    limit: PageSize = 20
 
 
 class CardListOutput(Output):
     cards: list[CardOutput]
-    next_cursor: Identifier | None = None
-    incomplete: bool | None = None
+    next_cursor: NextCursor = None
+    incomplete: Incomplete = None
 
     def summary(self) -> str:
         active = sum(card.status == "active" for card in self.cards)
@@ -70,7 +67,7 @@ class CardListOutput(Output):
     idempotent=False,
 )
 async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
-    """Issue a virtual card with a spending limit the user chose and an optional label. Requires approval and accepted
+    """Create a virtual card with a spending limit the user chose and an optional label. Requires approval and accepted
     agreements. Next: reveal_card."""
     limit, client = args.limit(), await call.services.partner.client(call.logged_as)
     name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
@@ -82,7 +79,7 @@ async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
 
 @tool(title="List cards", toolset="cards", action_class=ActionClass.READ, idempotent=True)
 async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
-    """List the user's cards with label, last four digits, status and limit."""
+    """List the user's cards with label, last four digits, status and limit. For one, use get_card."""
     client = await call.services.partner.client(call.logged_as)
     page = await client.cards.list(call.user_id, cursor=args.cursor, limit=args.limit)
     labels: list[ForeignText | None] = [None] * len(page.cards)
@@ -115,7 +112,7 @@ async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
 
 @tool(title="Get a card", toolset="cards", action_class=ActionClass.READ, idempotent=True)
 async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
-    """Get one card: label, last four digits, expiry, status and limit, never the number. For the number, use
+    """Get one card by its id: label, last four digits, expiry, status and limit, never the number. For the number, use
     reveal_card."""
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
@@ -141,8 +138,8 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     idempotent=True,
 )
 async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
-    """Lock, unlock, relabel or set the limit of a card. Use it to lock a lost card. Locking and relabelling happen at
-    once; unlocking or setting a limit requires approval."""
+    """Update a card: lock, unlock, relabel it or set its limit. Use it to lock a lost card. Locking and relabelling
+    happen at once; unlocking or setting a limit requires approval."""
     client = await call.services.partner.client(call.logged_as)
     # Locking must not depend on a read. A locked card spends nothing, and unlocking it shows its limit.
     whole = only_locks(args) or (args.status is not None and args.limit() is not None)
@@ -164,7 +161,7 @@ async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
     idempotent=True,
 )
 async def close_card(call: ServiceContext, args: CardInput) -> CardClosed:
-    """Permanently close a card; this can't be undone. To block it temporarily, lock it with update_card instead.
+    """Close a card permanently; this can't be undone. To block it temporarily, lock it with update_card instead.
     Requires approval."""
     client = await call.services.partner.client(call.logged_as)
     gone = await client.cards.delete(call.user_id, args.card_id)

@@ -5,17 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from machines_mcp.partner.vocabulary import AmountCurrency
 from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier
+from machines_mcp.tools.polling import StillWaiting
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import estimate, is_status, pluralize, range_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit, ListedDeposit
 
+LeastAmount = Field(default=None, description="In currency")
+MostAmount = Field(default=None, description="In currency")
 _PAYMENT = frozenset({"deposit_address", "payin_extra_id"})
 
 
@@ -23,12 +28,12 @@ class DepositQuote(Output):
     currency: str
     network: str
     amount: float
-    amount_currency: AmountCurrency
-    min_amount: float | None = None
-    max_amount: float | None = None
+    amount_currency: AmountCurrency = Field(description="crypto: currency")
+    min_amount: float | None = LeastAmount
+    max_amount: float | None = MostAmount
     within_range: bool
-    estimated_to_amount: float | None = None
-    to_currency: ForeignText | None = None
+    estimated_to_amount: float | None = Field(default=None, description="Would arrive, in to_currency")
+    to_currency: ForeignText | None = Field(default=None, description="What arrives")
 
     def summary(self) -> str:
         if not self.within_range:
@@ -44,14 +49,14 @@ class DepositOutput(OutputPart):
     network: ForeignText | None = None
     deposit_address: AddressOrMemo | None = None
     memo: AddressOrMemo | None = None
-    min_amount: float | None = None
-    max_amount: float | None = None
+    min_amount: float | None = LeastAmount
+    max_amount: float | None = MostAmount
     created_at: datetime | None = None
 
 
 class DepositResult(Output, DepositOutput):
     deposit_id: Identifier
-    still_waiting: bool | None = None
+    still_waiting: StillWaiting = None
     poll_after_seconds: float | None = None
 
     def summary(self) -> str:

@@ -48,7 +48,7 @@ class QuoteDeposit(UserInput):
     currency: str = Ticker
     network: str = NetworkId
     amount: float = Field(gt=0, le=1e12, allow_inf_nan=False, description="In units of amount_currency")
-    amount_currency: AmountCurrency = Field(default="crypto", description="Unit of amount")
+    amount_currency: AmountCurrency = Field(default="crypto", description="crypto: units of currency")
 
 
 class CreateDeposit(UserInput):
@@ -63,12 +63,12 @@ class GetDeposit(UserInput):
 
 
 class ListDeposits(UserInput):
-    scope: DepositScope = "active"
+    scope: DepositScope = Field(default="active", description="active: those under way")
 
 
 @tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ, idempotent=True)
 async def list_deposit_assets(call: ServiceContext, args: ListAssets) -> AssetListOutput:
-    """List the currencies and networks that can fund the account. Next: quote_deposit."""
+    """List deposit currencies and networks, to fund the account. Next: quote_deposit."""
     client = await call.services.partner.client(call.logged_as)
     assets = asset_outputs(await client.deposits.assets(call.user_id, q=args.query, limit=args.limit))
     first = next(((asset.currency, network.id) for asset in assets for network in asset.networks), (None, None))
@@ -79,8 +79,8 @@ async def list_deposit_assets(call: ServiceContext, args: ListAssets) -> AssetLi
 
 @tool(title="Quote a deposit", toolset="funding", steps=(8,), action_class=ActionClass.READ, idempotent=True)
 async def quote_deposit(call: ServiceContext, args: QuoteDeposit) -> DepositQuote:
-    """Get the allowed range for a deposit and an estimate of what would arrive, in currency units (not cents). Changes
-    nothing and locks no rate. Next: create_deposit."""
+    """Quote a deposit into the account: the allowed range, and an estimate of what would arrive, in currency units (not
+    cents). Changes nothing and locks no rate. Next: create_deposit."""
     client = await call.services.partner.client(call.logged_as)
     limits = await client.deposits.range(call.user_id, args.currency, args.network)
     if limits.odd & {"min_amount", "max_amount"}:
@@ -143,8 +143,8 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     idempotent=False,
 )
 async def create_deposit(call: ServiceContext, args: CreateDeposit) -> DepositResult:
-    """Get an address to send the currency to, and a memo if the network needs one. Pass both on unchanged: a deposit
-    without its memo can be lost. Moves no money itself. Next: get_deposit."""
+    """Create a deposit: an address to send the currency to, and a memo if the network needs one. Pass both on
+    unchanged: a deposit without its memo can be lost. Moves no money itself. Next: get_deposit."""
     client = await call.services.partner.client(call.logged_as)
     deposit = await client.deposits.create(
         call.user_id, args.currency, args.network, amount=args.amount, idempotency_key=call.idempotency_key
@@ -154,7 +154,7 @@ async def create_deposit(call: ServiceContext, args: CreateDeposit) -> DepositRe
 
 @tool(title="Get a deposit", toolset="funding", steps=(9,), action_class=ActionClass.READ, idempotent=True)
 async def get_deposit(call: ServiceContext, args: GetDeposit) -> DepositResult:
-    """Get one deposit. wait_seconds waits until it arrives or ends. Next: get_balances once completed; the balance
+    """Get one deposit by its id, or wait until it arrives or ends. Next: get_balances once completed; the balance
     updates within minutes."""
     client = await call.services.partner.client(call.logged_as)
     deposit, _ = await wait_until(

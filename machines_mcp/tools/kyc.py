@@ -30,7 +30,7 @@ from machines_mcp.tools.kyc_arguments import (
     personal_data,
 )
 from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occupations_of
-from machines_mcp.tools.kyc_status import USER_MUST_ACT, known_status, kyc_sentence, meaning, status_steps
+from machines_mcp.tools.kyc_status import USER_MUST_ACT, Meaning, known_status, kyc_sentence, meaning, status_steps
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
 from machines_mcp.tools.text import pluralize, quote_text
@@ -66,7 +66,7 @@ class KycSubmitted(Output):
     """The status without link and reason, which may hold personal data: outcomes of approved calls are stored."""
 
     status: str
-    meaning: str
+    meaning: str = Meaning
 
     def summary(self) -> str:
         return kyc_sentence(self.status)
@@ -93,8 +93,8 @@ def _hidden_arguments(policy: Policy) -> dict[str, dict[str, str]]:
 
 @tool(title="Get KYC requirements", toolset="onboarding", steps=(3,), action_class=ActionClass.READ, idempotent=True)
 async def get_kyc_requirements(call: ServiceContext, args: GetKycRequirements) -> KycRequirements:
-    """List the identity data that submit_kyc needs and its rules or, with occupation_query, only the occupation codes
-    that match. Never shows stored values. Next: submit_kyc."""
+    """Get the KYC fields that submit_kyc needs and their rules or, with occupation_query, only the matching occupation
+    codes. Never shows stored values. Next: submit_kyc."""
     client = await call.services.partner.client(call.logged_as)
     values = await client.kyc.values(call.user_id)
     return KycRequirements(
@@ -131,8 +131,8 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     idempotent=False,
 )
 async def submit_kyc(call: ServiceContext, args: SubmitKyc) -> KycSubmitted:
-    """Submit the user's identity data. Give all of it exactly as the user gave it (rules: get_kyc_requirements), or
-    none: then the user fills in a form on this machine. Requires approval. The data is forwarded, not stored. Next:
+    """Submit the user's KYC identity data. Give all of it exactly as the user gave it (rules: get_kyc_requirements), or
+    none: then the user fills in a form on this machine. Requires approval. Forwarded, not stored. Next:
     get_kyc_status."""
     client, output_filter = await call.services.partner.client(call.logged_as), call.services.state.output_filter
     filled = application(args)

@@ -88,18 +88,31 @@ _DIGITS = re.compile(r"[0-9]+")
 Salary = Literal["<40k", "50k–99k", "100k–149k", "150k+"]
 Purpose = Literal["everyday spend", "subscriptions", "business expenses", "testing", "other"]
 Volume = Literal["under $1k", "$1k–$5k", "$5k–$20k", "$20k+"]
-Country = Annotated[str, Field(pattern=r"^[A-Za-z]{2}$", examples=["US"]), BeforeValidator(_country)]
+Country = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z]{2}$", description="ISO alpha-2, as US", examples=["US"]),
+    BeforeValidator(_country),
+]
 BirthDate = Annotated[
     str,
-    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="ISO date, YYYY-MM-DD", examples=["1990-12-31"]),
+    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="YYYY-MM-DD", examples=["1990-12-31"]),
     BeforeValidator(_date),
 ]
 NationalId = Annotated[
     str,
-    Field(max_length=50, pattern=r"^[0-9A-Za-z-]+$", examples=['"001234567", in quotes']),
+    Field(
+        max_length=50,
+        pattern=r"^[0-9A-Za-z-]+$",
+        description="String with its leading zeros, as 001-23-4567",
+        examples=['"001234567", in quotes'],
+    ),
     BeforeValidator(_digits),
 ]
-CallingCode = Annotated[str, Field(pattern=r"^[0-9]{1,3}$", examples=["1"]), BeforeValidator(_calling_code)]
+CallingCode = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{1,3}$", description="Calling code without +, as 1", examples=["1"]),
+    BeforeValidator(_calling_code),
+]
 PhoneNumber = Annotated[
     str,
     Field(pattern=r"^[0-9]{4,15}$", description="Without phone_country_code", examples=["4155550100"]),
@@ -112,7 +125,7 @@ Occupation = Annotated[
 ]
 Email = Annotated[
     str,
-    Field(max_length=254, pattern=r"^\S+@\S+$", examples=["ada@example.com"]),
+    Field(max_length=254, pattern=r"^\S+@\S+$", description="E-mail address", examples=["ada@example.com"]),
     AfterValidator(lambda value: _valid(value, email_fault(value))),
 ]
 Short = Annotated[Text, Field(min_length=1, max_length=50)]
@@ -122,24 +135,26 @@ Line = Annotated[Text, Field(min_length=1, max_length=100)]
 class SubmitKyc(UserInput):
     """All required identity fields, or none: then a person fills in the form."""
 
-    first_name: Short | None = Field(default=None, json_schema_extra=WORDS_KEPT)
-    last_name: Short | None = Field(default=None, json_schema_extra=WORDS_KEPT)
+    first_name: Short | None = Field(default=None, description="Given names", json_schema_extra=WORDS_KEPT)
+    last_name: Short | None = Field(default=None, description="Family name", json_schema_extra=WORDS_KEPT)
     birth_date: BirthDate | None = None
     national_id: NationalId | None = None
-    country_of_issue: Country | None = Field(default=None, description="For national_id; ISO alpha-2")
+    country_of_issue: Country | None = Field(default=None, description="Of national_id; ISO alpha-2")
     email: Email | None = None
-    address_line1: Line | None = None
-    address_line2: Line | None = None
-    address_city: Line | None = None
-    address_region: Line | None = None
-    address_postal_code: Text | None = Field(default=None, min_length=1, max_length=20, examples=['"02139", in quotes'])
+    address_line1: Line | None = Field(default=None, description="Street and number")
+    address_line2: Line | None = Field(default=None, description="Apartment or unit")
+    address_city: Line | None = Field(default=None, description="City")
+    address_region: Line | None = Field(default=None, description="State or province")
+    address_postal_code: Text | None = Field(
+        default=None, min_length=1, max_length=20, description="ZIP or postcode", examples=['"02139", in quotes']
+    )
     address_country_code: Country | None = None
     phone_country_code: CallingCode | None = None
     phone_number: PhoneNumber | None = None
     occupation: Occupation | None = None
-    annual_salary: Salary | None = None
-    account_purpose: Purpose | None = None
-    expected_monthly_volume: Volume | None = None
+    annual_salary: Salary | None = Field(default=None, description="In US dollars")
+    account_purpose: Purpose | None = Field(default=None, description="Main use of the card")
+    expected_monthly_volume: Volume | None = Field(default=None, description="Expected spend")
 
     @property
     def identity_data(self) -> dict[str, Any]:

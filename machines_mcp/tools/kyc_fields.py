@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from machines_mcp.protocol.tool import OutputPart
 from machines_mcp.redaction.foreign_text import ForeignText
 
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
 class KycField(OutputPart):
     name: ForeignText
     required: bool
-    rule: ForeignText | None = None
+    rule: ForeignText | None = Field(default=None, description="Form of the value")
 
 
 class Occupation(OutputPart):
-    code: str | None = None
+    code: str | None = Field(default=None, description="Give as occupation")
     label: ForeignText
 
 

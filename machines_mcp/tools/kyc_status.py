@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.approval_arguments import WaitSeconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, UserInput, tool
 from machines_mcp.tools.kyc_reasons import own_words
-from machines_mcp.tools.polling import wait_until
+from machines_mcp.tools.polling import StillWaiting, wait_until
 from machines_mcp.tools.services import ServiceContext, next_step
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ _SENTENCES = {
     "canceled": "The identity check is canceled.",
 }
 USER_MUST_ACT = ("needs_information", "needs_verification")
+Meaning = Field(description="Of status")
 UNRECOGNIZED = "unrecognized"
 
 
@@ -51,10 +54,10 @@ class GetKycStatus(UserInput):
 
 class KycStatusOutput(Output):
     status: str
-    meaning: str
+    meaning: str = Meaning
     reason: str | None = None
     verification_link: str | None = None
-    still_waiting: bool | None = None
+    still_waiting: StillWaiting = None
     poll_after_seconds: float | None = None
 
     def summary(self) -> str:
@@ -63,8 +66,8 @@ class KycStatusOutput(Output):
 
 @tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ, idempotent=True)
 async def get_kyc_status(call: ServiceContext, args: GetKycStatus) -> KycStatusOutput:
-    """Get the identity check's status. If there is a verification_link, give it to the user: only they can act on that
-    page. wait_seconds waits for a change. Next: get_agreements once approved."""
+    """Get the status of KYC, the identity check. If there is a verification_link, give it to the user: only they can
+    act on that page. Next: get_agreements once approved."""
     client = await call.services.partner.client(call.logged_as)
     found, _ = await wait_until(
         call,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from pydantic import Field
+
 from machines_mcp.protocol.tool import NextStepOutput, OutputPart
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.transactions import Transaction
@@ -15,7 +17,7 @@ class OpenTransaction(OutputPart):
     """A signed withdrawal that waits for its wallet or for its receipt."""
 
     withdrawal_id: Verbatim
-    waits_for: str
+    waits_for: str = Field(description="wallet or receipt")
     expires_at: datetime
     seconds_left: int
 

@@ -75,7 +75,7 @@ class RevealCard(CardInput):
 class CardRevealed(Output):
     card_id: Identifier
     status: Literal["verified", "shown", "sealed", "released"]
-    shown: Literal["nowhere", "page", "model"]
+    shown: Literal["nowhere", "page", "model"] = Field(description="Where")
     brand: ForeignText | None = None
     last4: str = Field(pattern=r"^[0-9]{4}$")
     expiration_month: int
@@ -147,7 +147,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     idempotent=True,
 )
 async def reveal_card(call: ServiceContext, args: RevealCard) -> CardRevealed:
-    """Have a separate process fetch, decrypt and verify a card's number and CVC; sink page shows them to the user. You
+    """Reveal a card: a separate process decrypts and verifies its number and CVC; sink page shows them to the user. You
     get brand, last four digits and expiry, not the number. This is intended: do not try to get it another way."""
     _require_sink(call, args)
     if args.sink == "page":

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from pydantic import Field
+
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import Detail
@@ -65,8 +67,8 @@ Outcome: TypeAlias = Callable[[Revealed], PageOutcome]
 class Permission(OutputPart):
     """The policy's rule for an action: `allow`, `ask` (a person approves each call) or `deny`, with the reason."""
 
-    action: str
-    rule: str
+    action: str = Field(description="Class, or tool.class")
+    rule: str = Field(description="allow, ask or deny")
     reason: str | None = None
 
 

@@ -57,8 +57,8 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     makes_user=True,
 )
 async def create_session(call: ServiceContext, args: CreateSession) -> SessionCreated:
-    """Open a Machines session for a user (user_id is your own id for them) and a purpose. Start the journey with
-    purpose kyc. Other tools open the sessions they need. Next: resolve_user."""
+    """Open a Machines session for a user and a purpose. Start the journey with purpose kyc. Other tools open the
+    sessions they need. Next: resolve_user."""
     client = await call.services.partner.client(call.logged_as)
     session = await client.sessions.open(call.user_id, SCOPES[args.purpose])
     follow = {

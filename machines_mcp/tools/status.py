@@ -59,7 +59,7 @@ class UnresolvedItem(OutputPart):
     withdrawal_id: Verbatim | None = None
     approval_id: Verbatim | None = None
     tool: str | None = None
-    since: datetime
+    since: datetime = Field(description="Start")
     status: str
     what_to_do: str | None = None
 
@@ -67,26 +67,26 @@ class UnresolvedItem(OutputPart):
 class LimitBudget(OutputPart):
     """A limit by its path in the policy: the maximum in cents or calls, and what this server's users left of it."""
 
-    limit: str
-    most: int
-    left: int | None = None
+    limit: str = Field(description="Key of the policy")
+    most: int = Field(description="Cents or calls")
+    left: int | None = Field(default=None, description="Of most")
 
 
 class Status(Output):
     user_id: Verbatim | None = None
     simulator_page: str | None = None
-    policy: str
+    policy: str = Field(description="Source and digest")
     passphrase_set_at: datetime | None = None
-    audit_trouble: str | None = None
-    alarms: list[str] = Field(default_factory=list)
-    frozen: list[str] = Field(default_factory=list)
+    audit_trouble: str | None = Field(default=None, description="Why the audit log can't be written")
+    alarms: list[str] = Field(default_factory=list, description="Tell the user")
+    frozen: list[str] = Field(default_factory=list, description="Whose changes are stopped")
     permissions: list[Permission]
-    budgets: list[LimitBudget]
-    waiting: list[WaitingApproval]
-    unresolved: list[UnresolvedItem]
+    budgets: list[LimitBudget] = Field(description="Limits and what is left")
+    waiting: list[WaitingApproval] = Field(description="For approval")
+    unresolved: list[UnresolvedItem] = Field(description="Outcome unknown")
     withdrawals: list[OpenTransaction] = Field(default_factory=list)
-    other_users: str | None = None
-    not_listed: str | None = None
+    other_users: str | None = Field(default=None, description="Their calls, counted")
+    not_listed: str | None = Field(default=None, description="Left out of these lists")
 
     def summary(self) -> str:
         waiting, unresolved = pluralize(len(self.waiting), "call"), len(self.unresolved)
@@ -101,8 +101,8 @@ class Status(Output):
 
 @tool(title="Status", toolset="always", action_class=ActionClass.READ, idempotent=True, open_world=False)
 async def status(call: ToolContext[Services], args: GetStatus) -> Status:
-    """Start here. Show the environment, the user this server acts for (if none, pass user_id in each call), what is
-    allowed, needs approval or is denied and why, limits left, and waiting or unresolved calls."""
+    """Show the status: environment, user, what is allowed, needs approval or is denied and why, limits left, and
+    waiting or unresolved calls. Start here. If it shows no user, give user_id in each call."""
     state = call.services.state
     found = await state.guard.pending.snapshot()
     unknown = [approval for approval in found.executing if not state.guard.approvals.running(approval)]

@@ -54,12 +54,12 @@ def parsed_moment(text: str, *, last: bool) -> datetime | None:
 class TransactionTotals(OutputPart):
     """Sums of the posted and pending transactions in US dollars, and whether they cover all that was asked for."""
 
-    transactions: int
+    transactions: int = Field(description="How many were summed")
     spend_cents: int | None = None
-    collateral_cents: int | None = None
+    collateral_cents: int | None = Field(default=None, description="Collateral moves")
     payment_cents: int | None = None
     fee_cents: int | None = None
-    complete: bool
+    complete: bool = Field(description="Nothing is missing")
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class ResolveUser(UserInput):
         examples=["0x and the user's own 40 hex digits"],
     )
     wallet_label: ApprovedText | None = Field(
-        default=None, min_length=1, max_length=120, json_schema_extra=WORDS_REFUSED
+        default=None, min_length=1, max_length=120, description="Name for the wallet", json_schema_extra=WORDS_REFUSED
     )
 
     @classmethod
@@ -139,7 +139,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
 )
 async def resolve_user(call: ServiceContext, args: ResolveUser) -> UserResolved:
     """Create or find the user at Machines and return their KYC status. Give wallet_address only to link or change the
-    user's wallet. Next: get_kyc_requirements for a new user, else follow next_steps."""
+    user's wallet. Next: follow next_steps."""
     client = await call.services.partner.client(call.logged_as)
     user = await client.users.resolve(
         call.user_id,

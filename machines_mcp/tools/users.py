@@ -10,18 +10,19 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import Input, Output, OutputPart, Text, tool
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.known_users import KnownUser
+from machines_mcp.tools.lists import PageSize
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import pluralize
 
 
 class ListUsers(Input):
     query: Text | None = Field(default=None, min_length=1, max_length=120, description="How their ids begin")
-    limit: int = Field(default=20, ge=1, le=100)
+    limit: PageSize = 20
 
 
 class UserOutput(OutputPart):
     user_id: Verbatim
-    since: datetime
+    since: datetime = Field(description="Time of the first change")
 
 
 class UserListOutput(Output):
@@ -35,8 +36,7 @@ class UserListOutput(Output):
 
 @tool(title="List users", toolset="onboarding", action_class=ActionClass.READ, idempotent=True, open_world=False)
 async def list_users(call: ServiceContext, args: ListUsers) -> UserListOutput:
-    """List the users for whom this server has changed something and may act, newest first, with the time of the first
-    change. Machines has no such list."""
+    """List the users this server has changed something for and may act for, newest first. Machines has no such list."""
     state = call.services.state
     found, total = await state.guard.known_users.newest(args.query or "", args.limit)
     users = [_output(each) for each in found]

@@ -41,7 +41,7 @@ def _token(value: Verbatim) -> Verbatim:
 
 
 class QuoteWithdrawal(UserInput):
-    amount_cents: Cents = Field(description="US cents to withdraw")
+    amount_cents: Cents = Field(description="US cents to withdraw; 2500 is $25")
     currency: str = Ticker
     network: str = NetworkId
     address: Annotated[
@@ -61,7 +61,7 @@ class QuoteWithdrawal(UserInput):
         description="Wallet that will send it; default: the user's linked EVM wallet",
         examples=["0x and the user's own 40 hex digits"],
     )
-    source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain to pay from")
+    source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain id to pay from, as 8453")
     source_token_address: (
         Annotated[Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=r"^[!-~]+$"), AfterValidator(_token)]
         | None

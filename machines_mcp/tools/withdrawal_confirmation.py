@@ -63,12 +63,12 @@ class ConfirmWithdrawal(UserInput):
 
 class WithdrawalConfirmation(Output):
     withdrawal_id: Verbatim
-    stage: Literal["send", "sent", "done"]
+    stage: Literal["send", "sent", "done"] = Field(description="send: not sent yet")
     transaction_hash: Verbatim
-    block: int | None = None
-    verified: bool
-    differs: list[str] = Field(default_factory=list)
-    note: str
+    block: int | None = Field(default=None, description="Block of the receipt")
+    verified: bool = Field(description="By its receipt")
+    differs: list[str] = Field(default_factory=list, description="From the quote")
+    note: str = Field(description="What to know now")
 
     def summary(self) -> str:
         if self.stage == "send":
@@ -105,7 +105,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     idempotent=True,
 )
 async def confirm_withdrawal(call: ServiceContext, args: ConfirmWithdrawal) -> WithdrawalConfirmation:
-    """Record the transaction that the wallet sent for a withdrawal, and read from its receipt whether exactly this
+    """Confirm a withdrawal that the wallet has sent: record its transaction, and check by the receipt that exactly this
     amount went to this recipient. Moves nothing."""
 
     async def waited(share: float) -> None:

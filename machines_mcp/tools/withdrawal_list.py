@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pydantic import Field
-
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import Output, OutputPart, UserInput, tool
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawal_rows import WithdrawalRow
+from machines_mcp.tools.lists import PageSize
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import is_status, pluralize
+from machines_mcp.tools.withdrawal_output import ExtraId
 
 
 class ListWithdrawals(UserInput):
-    limit: int = Field(default=20, ge=1, le=100)
+    limit: PageSize = 20
 
 
 class WithdrawalOutput(OutputPart):
@@ -26,7 +26,7 @@ class WithdrawalOutput(OutputPart):
     currency: str
     network: str
     address: Verbatim
-    extra_id: Verbatim | None = None
+    extra_id: Verbatim | None = ExtraId
     created_at: datetime
     updated_at: datetime
 
@@ -45,8 +45,8 @@ class WithdrawalListOutput(Output):
 
 @tool(title="List withdrawals", toolset="withdrawals", action_class=ActionClass.READ, idempotent=True, open_world=False)
 async def list_withdrawals(call: ServiceContext, args: ListWithdrawals) -> WithdrawalListOutput:
-    """List the withdrawals that this server requested for the user, newest first. Machines has no such list.
-    Status ready: signed; sent: transaction recorded; done: verified."""
+    """List the withdrawals that this server requested for the user, newest first. Machines has no such list. Status
+    ready: signed; sent: transaction recorded; done: verified."""
     rows, total = await call.services.state.withdrawals.newest(call.user_id, args.limit)
     return WithdrawalListOutput(
         withdrawals=[_output(row) for row in rows],

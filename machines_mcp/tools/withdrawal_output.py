@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from machines_mcp.protocol.tool import NextStepOutput, Output
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.foreign_text import ForeignText
@@ -22,6 +24,7 @@ _UNKNOWN = "This server does not know that status, so it can't say whether money
 _EXPIRED = "The signature has expired. This server can't say whether the wallet sent the transaction before that."
 _INCOMPLETE = "Machines calls it ready, but its answer lacks what the wallet needs to send the transaction."
 _CHECK = " Do not request it again before a person has checked this withdrawal at Machines."
+ExtraId = Field(default=None, description="Memo or tag")
 _BY_PERSON = "A person checked Machines and confirmed that this withdrawal was made."
 
 
@@ -32,9 +35,9 @@ class WithdrawalQuote(Output):
     currency: str
     network: str
     address: Verbatim
-    extra_id: Verbatim | None = None
-    admin_address: Verbatim | None = None
-    estimated_to_amount: float | None = None
+    extra_id: Verbatim | None = ExtraId
+    admin_address: Verbatim | None = Field(default=None, description="Wallet that will send it")
+    estimated_to_amount: float | None = Field(default=None, description="Would arrive, in currency")
     is_estimate: bool
     min_amount_cents: int | None = None
     max_amount_cents: int | None = None
@@ -52,10 +55,10 @@ class WithdrawalCreated(Output):
     status: ForeignText
     amount_cents: int
     chain_id: int | None = None
-    call_path: ForeignText | None = None
-    call_target: AddressOrMemo | None = None
+    call_path: ForeignText | None = Field(default=None, description="Kind of call")
+    call_target: AddressOrMemo | None = Field(default=None, description="Contract to call")
     signature_expires_at: datetime | None = None
-    note: str
+    note: str = Field(description="What to know now")
 
     def summary(self) -> str:
         expiry = self.signature_expires_at

@@ -75,23 +75,23 @@ class WithdrawalTransaction(Output):
     model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
 
     withdrawal_id: Verbatim
-    stage: Stage
+    stage: Stage = Field(description="What comes next, or done")
     chain_id: int | None = None
-    caip2: str | None = None
-    sender: Verbatim | None = Field(default=None, alias="from")
+    caip2: str | None = Field(default=None, description="Chain, by CAIP-2")
+    sender: Verbatim | None = Field(default=None, alias="from", description="Wallet that sends")
     expires_at: datetime
     seconds_left: int
-    call: ContractCall | None = None
-    verified: list[str] = Field(default_factory=list)
-    not_verified: list[str] = Field(default_factory=list)
-    typed_data: dict[str, Any] | None = None
-    transaction: dict[str, Any] | None = None
-    transaction_base64: Verbatim | None = None
+    call: ContractCall | None = Field(default=None, description="Contract call in words and exact values")
+    verified: list[str] = Field(default_factory=list, description="Checks that passed")
+    not_verified: list[str] = Field(default_factory=list, description="Checks not made")
+    typed_data: dict[str, Any] | None = Field(default=None, description="EIP-712, to sign")
+    transaction: dict[str, Any] | None = Field(default=None, description="EVM, to send")
+    transaction_base64: Verbatim | None = Field(default=None, description="Solana, to sign and send")
     blockhash: Verbatim | None = None
-    last_valid_block_height: int | None = None
+    last_valid_block_height: int | None = Field(default=None, description="Of blockhash")
     transaction_hash: Verbatim | None = None
-    block: int | None = None
-    sign_at: Verbatim | None = None
+    block: int | None = Field(default=None, description="Block of the receipt")
+    sign_at: Verbatim | None = Field(default=None, description="Page for the user's wallet")
 
     def summary(self) -> str:
         left = f"{self.seconds_left // 60} min {self.seconds_left % 60} s are left"
@@ -113,8 +113,8 @@ class WithdrawalTransaction(Output):
     idempotent=True,
 )
 async def get_withdrawal_transaction(call: ServiceContext, args: GetWithdrawalTransaction) -> WithdrawalTransaction:
-    """Get what the user's wallet does next for a ready withdrawal: sign typed_data (for admin_signature),
-    then send transaction. Pass both on unchanged. A person can do it at sign_at. It signs and sends nothing."""
+    """Get a withdrawal's next step for the user's wallet: sign typed_data (for admin_signature), then send transaction.
+    Pass both on unchanged. A person can do it at sign_at. Signs and sends nothing. Next: confirm_withdrawal."""
     plans = call.services.plans
     found = await plans.find(call.user_id, args.withdrawal_id)
     if found.transaction.state == "done":

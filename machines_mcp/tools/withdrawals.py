@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ, idempotent=True)
 async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> AssetListOutput:
-    """List the currencies and networks available for withdrawals. Next: quote_withdrawal."""
+    """List withdrawal currencies and networks, to pay out. Next: quote_withdrawal."""
     client = await call.services.partner.client(call.logged_as)
     assets = asset_outputs(await client.withdrawals.assets(call.user_id, q=args.query, limit=args.limit))
     follow = next_step(call, "quote_withdrawal", "Get a quote for an amount and destination the user gives.")
@@ -36,8 +36,9 @@ async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> Asse
 
 @tool(title="Quote a withdrawal", toolset="withdrawals", action_class=ActionClass.READ, idempotent=False)
 async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> WithdrawalQuote:
-    """Quote a withdrawal to a destination the user gave. Valid for 10 minutes and these exact terms; the amount that
-    arrives is an estimate, and Machines names no fee. Moves no money. Next: create_withdrawal with quote_id."""
+    """Quote a withdrawal out of the account, in US cents, to a destination the user gave. Valid for 10 minutes and
+    these exact terms; the amount that arrives is an estimate, and Machines names no fee. Moves no money. Next:
+    create_withdrawal."""
     real = call.services.state.policy.environment == "production"
     fault = address_fault(args.network, args.address, test=not real)
     if fault is not None:
@@ -84,8 +85,8 @@ async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> Withd
     idempotent=True,
 )
 async def create_withdrawal(call: ServiceContext, args: CreateWithdrawal) -> WithdrawalCreated:
-    """Request the signature that lets the user's wallet withdraw on a quote's terms. Requires approval; the request is
-    sent only after it. Each quote works once. The wallet still has to send the transaction."""
+    """Create a withdrawal on a quote's terms: request the signature that lets the user's wallet withdraw. Requires
+    approval. Each quote works once. The wallet still has to send it. Next: get_withdrawal_transaction."""
     quote = await live_quote(call, args.quote_id)
     withdrawal_id = await call.services.state.withdrawals.begin(quote, call.logged_as.approval_id)
     if withdrawal_id is None:

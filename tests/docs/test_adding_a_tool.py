@@ -113,7 +113,7 @@ def test_the_pages_tool_fits_the_current_interfaces(monkeypatch: pytest.MonkeyPa
     assert tool.reconcile is not None
     schema = input_schema(tool, pinned=False, asks=True)
     assert schema["properties"].keys() == {"user_id", "card_id", "approval_id", "wait_seconds"}
-    assert output_schema(tool)["properties"].keys() == {"card_id", "status", "environment", "next_steps"}
+    assert output_schema(tool)["properties"].keys() == {"card_id", "status"}
     error = map_error(NotFound(), tool)
     assert error is not None
     assert error.code is Code.NOT_FOUND

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from machines_mcp.protocol.schema import STAMP, flat_schema, input_schema, output_schema
+from machines_mcp.protocol.schema import flat_schema, input_schema, output_schema
 from machines_mcp.protocol.tool import Input, OutputPart
 from tests.support.fake_tools import change, look, pay
 
@@ -98,7 +98,29 @@ def test_building_one_schema_does_not_change_another() -> None:
     assert input_schema(change, pinned=False, asks=False) == before
 
 
-def test_a_result_always_has_an_environment_and_next_steps() -> None:
-    properties = output_schema(look)["properties"]
-    assert {name: properties[name] for name in STAMP} == STAMP
-    assert list(properties) == ["lines", "first", "environment", "next_steps"]
+def test_output_schema_lists_only_what_the_instructions_do_not_describe() -> None:
+    schema = output_schema(look)
+    assert list(schema["properties"]) == ["lines", "first"]
+    assert not {"required", "additionalProperties"} & schema.keys()
+
+
+class Ids(Input):
+    card: str = Field(pattern=r"^[A-Za-z0-9._~-]{8,128}$")
+    code: str = Field(pattern=r"^[0-9a-f]{32}$")
+    tag: str = Field(max_length=9, pattern=r"^[!-~]+$")
+    word: str = Field(min_length=1, max_length=9)
+    query: str = Field(min_length=2, max_length=9)
+    quote: str = Field(pattern=r"^quote_[0-9a-f]{32}$")
+
+
+def test_patterns_and_lengths_that_say_nothing_to_a_model_are_left_out() -> None:
+    assert flat_schema(Ids, "validation")["properties"] == {
+        "card": {"type": "string", "maxLength": 128},
+        "code": {"type": "string", "maxLength": 32},
+        "tag": {"type": "string", "maxLength": 9},
+        "word": {"type": "string", "maxLength": 9},
+        "query": {"type": "string", "minLength": 2, "maxLength": 9},
+        "quote": {"type": "string", "pattern": "^quote_[0-9a-f]{32}$"},
+    }
+    kept = flat_schema(Ids, "validation", examples=True)["properties"]
+    assert (kept["card"]["pattern"], kept["word"]["minLength"]) == ("^[A-Za-z0-9._~-]{8,128}$", 1)

@@ -24,12 +24,6 @@ from machines_mcp.tools.resources import RESOURCES
 SETS = ("onboarding", "funding", "withdrawals", "cards", "observe")
 SUBSETS = list(chain.from_iterable(combinations(SETS, n) for n in range(1, len(SETS) + 1)))
 TOKENS_A_TOOL = 330
-# Self-explanatory names. Describing each would exceed the size budget of `tools/list`.
-SELF_EVIDENT = {
-    *("user_id", "limit", "scope", "types", "wallet_label", "first_name", "last_name", "national_id", "email"),
-    *("address_line1", "address_line2", "address_city", "address_region", "address_postal_code"),
-    *("address_country_code", "phone_country_code", "annual_salary", "account_purpose", "expected_monthly_volume"),
-}
 NO_IDENTITY = "[identity]\nthrough_model = false\n"
 
 
@@ -66,8 +60,7 @@ def faults(tools: list[dict[str, Any]]) -> list[str]:
         for key in ("inputSchema", "outputSchema"):
             found += [f"{tool['name']}.{key}: {trap}" for trap in _traps(tool[key])]
         for name, field in tool["inputSchema"]["properties"].items():
-            described = len(field.get("description", "")) > 3 or name in SELF_EVIDENT
-            found += [] if described else [f"{tool['name']}.{name}: says nothing"]
+            found += [] if len(field.get("description", "")) > 3 else [f"{tool['name']}.{name}: says nothing"]
             found += [] if isinstance(field.get("type"), str) else [f"{tool['name']}.{name}: not one type"]
     cost = len(json.dumps({"tools": tools}, ensure_ascii=False, separators=(",", ":")).encode()) / 4
     return found + ([f"{cost} tokens"] if cost > TOKENS_A_TOOL * len(tools) else [])
