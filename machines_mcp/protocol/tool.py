@@ -144,8 +144,8 @@ class Tool:
     """Whether every call only reads."""
     per_user: bool
     """Whether the tool acts for one user."""
-    makes_user: bool
-    """Whether the tool may make its user at Machines. Others need one who exists."""
+    makes_user: Callable[[Mapping[str, Any]], bool]
+    """Whether a call may make its user at Machines. Others need one who exists."""
     open_world: bool
     """Whether a call may send something to Machines."""
 
@@ -175,7 +175,7 @@ def tool(
     approval_page: Callable[[ToolContext[S], In, Approval], Awaitable[str]] | None = None,
     reconcile: Reconcile | None = None,
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
-    makes_user: bool = False,
+    makes_user: Callable[[Mapping[str, Any]], bool] = lambda _: False,
     open_world: bool = True,
     withheld: Collection[str] = (),
 ) -> Callable[[Callable[[ToolContext[S], In], Awaitable[Out]]], Tool]:
@@ -191,6 +191,7 @@ def tool(
     usual channels.
     `reconcile`: reconciles an interrupted call from its approval and journal entries. The arguments are not stored.
     `allowed_values`: the values of an argument that the policy allows, each with its meaning.
+    `makes_user`: whether a call with these arguments may make its user at Machines. Other calls need a known one.
     `withheld`: the arguments that hold identity data, which errors never repeat.
     """
     action_classes = action_class if isinstance(action_class, tuple) else (action_class,)

@@ -8,7 +8,6 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.tool import Tool
 from machines_mcp.protocol.tool_call import ToolCall
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.database import StoreUnavailable
@@ -23,26 +22,22 @@ class UserCheck:
     def __init__(self, registry: Registry, known: KnownUsers) -> None:
         self._registry = registry
         self._known = known
-        policy, makers = registry.policy, [tool.name for tool in registry.tools.values() if tool.makes_user]
-        rules = [policy.rule(ActionClass.WRITE, name) for name in makers] or [policy.rule(ActionClass.WRITE)]
-        self._model_may_make_users = Rule.ALLOW in rules
 
     async def require(self, call: ToolCall) -> None:
-        """Refuse a call that would open a session for a user who may not exist, without leave to make the user.
+        """Refuse a call for a user who may not exist, if it isn't for making users.
 
         Raises:
             ToolError: `user.unknown`.
             StoreUnavailable: The state folder can't be used.
         """
         user_id = call.request.user_id
-        may_make = self._may_make_user(call.tool, call.request.action_class, call.rule)
-        if user_id and not may_make and not await self._known.knows(user_id):
+        if user_id and not call.tool.makes_user(vars(call.arguments)) and not await self._known.knows(user_id):
             raise self._unknown(user_id)
 
     async def reachable(self, payload: dict[str, Any], call: ToolCall | None) -> dict[str, Any]:
         """Return the error with one step to resolve the user in place of the steps that `require` would refuse."""
         steps: list[dict[str, Any]] = payload["next_steps"]
-        refused = [step for step in steps if call is not None and self._refuses(step["tool"], call)]
+        refused = [step for step in steps if call is not None and self._refuses(step, call)]
         if call is None or not refused:
             return payload
         try:
@@ -56,21 +51,12 @@ class UserCheck:
         kept = [step.payload() if each is first else each for each in steps if each is first or each not in refused]
         return payload | {"next_steps": kept}
 
-    def _refuses(self, name: str, call: ToolCall) -> bool:
-        """Whether some call of the tool needs a known user. The call itself has passed already."""
-        tool = self._registry.tools.get(name)
-        if tool is None or not tool.per_user or not call.request.user_id or tool is call.tool:
+    def _refuses(self, step: dict[str, Any], call: ToolCall) -> bool:
+        """Whether a step needs a known user. The call itself has passed already."""
+        tool = self._registry.tools.get(step["tool"])
+        if tool is None or not tool.per_user or not call.request.user_id:
             return False
-        policy = self._registry.policy
-        return not all(self._may_make_user(tool, each, policy.rule(each, name)) for each in tool.action_classes)
-
-    def _may_make_user(self, tool: Tool, action_class: ActionClass, rule: Rule) -> bool:
-        if action_class is ActionClass.READ:
-            return False
-        if self._model_may_make_users or tool.makes_user or rule is Rule.ALLOW:
-            return True
-        # What the person is asked takes reads, which come before their approval. It takes none to submit identity data.
-        return tool.approval_details is None or action_class is ActionClass.IDENTITY
+        return tool is not call.tool and not tool.makes_user(step["arguments"])
 
     def _unknown(self, user_id: str) -> ToolError:
         registry = self._registry

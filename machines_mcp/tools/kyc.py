@@ -128,6 +128,8 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     reconcile=_reconcile,
     allowed_values=_hidden_arguments,
     withheld=IDENTITY,
+    # What the person is asked takes no read, so that only an approved call makes the user.
+    makes_user=lambda _: True,
     idempotent=False,
 )
 async def submit_kyc(call: ServiceContext, args: SubmitKyc) -> KycSubmitted:

@@ -54,7 +54,8 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     action_class=ActionClass.WRITE,
     reconcile=_reconcile,
     idempotent=True,
-    makes_user=True,
+    # Machines makes the user before it refuses them any other session.
+    makes_user=lambda given: given.get("purpose") == "kyc",
 )
 async def create_session(call: ServiceContext, args: CreateSession) -> SessionCreated:
     """Open a Machines session for a user and a purpose. Start the journey with purpose kyc. Other tools open the

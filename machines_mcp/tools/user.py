@@ -135,7 +135,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     described=("user_id", "wallet_chain", "wallet_address"),
     reconcile=_reconcile,
     idempotent=True,
-    makes_user=True,
+    makes_user=lambda _: True,
 )
 async def resolve_user(call: ServiceContext, args: ResolveUser) -> UserResolved:
     """Create or find the user at Machines and return their KYC status. Give wallet_address only to link or change the

@@ -34,6 +34,13 @@ CHANGES = [
     for action_class, arguments in calls.items()
     if action_class is not ActionClass.READ
 ]
+MAKERS = ["create_session", "resolve_user", "submit_kyc"]
+OTHER_CALLS = [
+    (tool.name, action_class)
+    for tool in TOOLS
+    if tool.per_user and tool.name not in MAKERS
+    for action_class in CALLS[tool.name]
+]
 
 
 def users(sandbox: InProcessSandbox) -> list[str]:
@@ -80,10 +87,39 @@ async def test_a_user_stays_known_after_a_restart(tool: str, tmp_path: Path) -> 
             assert "fields" in await restarted.call("get_kyc_requirements", user_id=TYPO)
 
 
-async def test_a_failed_change_makes_no_user_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("tool", "action_class"), OTHER_CALLS)
+async def test_only_the_tools_that_are_for_it_make_a_user(tool: str, action_class: ActionClass, tmp_path: Path) -> None:
     async with caller(tmp_path, None) as c:
-        assert (await c.call("create_card", user_id=TYPO))["code"] == "kyc.not_approved"
-        assert (await c.call("get_balances", user_id=TYPO))["code"] == "user.unknown"
+        error = await c.call(tool, **CALLS[tool][action_class])
+        (step,) = error["next_steps"]
+        assert (error["code"], step["tool"], users(c.sandbox)) == ("user.unknown", "resolve_user", [])
+        assert (await c.call(step["tool"], **step["arguments"]))["user_id"] == TYPO
+        assert (await c.call(tool, **CALLS[tool][action_class])).get("code") != "user.unknown"
+
+
+@pytest.mark.parametrize("tool", MAKERS)
+async def test_tools_that_are_for_it_make_the_user(tool: str, tmp_path: Path) -> None:
+    (arguments,) = list(CALLS[tool].values())[-1:]
+    async with caller(tmp_path, None) as c:
+        assert "code" not in await c.call(tool, **arguments)
+        assert users(c.sandbox) == [TYPO]
+
+
+@pytest.mark.parametrize("purpose", ["funding", "cards"])
+async def test_session_that_a_new_user_can_not_have_makes_no_user(purpose: str, tmp_path: Path) -> None:
+    async with caller(tmp_path, None) as c:
+        assert (await c.call("create_session", user_id=TYPO, purpose=purpose))["code"] == "user.unknown"
+        assert users(c.sandbox) == []
+
+
+async def test_call_that_the_policy_allows_makes_no_user(tmp_path: Path) -> None:
+    classes = "".join(f'{name} = "allow"\n' for name in ActionClass if name is not ActionClass.REVEAL)
+    rules = policy(tmp_path, f'users = "any"\n[classes]\n{classes}[cards]\nunbounded = true\n')
+    async with caller(tmp_path / "state", None, policy=rules) as c:
+        for tool, action_class in OTHER_CALLS:
+            error = await c.call(tool, **CALLS[tool][action_class])
+            assert error["code"] in ("user.unknown", "input.invalid", "policy.denied"), tool
+        assert users(c.sandbox) == []
 
 
 @pytest.mark.parametrize("by", ["pinned", "policy"])

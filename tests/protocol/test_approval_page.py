@@ -44,6 +44,7 @@ async def _desk(path: str) -> str | None:
     action_class=ActionClass.REVEAL,
     approval_details=_approval_details,
     approval_page=_open,
+    makes_user=lambda _: True,
     idempotent=False,
 )
 async def show(call: ToolContext[FakeUpstream], args: UserInput) -> Shown:

@@ -102,6 +102,7 @@ class BuyTool:
             action_class=ActionClass.MONEY,
             approval_details=details,
             reconcile=settle,
+            makes_user=lambda _: True,
             idempotent=False,
         )
         async def buy(call: ToolContext[FakeUpstream], args: Order) -> Bought:

@@ -47,6 +47,7 @@ async def _details(call: ToolContext[Any], args: Person) -> ApprovalDetails:
     action_class=ActionClass.IDENTITY,
     approval_details=_details,
     withheld=("name", "born"),
+    makes_user=lambda _: True,
     idempotent=False,
 )
 async def send(call: ToolContext[Any], args: Person) -> Output:

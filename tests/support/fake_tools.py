@@ -97,8 +97,18 @@ async def _pay(call: FakeUpstreamCall, args: Pay) -> Paid:
     return Paid(receipt=receipt, amount_cents=args.amount_cents, note=args.note)
 
 
+def _any_user(_: Mapping[str, Any]) -> bool:
+    """Fit every call: the upstream has no users."""
+    return True
+
+
 @tool(
-    title="Pay", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, idempotent=False
+    title="Pay",
+    toolset="funding",
+    action_class=ActionClass.MONEY,
+    approval_details=_approval_details,
+    makes_user=_any_user,
+    idempotent=False,
 )
 async def pay(call: FakeUpstreamCall, args: Pay) -> Paid:
     """Pay somebody."""
@@ -106,7 +116,12 @@ async def pay(call: FakeUpstreamCall, args: Pay) -> Paid:
 
 
 @tool(
-    title="Tip", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, idempotent=False
+    title="Tip",
+    toolset="funding",
+    action_class=ActionClass.MONEY,
+    approval_details=_approval_details,
+    makes_user=_any_user,
+    idempotent=False,
 )
 async def tip(call: FakeUpstreamCall, args: Pay) -> Paid:
     """Pay somebody too, by another name."""
@@ -117,6 +132,7 @@ async def tip(call: FakeUpstreamCall, args: Pay) -> Paid:
     title="Note",
     toolset="observe",
     action_class=ActionClass.WRITE,
+    makes_user=_any_user,
     idempotent=False,
 )
 async def note(call: FakeUpstreamCall, args: Pay) -> Paid:
@@ -173,6 +189,7 @@ async def _change_details(call: FakeUpstreamCall, args: Change) -> ApprovalDetai
     action_class=(ActionClass.WRITE, ActionClass.MONEY),
     action_class_of=_change_class,
     approval_details=_change_details,
+    makes_user=_any_user,
     idempotent=False,
 )
 async def change(call: FakeUpstreamCall, args: Change) -> Paid:

@@ -27,7 +27,7 @@ from tests.tools.test_error_mapping import EXPECTED
 
 pytestmark = pytest.mark.anyio
 
-USER = "step-user"
+USER, ANOTHER = "step-user", "another"
 pinned_or_not = pytest.mark.parametrize("pinned", [None, USER], ids=["any user", "pinned"])
 TERMS: dict[str, Any] = {"amount_cents": 1_000, "currency": "rusd", "network": "base", "address": "0x" + "1" * 40}
 LIMIT: dict[str, Any] = {"limit_amount_cents": 2_000, "limit_frequency": "perYearPeriod"}
@@ -102,6 +102,9 @@ async def _prepared(user: ToolCaller, tool: str, who: dict[str, Any]) -> dict[st
     """Return the arguments of a call that a person must approve, after the calls that come before it."""
     if tool in ("submit_kyc", "resolve_user"):
         return ARGUMENTS[tool] | who
+    for user_id in [*who.values(), ANOTHER] if who else []:
+        # A server that is pinned to no user acts for those whom it has resolved.
+        await user.call("resolve_user", user_id=user_id)
     async with user.sandbox.client() as partner:
         await partner.users.resolve(USER, wallet_address="0x" + "7a" * 20)
         await user.control("/kyc", userId=USER, decision="approved")
@@ -112,8 +115,6 @@ async def _prepared(user: ToolCaller, tool: str, who: dict[str, Any]) -> dict[st
         deposit = await partner.deposits.create(USER, "rusd", "base", amount=100)
     await user.control("/deposits", depositId=deposit.id)
     if tool == "create_withdrawal":
-        # A read needs a user whom this server has resolved, or to whom it is pinned.
-        await user.call("resolve_user", **who)
         return {"quote_id": (await user.call("quote_withdrawal", **TERMS, **who))["quote_id"]} | who
     found = ARGUMENTS[tool] | who
     return found | {"card_id": card.card_id} if "card_id" in found else found
@@ -139,7 +140,7 @@ async def test_step_of_approval_required_runs_after_the_decision(
         shown = {name: value for name, value in arguments.items() if name not in tool.withheld}
         assert step["arguments"] == {**shown, "approval_id": asked["approval_id"], "wait_seconds": 30}
         assert set(asked.get("give_again", [])) == tool.withheld & arguments.keys()
-        mismatch = await user.call(tool.name, **step["arguments"] | {"user_id": "another"}) if pinned is None else None
+        mismatch = await user.call(tool.name, **step["arguments"] | {"user_id": ANOTHER}) if pinned is None else None
         assert mismatch is None or mismatch["code"] == "approval.mismatch"
         assert await decide(env, asked["approval_id"]) == "granted"
         done = await user.call(step["tool"], **step["arguments"])

@@ -118,23 +118,20 @@ def _registry_and_users(store: Store) -> tuple[Registry, KnownUsers]:
 async def test_session_for_a_new_user_leads_through_resolve_user(tmp_path: Path, mode: Era, purpose: str) -> None:
     async with caller(tmp_path, None, mode=mode) as user:
         refused = await user.call("create_session", user_id=USER, purpose=purpose)
-        if "code" not in refused:
-            step = refused["next_steps"][0]
-        else:
-            (step,) = refused["next_steps"]
-            assert (refused["code"], step["tool"]) == ("kyc.not_approved", RESOLVE)
+        (step,) = refused["next_steps"]
+        assert (refused["code"], step["tool"]) == ("user.unknown", RESOLVE)
         while step["tool"] != "submit_kyc":
             found = await user.call(step["tool"], **step["arguments"])
             assert "code" not in found, (step, found)
             step = found["next_steps"][0]
 
 
-async def test_error_for_a_new_user_names_the_tool_that_read_only_mode_lacks(tmp_path: Path) -> None:
+async def test_error_for_a_new_user_says_what_to_do_without_leave_to_resolve(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     text = 'version = 1\nenvironment = "embedded"\nusers = "any"\n[tools]\nresolve_user = "deny"\n'
     policy.write_text(text, encoding="ascii")
     policy.chmod(0o600)
     async with caller(tmp_path / "state", None, policy=policy) as user:
         refused = await user.call("create_session", user_id=USER, purpose="cards")
-    assert (refused["code"], refused["next_steps"]) == ("kyc.not_approved", [])
-    assert "resolve_user" in refused["message"] and "tell the user" in refused["message"]
+    assert (refused["code"], refused["next_steps"]) == ("user.unknown", [])
+    assert "ask the operator to name this user" in refused["message"]

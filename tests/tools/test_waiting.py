@@ -11,6 +11,7 @@ from machines_mcp.permissions.policy import WAITING_PER_USER
 from machines_mcp.redaction.output_filter import MAX_LINE
 from machines_mcp.testing import decide
 from machines_mcp.tools.status import MAX_LISTED
+from tests.support.known_users import introduce
 from tests.support.stdio_client import applicant
 from tests.support.tool_caller import ToolCaller, caller
 
@@ -64,7 +65,9 @@ async def test_the_ceiling_is_set_in_the_policy_and_spares_locking_a_card(tmp_pa
 
 async def test_status_lists_the_newest_calls_and_counts_the_others(tmp_path: Path) -> None:
     rules = policy(tmp_path, "[approval]\nwaiting_per_user = 500\n")
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")}
     async with caller(tmp_path / "state", None, answer=None, policy=rules) as c:
+        await introduce(env, "user-0", "user-1", "user-2")
         asked = []
         for number in range(1, 61):
             deposit = {"user_id": f"user-{number % 3}", "currency": "rusd", "network": "base", "amount": number}
