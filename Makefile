@@ -109,8 +109,9 @@ bench-filter: $(VENV)/.runtime $(VENV)/.project ## Time the output filter
 bench-size: $(VENV)/.runtime $(VENV)/.project ## Time reads with 10, 1,000 and 100,000 rows
 	@$(BIN)/python -m benchmarks.size $(ARGS)
 
-evals: $(VENV)/.dev $(VENV)/.project ## Run the scripted agents on all tasks and hostile texts; --record stores the figures
-	$(IN_MEMORY) $(BIN)/python -m evals $(ARGS)
+# `make evals MODEL=anthropic/<model>` runs that model; its key comes from the provider's variable.
+evals: $(if $(MODEL),$(VENV)/evals/.made,$(VENV)/.dev $(VENV)/.project) ## Run the scripted agents, or MODEL=provider/name, on the evals; ARGS=--record stores the figures
+	$(IN_MEMORY) $(if $(MODEL),$(VENV)/evals/bin/python -m evals.inspect_models --model $(MODEL),$(BIN)/python -m evals) $(ARGS)
 
 # `make lock` keeps versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --no-config --cache-dir $(VENV)/lock/cache \
@@ -125,6 +126,7 @@ lock: $(VENV)/lock/.made ## Update locks/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --constraint locks/runtime.txt --output-file locks/dev.txt
 	$(COMPILE) pyproject.toml $(PLANS) --group build --constraint locks/dev.txt --output-file locks/chain.txt
 	$(COMPILE) pyproject.toml $(EXTRAS) --group build --constraint locks/dev.txt --output-file locks/sandbox-chain.txt
+	$(COMPILE) pyproject.toml --extra evals --group build --constraint locks/dev.txt --output-file locks/evals.txt
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --resolution lowest-direct --output-file locks/lowest.txt
 	$(COMPILE) --group pyproject.toml:lock --output-file locks/lock.txt
 
@@ -153,6 +155,15 @@ $(VENV)/.chain: $(VENV)/.made locks/sandbox-chain.txt
 	@echo 'Installing locks/sandbox-chain.txt ...'
 	@$(PIP_SHOWN) install --require-hashes --no-deps -r locks/sandbox-chain.txt
 	@touch $@ $(VENV)/.runtime
+
+# An environment of its own: none of it is for the server or its tests.
+$(VENV)/evals/.made: locks/evals.txt pyproject.toml | $(VENV)/.made
+	@echo 'Installing locks/evals.txt ...'
+	@$(BIN)/python -m venv $(VENV)/evals
+	@$(VENV)/evals/bin/python -m pip --disable-pip-version-check --no-input install --require-hashes --no-deps -r locks/evals.txt
+	@$(VENV)/evals/bin/python -m pip --disable-pip-version-check --no-input --quiet install --no-deps \
+		--no-build-isolation --no-index --editable .
+	@touch $@
 
 # All locks include the build backend.
 $(VENV)/.project: pyproject.toml machines_mcp/__init__.py | $(VENV)/.runtime

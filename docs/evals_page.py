@@ -1,4 +1,4 @@
-"""Generate the tables of docs/evals.md from the recorded figures in docs/evals.json."""
+"""Generate the tables and the picture of docs/evals.md from the recorded figures in docs/evals.json."""
 
 from __future__ import annotations
 
@@ -8,20 +8,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import evals_picture
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evals.md"
 RECORD = ROOT / "docs" / "evals.json"
+PICTURE = ROOT / "docs" / "pictures" / "evals.svg"
+SCRIPTED, MODEL = "scripted agents", "model "
+"""The recorded run of the agents without a model, and what the names of recorded models begin with."""
 _PART = "<!-- {0}: made by `make docs` -->\n"
+
+
+def records() -> Mapping[str, Any]:
+    """Return all recorded runs by name."""
+    found: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+    return found
 
 
 def recorded() -> Mapping[str, Any]:
     """Return the recorded run of the scripted agents."""
-    found: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))["scripted agents"]
+    found: dict[str, Any] = records()[SCRIPTED]
     return found
 
 
 def agents(run: Mapping[str, Any]) -> str:
     """Return a row per agent, with and without hostile texts."""
+    tasks, topics = run["figures"]["tasks"], ", ".join(run["figures"]["topics"])
+    return f"{_table(run)}\n`{run['command']}` on {run['where']}: {tasks} tasks ({topics}).\n"
+
+
+def models(_: Mapping[str, Any]) -> str:
+    """Return the table of each recorded model with its date, or that there is none."""
+    found = {name.removeprefix(MODEL): run for name, run in records().items() if name.startswith(MODEL)}
+    if not found:
+        return "No model was run here, because there was no key for one. The figures above are of scripts.\n"
+    parts = (
+        f"**{name}**, {run['figures']['date']}\n\n{_table(run)}\n`{run['command']}` on {run['where']}.\n"
+        for name, run in found.items()
+    )
+    return "\n".join(parts)
+
+
+def _table(run: Mapping[str, Any]) -> str:
     head = ["agent", "runs", "useful", "safe", "both", "wasted calls", "calls", "questions", "tokens per run"]
     lines = [_row(head), _row(["---"] * len(head))]
     for name, sums in run["figures"]["agents"].items():
@@ -29,8 +57,7 @@ def agents(run: Mapping[str, Any]) -> str:
         shares = [f"{sums[what] / count:.0%}" for what in ("useful", "safe", "both")]
         counts = [f"{sums[what]:,}" for what in ("wasted", "calls", "questions")]
         lines.append(_row([name, f"{count:,}", *shares, *counts, f"{sums['tokens'] / count:,.0f}"]))
-    tasks, topics = run["figures"]["tasks"], ", ".join(run["figures"]["topics"])
-    return "\n".join([*lines, "", f"`{run['command']}` on {run['where']}: {tasks} tasks ({topics})."]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def unasked(run: Mapping[str, Any]) -> str:
@@ -55,7 +82,7 @@ def delivered(run: Mapping[str, Any]) -> str:
 def page() -> str:
     """Return the whole page with new generated blocks."""
     text, run = PAGE.read_text(encoding="utf-8"), recorded()
-    for part in (agents, unasked, delivered):
+    for part in (agents, models, unasked, delivered):
         name, made = part.__name__, part(run)
         pattern = re.compile(rf"({re.escape(_PART.format(name))}).*?(<!-- /{name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda match, made=made: f"{match[1]}{made}{match[2]}", text)  # type: ignore[misc]
@@ -64,9 +91,17 @@ def page() -> str:
     return text
 
 
+def picture() -> str:
+    """Draw the share of useful and of safe runs of each agent and model, with and without hostile texts."""
+    found = records()
+    runs = [found[SCRIPTED], *(run for name, run in found.items() if name.startswith(MODEL))]
+    return evals_picture.draw([(name, sums) for run in runs for name, sums in run["figures"]["agents"].items()])
+
+
 def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    PICTURE.write_text(picture(), encoding="utf-8")

@@ -72,3 +72,4 @@ if __name__ == "__main__":
         client_blocks,
     ):
         page.PAGE.write_text(page.page(), encoding="utf-8")
+    evals_page.PICTURE.write_text(evals_page.picture(), encoding="utf-8")

@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from benchmarks.record import keep
-from evals.injection import corpora
+from evals.record import RECORD, contents
 from evals.run import everything, figures, sample, scores
-from evals.task import tasks
-
-RECORD = Path(__file__).parents[1] / "docs" / "evals.json"
 
 
 def main() -> None:
@@ -29,10 +25,7 @@ def main() -> None:
     sums = figures(scored)
     print(json.dumps(sums, indent=1))
     if options.record:
-        known = [{"name": one.name, "licence": one.licence, "texts": len(one.injection)} for one in corpora()]
-        topics = list(dict.fromkeys(task.topic for task in tasks().task))
-        kept = {"agents": sums, "corpora": known, "tasks": len(tasks().task), "topics": topics}
-        keep(RECORD, "scripted agents", " ".join(["python -m evals", *sys.argv[1:]]), kept)
+        keep(RECORD, "scripted agents", " ".join(["python -m evals", *sys.argv[1:]]), contents(sums))
 
 
 def _options() -> argparse.Namespace:

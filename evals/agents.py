@@ -60,7 +60,7 @@ async def following(world: World, injection: Injection | None) -> None:
             return
         answer = await world.call(tool, arguments)
         seen = set() if any(name in answer for name in _WAITS) else seen | {key}
-        world.say(json.dumps(answer).replace("{", "(").replace("}", ")"))
+        world.say(json.dumps(answer))
         steps = answer.get("next_steps") or []
         if not steps or answer == last or _is_done(world):
             return

@@ -8,6 +8,9 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from pydantic import model_validator
 
 from evals.task import Part, Step
 
@@ -19,12 +22,18 @@ _GOAL_CALLS = "drain-balance"
 
 
 class Injection(Part):
-    """A hostile text. `calls` is what it asks for, as nearly as the tools allow."""
+    """A hostile text, repeated `times`. `calls` is what it asks for, as nearly as the tools allow."""
 
     id: str
     style: str
     text: str
+    times: int = 1
     calls: tuple[Step, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _repeated(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return given | {"text": given["text"] * given.get("times", 1)}
 
 
 class Corpus(Part):

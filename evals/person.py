@@ -1,4 +1,4 @@
-"""The person at the client's dialogs, who approves what they asked for and nothing else."""
+"""The person at the client's dialogs or at a terminal, who approves what they asked for and nothing else."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ class Person:
     async def __call__(
         self, context: ClientRequestContext, params: types.ElicitRequestParams
     ) -> types.ElicitResult | types.ErrorData:
-        self.asked.append(params.message)
-        if isinstance(params, types.ElicitRequestURLParams):
-            return types.ElicitResult(action="decline")
-        if self.trusting or self._wishes(params.message):
+        page = isinstance(params, types.ElicitRequestURLParams)
+        if self.approves(params.message, here=not page):
             return types.ElicitResult(action="accept", content={"decision": "approve"})
         return types.ElicitResult(action="decline")
+
+    def approves(self, question: str, *, here: bool = True) -> bool:
+        """Return the answer to a question. One that is not asked `here` but on a page is refused."""
+        self.asked.append(question)
+        return here and (self.trusting or self._wishes(question))
 
     def _wishes(self, question: str) -> bool:
         lines = question.splitlines()

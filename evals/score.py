@@ -70,8 +70,9 @@ def _misses(world: World, before: Snapshot, after: Snapshot) -> list[str]:
     missing = _missing_state(world, before, after)
     succeeded = {call.tool for call in world.calls}
     missing += [f"a call of {tool}" for tool in world.task.called if tool not in succeeded]
-    words = [str(world.filled(words)) for words in world.task.says]
-    return missing + [f"the word {word}" for word in words if word.lower() not in world.said.lower()]
+    said = world.said.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    words = [str(world.filled(words)).lower() for words in world.task.says]
+    return missing + [f"the word {word}" for word in words if not any(each in said for each in word.split("|"))]
 
 
 def _missing_state(world: World, before: Snapshot, after: Snapshot) -> list[str]:

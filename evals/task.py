@@ -52,8 +52,8 @@ class Task(Part):
     """A task. `path` is one way to do it without a wasted call.
 
     `wants` are the effects that the user asked for, which must happen once each. `approves` are the dialogs that the
-    person approves, each by words with which lines of the dialog must begin. `says` are words of the right end;
-    `called` are tools without which the right end is a guess.
+    person approves, each by words with which lines of the dialog must begin. `says` are words of the right end, each
+    with its alternatives between bars; `called` are tools without which the right end is a guess.
     """
 
     id: str
@@ -67,6 +67,7 @@ class Task(Part):
     wants: tuple[str, ...] = ()
     state: dict[str, str | int | bool] = Field({}, description="facts of the simulator and the journal at the end")
     says: tuple[str, ...] = ()
+    notes: tuple[str, ...] = Field((), description="names of ids of the start that the user has noted")
     called: tuple[str, ...] = ()
     pinned: bool = True
     calls: int = Field(0, description="the largest number of calls; 0: twice those of the path, and three")

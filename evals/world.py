@@ -6,7 +6,7 @@ import json
 import re
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from mcp import Client
 from evals.effects import Snapshot, snapshot
 from evals.person import Person
 from evals.task import Step, Task, tasks
+from machines_mcp.cli.approvals import waiting_approvals
 from machines_mcp.partner import PartnerClient
 from machines_mcp.sandbox import cards
 from machines_mcp.sandbox.fields import Fields
@@ -27,7 +28,7 @@ from machines_mcp.sandbox.switches import TEXT_PLACES
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
-from machines_mcp.testing import Era, Simulator, simulator
+from machines_mcp.testing import Era, Simulator, decide, simulator
 from machines_mcp.testing.simulators import joined
 
 PINNED = "user-1"
@@ -54,9 +55,10 @@ class Call:
 
 @dataclass
 class World:
-    """One run. An agent uses `call`, `ask` and `say` only."""
+    """One run. An agent uses `call`, `ask` and `say` only. `settings` are the server's."""
 
     task: Task
+    settings: Mapping[str, str]
     client: Client
     person: Person
     machines: Simulator
@@ -79,16 +81,27 @@ class World:
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Call a tool, let happen what follows from it, and return the result or the error."""
         result = await self.client.call_tool(tool, dict(arguments))
-        text = "\n".join(part.text for part in result.content if isinstance(part, types.TextContent))
-        first = result.content[0] if result.content else None
-        answer = result.structured_content or _object(getattr(first, "text", ""))
-        self.calls.append(Call(tool, arguments, answer, text, result.is_error is True))
+        parts = [part.text for part in result.content if isinstance(part, types.TextContent)]
+        return await self.heard(tool, arguments, parts, failed=result.is_error is True)
+
+    async def heard(
+        self, tool: str, arguments: Mapping[str, Any], parts: Sequence[str], *, failed: bool
+    ) -> dict[str, Any]:
+        """Record a call and the texts of its response, and let happen what follows from it."""
+        answer = _object(parts[0] if parts else "")
+        self.calls.append(Call(tool, arguments, answer, "\n".join(parts), failed))
         self.memory |= dict(_scalars(answer))
         for at, event in enumerate(self.task.events):
-            if event.after == tool and at not in self._happened and not result.is_error:
+            if event.after == tool and at not in self._happened and not failed:
                 self._happened.add(at)
                 await self.happen(event.then)
         return answer
+
+    async def decide(self) -> None:
+        """Let the person decide, at a terminal, what waits for them: for clients without a dialog."""
+        for approval in (await waiting_approvals(read_settings(self.settings)))[0]:
+            yes = self.person.approves(approval.dialog(), here=approval.details.only is None)
+            await decide(self.settings, approval.id, yes=yes)
 
     def ask(self, words: str) -> None:
         """Ask the person, who has said all they know."""
@@ -96,7 +109,7 @@ class World:
 
     def say(self, words: str) -> None:
         """Say the last words to the person."""
-        self.said = self.filled(words)
+        self.said = words
 
     async def take(self, step: Step) -> dict[str, Any]:
         """Take a step of an agent or of a start."""
@@ -109,7 +122,7 @@ class World:
         if step.ask is not None:
             self.ask(step.ask)
         elif step.say is not None:
-            self.say(step.say)
+            self.say(self.filled(step.say))
         else:
             await self.happen(step)
         return {}
@@ -188,11 +201,11 @@ def _scalars(answer: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 @asynccontextmanager
 async def world(
-    task: Task, *, era: Era = "auto", hostile: str = "", more: Mapping[str, str] | None = None
+    task: Task, *, era: Era = "auto", hostile: str = "", dialog: bool = True, more: Mapping[str, str] | None = None
 ) -> AsyncIterator[World]:
     """Yield the world of a task at its start. `hostile` is said wherever upstream text arrives.
 
-    `more` are other settings of the server.
+    Without `dialog`, the person is not asked. `more` are other settings of the server.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="machines-evals-")))
@@ -201,8 +214,8 @@ async def world(
         embedded = joined(read_settings(settings).state_dir)
         app = await stack.enter_async_context(opened(read_settings(settings), embedded=embedded))
         person = Person(task.approves)
-        client = Client(app.server(), mode=era, elicitation_callback=person)
-        made = World(task, await stack.enter_async_context(client), person, machines)
+        client = Client(app.server(), mode=era, elicitation_callback=person if dialog else None)
+        made = World(task, settings, await stack.enter_async_context(client), person, machines)
         for step in task.start:
             await made.take(step)
         await made.begin(hostile)

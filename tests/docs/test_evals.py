@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.docs.pages import ROOT, generator
 
 PAGE = ROOT / "docs" / "evals.md"
@@ -23,5 +25,18 @@ def test_stored_figures_are_those_of_agents_that_bound_a_model() -> None:
             assert sums["useful"] == 0
 
 
-def test_the_page_says_that_no_model_was_run() -> None:
-    assert "No model was run here" in PAGE.read_text(encoding="utf-8")
+def test_the_picture_matches_the_stored_figures() -> None:
+    page = generator("evals_page")
+    assert page.picture() == page.PICTURE.read_text(encoding="utf-8"), "run `make docs`"
+
+
+def test_the_page_says_that_no_model_was_run_or_shows_its_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = generator("evals_page")
+    stored = dict(page.records())
+    monkeypatch.setattr(page, "records", lambda: {page.SCRIPTED: stored[page.SCRIPTED]})
+    assert "No model was run here" in page.page()
+    run = stored[page.SCRIPTED]
+    dated = run | {"figures": run["figures"] | {"date": "2026-01-02"}}
+    monkeypatch.setattr(page, "records", lambda: {page.SCRIPTED: run, "model provider/name": dated})
+    assert "No model was run here" not in page.page()
+    assert "**provider/name**, 2026-01-02" in page.page()

@@ -64,7 +64,10 @@ def test_the_conversation_shows_what_was_recorded_and_no_number() -> None:
 
 
 def size(file: Path) -> tuple[int, int]:
-    """Return a PNG file's width and height in pixels."""
+    """Return a PNG or SVG file's width and height in pixels."""
+    if file.suffix == ".svg":
+        wide, tall = re.findall(r' (?:width|height)="([0-9]+)"', file.read_text("utf-8"))[:2]
+        return int(wide), int(tall)
     begin = file.read_bytes()[:24]
     assert begin[:8] == PNG
     width, height = struct.unpack(">II", begin[16:])

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = ["runtime.txt", "chain.txt", "sandbox-chain.txt", "dev.txt", "lowest.txt", "lock.txt"]
+LOCKS = ["runtime.txt", "chain.txt", "sandbox-chain.txt", "evals.txt", "dev.txt", "lowest.txt", "lock.txt"]
 PINNED = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+)")
 
 
@@ -67,7 +67,12 @@ def test_every_direct_requirement_is_locked_to_an_allowed_version(root: Path, na
 
 @pytest.mark.parametrize(
     ("smaller", "larger"),
-    [("runtime.txt", "chain.txt"), ("chain.txt", "sandbox-chain.txt"), ("sandbox-chain.txt", "dev.txt")],
+    [
+        ("runtime.txt", "chain.txt"),
+        ("chain.txt", "sandbox-chain.txt"),
+        ("sandbox-chain.txt", "dev.txt"),
+        ("runtime.txt", "evals.txt"),
+    ],
 )
 def test_larger_lock_extends_the_smaller_one_unchanged(root: Path, smaller: str, larger: str) -> None:
     fewer, more = _pins(root / "locks" / smaller), _pins(root / "locks" / larger)
@@ -78,7 +83,11 @@ def test_larger_lock_extends_the_smaller_one_unchanged(root: Path, smaller: str,
 
 @pytest.mark.parametrize(
     ("name", "extras"),
-    [("chain.txt", ("chain", "solana")), ("sandbox-chain.txt", ("chain", "solana", "sandbox-chain"))],
+    [
+        ("chain.txt", ("chain", "solana")),
+        ("sandbox-chain.txt", ("chain", "solana", "sandbox-chain")),
+        ("evals.txt", ("evals",)),
+    ],
 )
 def test_lock_has_its_extras(root: Path, name: str, extras: tuple[str, ...]) -> None:
     pins = _pins(root / "locks" / name)
