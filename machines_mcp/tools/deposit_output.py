@@ -27,15 +27,18 @@ _PAYMENT = frozenset({"deposit_address", "payin_extra_id"})
 class DepositQuote(Output):
     currency: str
     network: str
-    amount: float
+    amount: float | None = None
     amount_currency: AmountCurrency = Field(description="crypto: currency")
     min_amount: float | None = LeastAmount
     max_amount: float | None = MostAmount
-    within_range: bool
+    within_range: bool | None = None
     estimated_to_amount: float | None = Field(default=None, description="Would arrive, in to_currency")
     to_currency: ForeignText | None = Field(default=None, description="What arrives")
 
     def summary(self) -> str:
+        if self.within_range is None:
+            bounds = range_text(self.min_amount, self.max_amount)
+            return f"A deposit has an allowed range{bounds}." if bounds else "The allowed range is unknown."
         if not self.within_range:
             return f"The amount is outside the allowed range{range_text(self.min_amount, self.max_amount)}."
         about = self.estimated_to_amount

@@ -47,7 +47,9 @@ DepositId = Annotated[
 class QuoteDeposit(UserInput):
     currency: str = Ticker
     network: str = NetworkId
-    amount: float = Field(gt=0, le=1e12, allow_inf_nan=False, description="In units of amount_currency")
+    amount: float | None = Field(
+        default=None, gt=0, le=1e12, allow_inf_nan=False, description="In amount_currency; without it, only the range"
+    )
     amount_currency: AmountCurrency = Field(default="crypto", description="crypto: units of currency")
 
 
@@ -79,15 +81,15 @@ async def list_deposit_assets(call: ServiceContext, args: ListAssets) -> AssetLi
 
 @tool(title="Quote a deposit", toolset="funding", steps=(8,), action_class=ActionClass.READ, idempotent=True)
 async def quote_deposit(call: ServiceContext, args: QuoteDeposit) -> DepositQuote:
-    """Quote a deposit into the account: the allowed range, and an estimate of what would arrive, in currency units (not
-    cents). Changes nothing and locks no rate. Next: create_deposit."""
+    """Quote a deposit into the account: the allowed range and, for an amount, an estimate of what would arrive, in
+    currency units (not cents). Changes nothing and locks no rate. Next: create_deposit."""
     client = await call.services.partner.client(call.logged_as)
     limits = await client.deposits.range(call.user_id, args.currency, args.network)
     if limits.odd & {"min_amount", "max_amount"}:
         raise ToolError(Code.PARTNER_MALFORMED)
     estimate = None
-    fits = args.amount_currency == "usd" or _is_within(args.amount, limits.min_amount, limits.max_amount)
-    if fits:
+    fits = _fits(args, limits.min_amount, limits.max_amount)
+    if fits and args.amount is not None:
         estimate = await client.deposits.estimate(
             call.user_id, args.currency, args.network, args.amount, args.amount_currency
         )
@@ -180,12 +182,17 @@ async def list_deposits(call: ServiceContext, args: ListDeposits) -> DepositList
     return DepositListOutput(deposits=[DepositOutput(**deposit_fields(d)) for d in found.deposits], next_steps=steps)
 
 
-def _is_within(amount: float, low: float | None, high: float | None) -> bool:
-    return (low is None or amount >= low) and (high is None or amount <= high)
+def _fits(args: QuoteDeposit, low: float | None, high: float | None) -> bool | None:
+    """Whether the amount is in the range; None without an amount. The range has no bound in dollars."""
+    if args.amount is None:
+        return None
+    return args.amount_currency == "usd" or (
+        (low is None or args.amount >= low) and (high is None or args.amount <= high)
+    )
 
 
-def _after_quote(call: ServiceContext, args: QuoteDeposit, fits: bool) -> NextStepOutput:
-    if not fits:
+def _after_quote(call: ServiceContext, args: QuoteDeposit, fits: bool | None) -> NextStepOutput:
+    if fits is False:
         why = "Quote an amount between min_amount and max_amount."
         return next_step(call, "quote_deposit", why, currency=args.currency, network=args.network)
     amount = args.amount if args.amount_currency == "crypto" else None

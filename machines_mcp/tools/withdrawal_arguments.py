@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo
@@ -41,14 +42,17 @@ def _token(value: Verbatim) -> Verbatim:
 
 
 class QuoteWithdrawal(UserInput):
-    amount_cents: Cents = Field(description="US cents to withdraw; 2500 is $25")
+    amount_cents: Cents | None = Field(default=None, description="US cents; 2500 is $25. With address")
     currency: str = Ticker
     network: str = NetworkId
-    address: Annotated[
-        Verbatim,
-        VerbatimArgument(min_length=LEAST_ADDRESS, max_length=MOST_ADDRESS, pattern=PLAIN),
-        AfterValidator(_address),
-    ] = Field(description="Destination address; verify it first", json_schema_extra=_PLAIN_TEXT)
+    address: (
+        Annotated[
+            Verbatim,
+            VerbatimArgument(min_length=LEAST_ADDRESS, max_length=MOST_ADDRESS, pattern=PLAIN),
+            AfterValidator(_address),
+        ]
+        | None
+    ) = Field(default=None, description="Destination; verify it first", json_schema_extra=_PLAIN_TEXT)
     extra_id: (
         Annotated[Verbatim, VerbatimArgument(max_length=MOST_MEMO, pattern=PLAIN), AfterValidator(_memo)] | None
     ) = Field(
@@ -66,6 +70,12 @@ class QuoteWithdrawal(UserInput):
         Annotated[Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=r"^[!-~]+$"), AfterValidator(_token)]
         | None
     ) = Field(default=None, description="Token to pay from", json_schema_extra=_VISIBLE_FORM)
+
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        missing = [name for name in ("amount_cents", "address") if name not in given]
+        if len(missing) == 1:
+            yield missing[0], "is required for a quote; without amount_cents and address, only the range is returned"
 
 
 class CreateWithdrawal(UserInput):

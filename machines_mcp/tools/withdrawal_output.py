@@ -29,25 +29,34 @@ _BY_PERSON = "A person checked Machines and confirmed that this withdrawal was m
 
 
 class WithdrawalQuote(Output):
-    quote_id: Verbatim
-    expires_at: datetime
-    amount_cents: int
+    """A quote, or without its id only the range of the route."""
+
+    quote_id: Verbatim | None = None
+    expires_at: datetime | None = None
+    amount_cents: int | None = None
     currency: str
     network: str
-    address: Verbatim
+    address: Verbatim | None = None
     extra_id: Verbatim | None = ExtraId
     admin_address: Verbatim | None = Field(default=None, description="Wallet that will send it")
     estimated_to_amount: float | None = Field(default=None, description="Would arrive, in currency")
-    is_estimate: bool
+    is_estimate: bool | None = None
     min_amount_cents: int | None = None
     max_amount_cents: int | None = None
 
     def summary(self) -> str:
+        if self.amount_cents is None or self.expires_at is None:
+            return self._range()
         memo = f" with the memo {self.extra_id}" if self.extra_id else ""
         about = self.estimated_to_amount
         arrives = "" if about is None else f"; about {estimate(about)} would arrive"
         until = f"valid until {_clock_time(self.expires_at)}"
         return f"Quote for {dollars(self.amount_cents)} to {self.address}{memo}{arrives}; {until}."
+
+    def _range(self) -> str:
+        bounds = [f"at least {dollars(self.min_amount_cents)}"] if self.min_amount_cents is not None else []
+        bounds += [f"at most {dollars(self.max_amount_cents)}"] if self.max_amount_cents is not None else []
+        return f"A withdrawal can be {' and '.join(bounds)}." if bounds else "The allowed range is unknown."
 
 
 class WithdrawalCreated(Output):

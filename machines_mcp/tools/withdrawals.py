@@ -23,6 +23,7 @@ from machines_mcp.tools.withdrawal_signature import request_signature, withdrawa
 
 if TYPE_CHECKING:
     from machines_mcp.partner import WithdrawalRoute
+    from machines_mcp.partner.models.withdrawals import WithdrawalRange
 
 
 @tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ, idempotent=True)
@@ -37,24 +38,23 @@ async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> Asse
 @tool(title="Quote a withdrawal", toolset="withdrawals", action_class=ActionClass.READ, idempotent=False)
 async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> WithdrawalQuote:
     """Quote a withdrawal out of the account, in US cents, to a destination the user gave. Valid for 10 minutes and
-    these exact terms; the amount that arrives is an estimate, and Machines names no fee. Moves no money. Next:
-    create_withdrawal."""
+    these exact terms; the amount that arrives is an estimate, and Machines names no fee. Without amount and address,
+    only the range. Moves no money. Next: create_withdrawal."""
+    if args.amount_cents is None or args.address is None:
+        return _range_only(call, args, await _limits(call, args))
     real = call.services.state.policy.environment == "production"
     fault = address_fault(args.network, args.address, test=not real)
     if fault is not None:
         raise ToolError(Code.INPUT_INVALID, fields=[FieldError("address", fault)])
     client = await call.services.partner.client(call.logged_as)
     admin = await admin_address(call, args)
-    route = _route(args.model_dump())
-    limits = await client.withdrawals.range(call.user_id, route)
-    if limits.odd & {"min_amount_cents", "max_amount_cents"}:
-        raise ToolError(Code.PARTNER_MALFORMED)
+    limits = await _limits(call, args)
     faults = _range_faults(args.amount_cents, limits.min_amount_cents, limits.max_amount_cents)
     if args.extra_id is not None and limits.destination_supports_extra_id is False:
         faults.append(FieldError("extra_id", "is not used on this network; omit it"))
     if faults:
         raise ToolError(Code.INPUT_INVALID, fields=faults)
-    estimate = await client.withdrawals.estimate(call.user_id, route, args.amount_cents)
+    estimate = await client.withdrawals.estimate(call.user_id, _route(args.model_dump()), args.amount_cents)
     found = {"admin_address": admin, "estimated_to_amount": estimate.estimated_to_amount}
     terms = args.model_dump(exclude={"user_id"}) | found
     quote = await call.services.state.withdrawals.quote(call.user_id, terms)
@@ -93,6 +93,25 @@ async def create_withdrawal(call: ServiceContext, args: CreateWithdrawal) -> Wit
         raise quote_error(quote)
     answer = await request_signature(call, withdrawal_id, quote.terms)
     return withdrawal_result(call, withdrawal_id, quote.terms, answer)
+
+
+async def _limits(call: ServiceContext, args: QuoteWithdrawal) -> WithdrawalRange:
+    client = await call.services.partner.client(call.logged_as)
+    found = await client.withdrawals.range(call.user_id, _route(args.model_dump()))
+    if found.odd & {"min_amount_cents", "max_amount_cents"}:
+        raise ToolError(Code.PARTNER_MALFORMED)
+    return found
+
+
+def _range_only(call: ServiceContext, args: QuoteWithdrawal, limits: WithdrawalRange) -> WithdrawalQuote:
+    why = "See what the user can spend. Then quote an amount in the range, and the address that the user gives."
+    return WithdrawalQuote(
+        currency=args.currency,
+        network=args.network,
+        min_amount_cents=limits.min_amount_cents,
+        max_amount_cents=limits.max_amount_cents,
+        next_steps=[next_step(call, "get_balances", why)],
+    )
 
 
 def _range_faults(amount: int, low: int | None, high: int | None) -> list[FieldError]:

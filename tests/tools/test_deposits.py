@@ -52,3 +52,13 @@ async def test_deposit_wait_ends_on_arrival_and_immediately_on_cancellation(tmp_
         with anyio.fail_after(SHORTER_THAN_A_WAIT):
             arrived = await c.call("get_deposit", deposit_id=deposit["deposit_id"], wait_seconds=50)
         assert arrived["status"] == "completed"
+
+
+async def test_quote_without_an_amount_returns_the_range(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        quote = await c.call("quote_deposit", currency="rusd", network="base")
+        assert quote["min_amount"] > 0
+        assert not {"amount", "within_range", "estimated_to_amount"} & quote.keys()
+        (step,) = quote["next_steps"]
+        assert (step["tool"], step["arguments"]) == ("create_deposit", {"currency": "rusd", "network": "base"})

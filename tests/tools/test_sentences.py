@@ -131,6 +131,11 @@ SENTENCES = [
     (_made(CardResult, **CARD | {"status": HOSTILE}), "The card ending 4242 has an unrecognized status."),
     (_made(CardClosed, card_id=ID, status="canceled"), "The card is closed."),
     (_made(DepositQuote, **QUOTE), "The amount can be deposited."),
+    (_made(DepositQuote, **QUOTE | {"within_range": None}), "The allowed range is unknown."),
+    (
+        _made(DepositQuote, **QUOTE | {"within_range": None, "min_amount": 5, "max_amount": 1000}),
+        "A deposit has an allowed range: at least 5, at most 1,000.",
+    ),
     (
         _made(DepositQuote, **QUOTE, estimated_to_amount=4.123456789012),
         "The amount can be deposited; about 4.12345679 would arrive.",
@@ -221,6 +226,11 @@ SENTENCES = [
     (
         _made(WithdrawalListOutput, withdrawals=[SENT | {"status": "ready"}], withdrawals_total=2),
         "2 withdrawals; the newest, of $0.50, is ready.",
+    ),
+    (_made(WithdrawalQuote, currency="usdc", network="base"), "The allowed range is unknown."),
+    (
+        _made(WithdrawalQuote, currency="usdc", network="base", min_amount_cents=500, max_amount_cents=1_000_000),
+        "A withdrawal can be at least $5.00 and at most $10,000.00.",
     ),
     (_made(WithdrawalQuote, **PAYOUT), f"Quote for $1,234.50 to {ID}; valid until 12:00:05 UTC."),
     (

@@ -45,6 +45,27 @@ async def test_withdrawal_out_of_range_is_rejected_with_the_range(tmp_path: Path
         assert error["fields"][0]["rule"].startswith("must be at least ")
 
 
+async def test_range_of_a_withdrawal_needs_neither_amount_nor_address(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        found = await c.call("quote_withdrawal", currency="rusd", network="base")
+        assert found["min_amount_cents"] > 0
+        assert not {"quote_id", "amount_cents", "address", "expires_at", "is_estimate"} & found.keys()
+        assert [step["tool"] for step in found["next_steps"]] == ["get_balances"]
+        with state(tmp_path) as db:
+            assert db.execute("SELECT count(*) FROM quotes").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"), [({"amount_cents": 2500}, "address"), ({"address": ADDRESS}, "amount_cents")]
+)
+async def test_quote_needs_both_amount_and_address(given: dict[str, Any], missing: str, tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        error = await c.call("quote_withdrawal", currency="rusd", network="base", **given)
+        assert error["code"] == "input.invalid"
+        assert [field["field"] for field in error["fields"]] == [missing]
+
+
 async def test_memo_for_a_network_without_memos_is_rejected(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await funded(c)
