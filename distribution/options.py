@@ -47,6 +47,11 @@ OPTIONS = {
         "file",
     ),
     "MACHINES_READ_ONLY": Option("Offer only tools that change nothing.", "Read only", "boolean"),
+    "MACHINES_ASK_IN_CLIENT": Option(
+        "Have Claude Code ask before calls with money, identity data, consent or a card number, besides the approval.",
+        "Ask in the client",
+        "boolean",
+    ),
     "MACHINES_TOOLSETS": Option(f"A comma-separated list of {', '.join(TOOLSETS)}. Empty means all.", "Toolsets"),
     "MACHINES_STATE_DIR": Option("The folder for approvals, quotes and the simulator's database.", kind="directory"),
     "MACHINES_API_URL": Option("Another address on this machine for sandbox, such as that of machines-mcp sandbox."),

@@ -13,6 +13,10 @@ from machines_mcp.protocol.schema import input_schema, output_schema
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.storage.principal import Principal
 
+# Claude Code reads these: it asks before each call, and loads the tool without a search for it.
+_ASK = "anthropic/requiresUserInteraction"
+_ALWAYS_LOAD = "anthropic/alwaysLoad"
+
 
 class Registry:
     """Looks tools up and describes them to the client."""
@@ -24,18 +28,23 @@ class Registry:
         principal: Principal,
         *,
         toolsets: frozenset[str],
+        ask_in_client: bool = False,
     ) -> None:
         self.tools = {tool.name: tool for tool in tools if tool.toolset in toolsets | {"always"}}
         self.policy = policy
         self.principal = principal
+        self._ask_in_client = ask_in_client
         self._described: dict[str, types.Tool] = {}
 
     def may_ask(self, tool: Tool) -> bool:
         """Whether the tool takes an `approval_id`: some of its calls need approval, or are allowed but must not execute
         twice."""
-        rules = {action_class: self.policy.rule(action_class, tool.name) for action_class in tool.action_classes}
-        acts = any(rule is not Rule.DENY for action_class, rule in rules.items() if action_class not in PLAIN)
-        return acts or Rule.ASK in rules.values()
+        return self._acts(tool) or any(self.policy.rule(each, tool.name) is Rule.ASK for each in tool.action_classes)
+
+    def _acts(self, tool: Tool) -> bool:
+        """Whether the policy allows a call of the tool that does more than read or write."""
+        classes = [each for each in tool.action_classes if each not in PLAIN]
+        return any(self.policy.rule(each, tool.name) is not Rule.DENY for each in classes)
 
     def is_usable(self, tool: Tool) -> bool:
         """Whether the policy allows any call of the tool, with or without approval."""
@@ -76,7 +85,9 @@ class Registry:
         return self._described[tool.name]
 
     def _describe(self, tool: Tool) -> types.Tool:
-        return types.Tool(
+        hints = {_ALWAYS_LOAD: True} if tool.always_load else {}
+        hints |= {_ASK: True} if self._ask_in_client and self._acts(tool) else {}
+        described = types.Tool(
             name=tool.name,
             title=tool.title,
             description=tool.description,
@@ -94,3 +105,5 @@ class Registry:
                 open_world_hint=tool.open_world,
             ),
         )
+        # An empty object would be sent, too.
+        return described.model_copy(update={"meta": hints}) if hints else described

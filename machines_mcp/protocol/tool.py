@@ -148,6 +148,8 @@ class Tool:
     """Whether a call may make its user at Machines. Others need one who exists."""
     open_world: bool
     """Whether a call may send something to Machines."""
+    always_load: bool
+    """Whether clients that search for tools should load it at once."""
 
     def classify(self, arguments: Input) -> ActionClass:
         """Return the action class of this call.
@@ -177,6 +179,7 @@ def tool(
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
     makes_user: Callable[[Mapping[str, Any]], bool] = lambda _: False,
     open_world: bool = True,
+    always_load: bool = False,
     withheld: Collection[str] = (),
 ) -> Callable[[Callable[[ToolContext[S], In], Awaitable[Out]]], Tool]:
     """Make a `Tool` from `async def name(call, args) -> Output`. Its docstring is the description the model reads.
@@ -228,6 +231,7 @@ def tool(
             per_user=issubclass(hints[parameters[1]], UserInput),
             makes_user=makes_user,
             open_world=open_world,
+            always_load=always_load,
         )
 
     return register

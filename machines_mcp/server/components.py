@@ -57,7 +57,13 @@ def build_components(
         reconcile_seconds=tool_services.RECONCILE_SECONDS,
     )
     services = Services(connection, state, plans, reveals, desk)
-    registry = Registry(installed_tools(), guard.policy, guard.principal, toolsets=settings.toolsets)
+    registry = Registry(
+        installed_tools(),
+        guard.policy,
+        guard.principal,
+        toolsets=settings.toolsets,
+        ask_in_client=settings.ask_in_client,
+    )
     stamp: dict[str, Any] = {"environment": settings.environment.value}
     if settings.simulated:
         stamp["simulated"] = True

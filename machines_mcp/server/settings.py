@@ -45,6 +45,8 @@ class Settings:
     key_source: KeySource | None = None
     """Where the key came from; None without a key."""
 
+    ask_in_client: bool = False
+    """Whether clients are told to ask the user before each call of a tool whose calls can need approval."""
     rpc_urls: Mapping[int, Secret] = field(default_factory=dict, repr=False)
     """The addresses of chains' nodes, by chain id. They often have an access key."""
 

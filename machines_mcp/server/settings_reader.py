@@ -34,6 +34,7 @@ VARIABLES = frozenset(
         "MACHINES_STATE_DIR",
         "MACHINES_TOOLSETS",
         "MACHINES_READ_ONLY",
+        "MACHINES_ASK_IN_CLIENT",
         "MACHINES_PROXY",
         "MACHINES_CA_FILE",
         "MACHINES_LOG_LEVEL",
@@ -91,6 +92,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         desk_port=parse_desk_port(values.get("MACHINES_DESK_PORT")),
         partner_key_file=found.file if found else None,
         key_source=found.source if found else None,
+        ask_in_client=parse_flag("MACHINES_ASK_IN_CLIENT", values.get("MACHINES_ASK_IN_CLIENT")),
         rpc_urls=parse_rpc_urls(values),
     )
 

@@ -99,7 +99,14 @@ class Status(Output):
         return f"{waiting} waiting for approval, {unresolved} unresolved.{wallets}{frozen}{others}{alarms}"
 
 
-@tool(title="Status", toolset="always", action_class=ActionClass.READ, idempotent=True, open_world=False)
+@tool(
+    title="Status",
+    toolset="always",
+    action_class=ActionClass.READ,
+    idempotent=True,
+    open_world=False,
+    always_load=True,
+)
 async def status(call: ToolContext[Services], args: GetStatus) -> Status:
     """Show the status: environment, user, what is allowed, needs approval or is denied and why, limits left, and
     waiting or unresolved calls. Start here. If it shows no user, give user_id in each call."""

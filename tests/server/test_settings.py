@@ -45,6 +45,7 @@ def test_without_settings_the_server_uses_the_simulator() -> None:
     assert (settings.partner_key, settings.api_url, settings.user_id) == (None, None, None)
     assert settings.toolsets == set(TOOLSETS)
     assert settings.read_only is False
+    assert settings.ask_in_client is False
     assert settings.log_level == "WARNING"
 
 
@@ -107,6 +108,7 @@ def test_a_policy_may_replace_the_user_setting(environment: str) -> None:
         ({"MACHINES_TOOLSETS": " , "}, "must be a comma-separated list"),
         ({"MACHINES_TOOLSETS": "always"}, "must be a comma-separated list"),
         ({"MACHINES_READ_ONLY": CANARY}, "must be true or false"),
+        ({"MACHINES_ASK_IN_CLIENT": CANARY}, "MACHINES_ASK_IN_CLIENT must be true or false"),
         ({"MACHINES_LOG_LEVEL": CANARY}, "must be one of: DEBUG"),
         ({"MACHINES_DESK_PORT": CANARY}, "must be a port number from 1024 to 65535"),
         ({"MACHINES_DESK_PORT": "1023"}, "must be a port number from 1024 to 65535"),
@@ -346,6 +348,7 @@ def test_the_default_state_folder_follows_the_system(monkeypatch: pytest.MonkeyP
 )
 def test_a_flag_takes_the_usual_spellings(value: str, flag: bool) -> None:
     assert read_settings({"MACHINES_READ_ONLY": value}).read_only is flag
+    assert read_settings({"MACHINES_ASK_IN_CLIENT": value}).ask_in_client is flag
 
 
 def test_toolsets_log_level_proxy_and_certificates_are_read(tmp_path: Path) -> None:

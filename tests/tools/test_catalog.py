@@ -247,3 +247,27 @@ def test_instructions_are_short_and_name_the_simulation(tmp_path: Any, simulated
 
 def test_every_step_of_the_guide_has_a_tool() -> None:
     assert {step for tool in TOOLS for step in tool.steps} == set(range(1, 16))
+
+
+def _marked(tools: list[dict[str, Any]], key: str) -> set[str]:
+    return {tool["name"] for tool in tools if tool.get("_meta", {}).get(key)}
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_clients_load_status_without_a_search(mode: str) -> None:
+    tools = await golden.listed(mode)
+    assert _marked(tools, "anthropic/alwaysLoad") == {"status"}
+    assert [tool["name"] for tool in tools if "_meta" in tool] == ["status"]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_client_asks_for_what_may_need_approval_only_if_set(read_only: bool, mode: str) -> None:
+    only = {"MACHINES_READ_ONLY": "true"} if read_only else {}
+    key = "anthropic/requiresUserInteraction"
+    assert _marked(await golden.listed(mode, **only), key) == set()
+    asking = await golden.listed(mode, MACHINES_ASK_IN_CLIENT="true", **only)
+    expected = {name for name, classes in CLASSES.items() if classes - {ActionClass.READ, ActionClass.WRITE}}
+    # Such a server refuses all that could need approval.
+    assert _marked(asking, key) == (set() if read_only else expected)
+    assert _marked(asking, "anthropic/alwaysLoad") == {"status"}

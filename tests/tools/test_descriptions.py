@@ -85,6 +85,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "all tools": {},
     "read only": {"MACHINES_READ_ONLY": "true"},
     "pinned": {"MACHINES_USER_ID": "user-1"},
+    "asks in the client": {"MACHINES_ASK_IN_CLIENT": "true"},
 }
 
 

@@ -70,7 +70,8 @@ def _describe(settings: Settings, users: Collection[str] | None) -> str:
         who = "any user"
     else:
         who = f"the policy's {len(users)} user{'s' * (len(users) != 1)}"
-    return f"{settings.environment.value}, {where}, {who}" + (", read-only" if settings.read_only else "")
+    modes = (", read-only" if settings.read_only else "") + (", asks in the client" if settings.ask_in_client else "")
+    return f"{settings.environment.value}, {where}, {who}{modes}"
 
 
 async def _vault() -> Finding:
