@@ -83,11 +83,12 @@ docs: $(VENV)/.dev $(VENV)/.project ## Update the generated parts of the pages
 	$(BIN)/python docs/sandbox_page.py
 	$(BIN)/python -m distribution
 
-pictures: $(VENV)/.dev $(VENV)/.project ## Retake the pictures of the demo, a conversation, the desk and the vault's page
+pictures: $(VENV)/.dev $(VENV)/.project ## Retake the pictures of the demo, a conversation, the desk, the views and the vault's page
 	@fc-list | grep -q 'Inter:' || apt-get install -y -qq fonts-inter >/dev/null || echo 'Install the font Inter.' >&2
 	$(BIN)/python -m tests.docs.pictures
 	$(BIN)/python -m tests.docs.conversation
 	$(BIN)/python -m tests.desk.pictures
+	$(BIN)/python -m tests.tools.view_pictures
 	$(BIN)/python -m tests.vault.pictures
 
 wheel: $(VENV)/.runtime ## Build dist/machines_mcp-*.whl

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from machines_mcp.web import brand
+
 WEB = Path(__file__).with_name("web")
-STYLE = (WEB / "desk.css").read_bytes()
+STYLE = brand.COLORS.encode() + (WEB / "desk.css").read_bytes()
+MARK = Markup(brand.MARK)  # noqa: S704 - our own text
 ICONS = {f"/{name}.svg": (WEB / f"{name}.svg").read_bytes() for name in ("icon", "icon-waiting")}
 
 

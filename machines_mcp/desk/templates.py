@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from machines_mcp.desk.assets import SCRIPTS, WEB
+from machines_mcp.desk.assets import MARK, SCRIPTS, WEB
 from machines_mcp.redaction.display import dollars, iso, moment
 
 
@@ -26,7 +26,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(always, scripts=SCRIPTS)
+        self._templates.globals.update(always, scripts=SCRIPTS, mark=MARK)
         times = {"moment": self.moment, "ago": self.ago, "left": self.left, "iso": iso, "date": date, "stamp": moment}
         self._templates.filters.update(times, dollars=dollars, ends=ends, stamped=stamped, round_dollars=round_dollars)
 

@@ -21,6 +21,7 @@ from mcp.shared.transport_context import TransportContext
 from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
+from machines_mcp.protocol.apps import DECLARED, takes_views
 from machines_mcp.protocol.constant_lists import METHODS as LISTS
 from machines_mcp.protocol.constant_lists import ConstantLists
 from machines_mcp.protocol.exchange import AnyExchange, OneWayExchange, Params
@@ -144,6 +145,9 @@ class ClientConnection:
         if method in LISTS:
             return await self._lists.get(connection, method, params, by_the_sdk)
         result = await by_the_sdk()
+        if method == "initialize" and takes_views(connection.client_capabilities):
+            # The SDK's model of the result knows no extensions before 2026-07-28; clients that have this one do.
+            result["capabilities"]["extensions"] = DECLARED
         self._greeted()
         return result
 

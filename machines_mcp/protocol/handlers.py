@@ -20,11 +20,13 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from machines_mcp.protocol import elicitation
+from machines_mcp.protocol.apps import DECLARED, takes_views
 from machines_mcp.protocol.errors import Code
 from machines_mcp.protocol.prompts import Prompt, load_prompts
 from machines_mcp.protocol.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
+    from machines_mcp.protocol.apps import Views
     from machines_mcp.protocol.completion import Completions
     from machines_mcp.protocol.dispatcher import Dispatcher, ToolAnswer
     from machines_mcp.protocol.reconciliation import Reconciler
@@ -108,6 +110,7 @@ class Loaded:
     registry: Registry
     dispatcher: Dispatcher
     resources: Resources
+    views: Views
     completions: Completions
     reconciler: Reconciler
 
@@ -117,7 +120,7 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
     load = cache(load)
 
     async def list_tools(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=load().registry.listing)
+        return types.ListToolsResult(tools=load().views.tools(_declared(ctx)))
 
     async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
         return await _called(load(), watching, ctx, params)
@@ -132,7 +135,8 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
         return prompt.filled(params.arguments or {})
 
     async def list_resources(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
-        return types.ListResourcesResult(resources=load().resources.listed())
+        views = load().views.resources(_declared(ctx))
+        return types.ListResourcesResult(resources=load().resources.listed() + views)
 
     async def list_templates(
         ctx: Context, params: types.PaginatedRequestParams | None
@@ -140,7 +144,8 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
         return types.ListResourceTemplatesResult(resource_templates=load().resources.templates())
 
     async def read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        return await load().resources.read(ctx, params.uri)
+        page = load().views.page(params.uri, _declared(ctx))
+        return page or await load().resources.read(ctx, params.uri)
 
     async def complete(ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
         return await load().completions.complete(ctx, params)
@@ -173,6 +178,10 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
     # Replaces the SDK's tracing, which would put rejected tool names and texts in spans.
     server.middleware[:] = [RequestStateBoundary(state_security, default_audience=NAME)]
     return server
+
+
+def _declared(ctx: Context) -> types.ClientCapabilities | None:
+    return ctx.session.client_capabilities
 
 
 def _prompts(loaded: Loaded) -> Mapping[str, Prompt]:
@@ -225,7 +234,11 @@ def _discovering(
     async def discover(ctx: Context, params: types.RequestParams | None) -> types.DiscoverResult:
         known = server.get_capabilities(protocol_version=ctx.protocol_version)
         parts = {name: getattr(known, name) for name in ("tools", "prompts", "resources")}
-        fixed = {name: part.model_copy(update={"list_changed": False}) for name, part in parts.items() if part}
+        fixed: dict[str, Any] = {
+            name: part.model_copy(update={"list_changed": False}) for name, part in parts.items() if part
+        }
+        if takes_views(_declared(ctx)):
+            fixed["extensions"] = DECLARED
         return types.DiscoverResult(
             supported_versions=list(MODERN_PROTOCOL_VERSIONS),
             capabilities=known.model_copy(update=fixed),

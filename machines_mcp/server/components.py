@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from machines_mcp.protocol.apps import Views
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatcher import Dispatcher
 from machines_mcp.protocol.execution import ToolRunner
@@ -21,6 +22,7 @@ from machines_mcp.tools.catalog import TOOLS, installed_tools
 from machines_mcp.tools.error_mapping import map_error
 from machines_mcp.tools.resources import RESOURCES
 from machines_mcp.tools.services import Services, State, permissions
+from machines_mcp.tools.views import VIEWS, links
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
@@ -84,6 +86,7 @@ def build_components(
         registry,
         dispatcher,
         Resources(RESOURCES, registry, dispatcher),
+        Views(VIEWS, links(registry), registry),
         Completions(dispatcher, guard.principal),
         reconciler,
     )

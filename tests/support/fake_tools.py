@@ -20,6 +20,7 @@ from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Policy, default_policy
+from machines_mcp.protocol.apps import Views
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatcher import Dispatcher
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
@@ -271,7 +272,12 @@ def build_harness(
     )
     identity = Identity("Test", "0", "Instructions.")
     loaded = Loaded(
-        registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, principal), settling
+        registry,
+        dispatcher,
+        Resources(resources, registry, dispatcher),
+        Views([], {}, registry),
+        Completions(dispatcher, principal),
+        settling,
     )
     server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
     return Harness(upstream, guard, server, settling, loaded.resources)
