@@ -1,4 +1,4 @@
-"""Update `server.json`, `manifest.json` and the plugin from the code: `make docs`. A test fails if they drift."""
+"""Update the registry entry, manifest, plugin and bill of materials: `make docs`. A test fails if they drift."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from distribution import manifest, plugin, registry
+from distribution import manifest, plugin, registry, sbom
 
 FOLDER = Path(__file__).parent
 
 
 def files() -> dict[Path, str]:
     """Return the content of each generated file."""
-    made = {"server.json": registry.entry(), "manifest.json": manifest.manifest(), **plugin.files()}
+    made = {
+        "server.json": registry.entry(),
+        "manifest.json": manifest.manifest(),
+        "sbom.cdx.json": sbom.bom(),
+        **plugin.files(),
+    }
     return {FOLDER / path: found if isinstance(found, str) else text(found) for path, found in made.items()}
 
 

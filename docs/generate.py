@@ -15,6 +15,7 @@ import clients_page
 import evals_page
 import policy_page
 import reliability_page
+import reviewers_page
 
 from machines_mcp.protocol.approval_arguments import NAMES
 from machines_mcp.server.app import App
@@ -69,6 +70,7 @@ if __name__ == "__main__":
         reliability_page,
         clients_page,
         evals_page,
+        reviewers_page,
         client_blocks,
     ):
         page.PAGE.write_text(page.page(), encoding="utf-8")
