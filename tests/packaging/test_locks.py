@@ -11,7 +11,16 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = ["runtime.txt", "chain.txt", "sandbox-chain.txt", "evals.txt", "dev.txt", "lowest.txt", "scanners.txt", "lock.txt"]
+LOCKS = [
+    "runtime.txt",
+    "chain.txt",
+    "sandbox-chain.txt",
+    "evals.txt",
+    "dev.txt",
+    "lowest.txt",
+    "scanners.txt",
+    "lock.txt",
+]
 PINNED = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+)")
 
 
