@@ -103,7 +103,7 @@ NationalId = Annotated[
     Field(
         max_length=50,
         pattern=r"^[0-9A-Za-z-]+$",
-        description="String with its leading zeros, as 001-23-4567",
+        description="String with its leading zeros; dashes may stay",
         examples=['"001234567", in quotes'],
     ),
     BeforeValidator(_digits),
