@@ -186,9 +186,9 @@ def format_approval(approval: Approval, *more: str) -> str:
         *(f"  {line}" for line in question.splitlines()),
     ]
     for detail in details:
-        note = f"  ({detail.note})" if detail.note else ""
+        note = f" {detail.remarks}" if detail.remarks else ""
         url = f" {detail.url}" if detail.url and detail.url != detail.value else ""
-        lines.append(f"    {detail.label.ljust(width)}  {detail.value}{url}{note}")
+        lines.append(f"    {detail.label.ljust(width)}  {detail.line()}{url}{note}")
     # Stored text was cleaned already. This protects the terminal from rows edited outside this program.
     return "\n".join(wrapped(printable(line), 6) for line in [*lines, *(f"  {line}" for line in more)])
 

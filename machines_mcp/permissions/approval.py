@@ -12,6 +12,7 @@ from typing import Any, Literal
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import WITHDRAWN, ApprovalDetails, CallRequest, Detail, Withdrawn
 from machines_mcp.permissions.protective import PROTECTIVE
+from machines_mcp.redaction.quoting import without_markup
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 
 State = Literal["waiting", "granted", "executing", "done", "failed", "refused"]
@@ -87,9 +88,8 @@ class Approval:
 
 
 def _line(item: Detail) -> str:
-    note = f" ({item.note})" if item.note else ""
     address = f" {item.url}" if item.url and item.url != item.value else ""
-    return f"{item.label}: {item.value}{address}{note}"
+    return f"{item.label}: {item.line(without_markup)}{address}{item.remarks}"
 
 
 def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:

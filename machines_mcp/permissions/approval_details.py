@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.redaction.detectors import masked_text, masked_texts
+from machines_mcp.redaction.quoting import quoted
 from machines_mcp.storage.withdrawals import Destination
 
 Channel = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
 """The channel of a decision. `page` is the vault's page, `form` the desk's form for identity data."""
 Withdrawn = Literal["withdrawn"]
+Author = Literal["agent", "machines"]
+"""Who wrote a text that this server did not: the agent, whose arguments may come from injected text, or Machines."""
+AUTHORS: Mapping[Author, str] = {"agent": "from the agent", "machines": "from Machines"}
 WITHDRAWN: Withdrawn = "withdrawn"
 """In place of the channel of a refused row: the assistant withdrew the request. Earlier versions read it as refused."""
 
@@ -42,7 +46,8 @@ class Detail:
     """One row shown to the person. `note` points out something unusual about the value.
 
     `verbatim`: money follows the value, so it is never masked. `url` is the exact https address that the value names.
-    `before` is what it was, if the call changes it: the value is then `before → after`.
+    `before` is what it was, if the call changes it: the value is then `before → after`. `by` and `before_by` say who
+    wrote the value and `before`; None if these are words or numbers of this server.
     """
 
     label: str
@@ -51,11 +56,32 @@ class Detail:
     verbatim: bool = False
     url: str | None = None
     before: str | None = None
+    by: Author | None = None
+    before_by: Author | None = None
 
     @property
     def after(self) -> str:
         """What it is after the call."""
         return self.value if self.before is None else self.value.removeprefix(f"{self.before} → ")
+
+    @property
+    def origin(self) -> str:
+        """Who wrote it, in words; empty if this server did."""
+        if self.before is None or self.by == self.before_by:
+            return AUTHORS[self.by] if self.by else ""
+        ends = (("before the arrow", self.before_by), ("after it", self.by))
+        return ", ".join(f"{place} {AUTHORS[author]}" for place, author in ends if author)
+
+    def line(self, shown: Callable[[str], str] = str) -> str:
+        """Return the value for a line of text: what others wrote is in quotes, and `shown` unless it is verbatim."""
+        after = _quoted(self.after, self.by, str if self.verbatim else shown)
+        return after if self.before is None else f"{_quoted(self.before, self.before_by, shown)} → {after}"
+
+    @property
+    def remarks(self) -> str:
+        """Who wrote it and what is unusual about it, in brackets after a space; empty if there is nothing to say."""
+        found = "; ".join(part for part in (self.origin, self.note) if part)
+        return f" ({found})" if found else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +157,10 @@ class ApprovalDetails:
 def seen_digest(*texts: str) -> str:
     """Return the digest of what Machines shows, for `ApprovalDetails.seen`."""
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
+def _quoted(text: str, author: Author | None, shown: Callable[[str], str]) -> str:
+    return quoted(shown(text)) if author else text
 
 
 def _masked(item: Detail, followed: Collection[str]) -> Detail:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from machines_mcp.permissions.approval_details import Detail
+from machines_mcp.permissions.approval_details import Author, Detail
 from machines_mcp.protocol.tool import Input
 from machines_mcp.redaction.characters import printable
 from machines_mcp.redaction.display import dollars, plain_amount
@@ -19,7 +19,8 @@ def argument_details(arguments: Input, described: Collection[str]) -> Iterator[D
     for name in type(arguments).model_fields:
         value = getattr(arguments, name)
         if value is not None and name not in described:
-            yield Detail(_label(name), _text(name, value))
+            author: Author | None = "agent" if isinstance(value, str | list | tuple) else None
+            yield Detail(_label(name), _text(name, value), by=author)
 
 
 def _label(name: str) -> str:

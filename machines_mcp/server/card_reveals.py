@@ -184,7 +184,10 @@ def _busy(message: str) -> ToolError:
 
 def page_details(approval: Approval) -> tuple[PageDetail, ...]:
     """Return the rows of the approval for the vault's page: the same as on every other surface."""
-    return tuple(PageDetail(label=item.label, value=item.value, note=item.note) for item in approval.details.items)
+    return tuple(
+        PageDetail(label=item.label, value=item.value, note="; ".join(filter(None, (item.origin, item.note))) or None)
+        for item in approval.details.items
+    )
 
 
 def _recipient(key: SealingKey | None) -> Recipient:

@@ -24,6 +24,7 @@ class CallContext:
     """The call that sends mutations: its approval (if any), tool and user. `begun` lists its journal entries so far.
 
     `read_only`: the call must not send any. `protective`: the call only protects, so no freeze stops it.
+    `before_status` is that of the card that the call locks, if it is known.
     """
 
     approval_id: str | None
@@ -31,6 +32,7 @@ class CallContext:
     user_id: str
     read_only: bool = False
     protective: bool = False
+    before_status: str | None = None
     begun: list[str] = field(default_factory=list)
 
 
@@ -57,7 +59,8 @@ class JournalEntry:
 
     `sent_at` is the first attempt that may have arrived, `last_sent_at` the newest one. `body` is the JSON sent, if it
     may be stored, and `reference` the id of the created resource. `settled_by` says who closed the entry if its
-    response did not. `note` says why a person must check.
+    response did not. `note` says why a person must check. `before_status` is the status of a card before it was locked,
+    if it could be read, and `undone_by` the approval that unlocked it from the list of locked cards.
     """
 
     id: str
@@ -80,6 +83,8 @@ class JournalEntry:
     ended_at: float | None
     settled_by: str | None = None
     note: str | None = None
+    before_status: str | None = None
+    undone_by: str | None = None
 
     @property
     def may_have_happened(self) -> bool:
@@ -121,6 +126,7 @@ def insert(
         sent_at=now,
         last_sent_at=now,
         ended_at=None,
+        before_status=about.before_status if about else None,
     )
     values = {name: getattr(entry, name) for name in _COLUMNS} | {"ids": json.dumps(entry.ids)}
     names, places = ", ".join(values), ", ".join("?" * len(values))

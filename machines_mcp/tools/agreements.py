@@ -28,7 +28,7 @@ from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.error_mapping import agreements_missing, kyc_missing
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
-from machines_mcp.tools.text import clean, pluralize, quote_text
+from machines_mcp.tools.text import clean, pluralize
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Agreements
@@ -62,12 +62,12 @@ class AgreementsOutput(Output):
 async def _approval_details(call: ServiceContext, args: GetAgreements) -> ApprovalDetails:
     client = await call.services.partner.client(call.logged_as)
     found = await client.agreements.get(call.user_id)
-    count, who = pluralize(len(found.agreements), "agreement"), quote_text(call.user_id, 120)
+    count = pluralize(len(found.agreements), "agreement")
     if not all(map(_is_whole, found.agreements)):
         message = "Machines sent agreements that can't be shown in full, so nothing was asked. Tell the operator."
         raise ToolError(Code.PARTNER_MALFORMED, message=message)
     details = ApprovalDetails(
-        question=f"Accept {count} for the user {who}? The whole text of each is below.",
+        question=f"Accept {count} for the user? The whole text of each is below.",
         items=(user_detail(call), *(row for each in found.agreements for row in _rows(each))),
         seen=seen_digest(*(text for each in found.agreements for text in _texts(each))),
     )

@@ -16,9 +16,10 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, s
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import WORDS_REFUSED, ApprovedText, Cents, UserInput
 from machines_mcp.tools.agreements import require_agreements
-from machines_mcp.tools.card_output import PERIOD_NAMES, CardId, card_name, decrypted_label, limit_text
+from machines_mcp.tools.card_labels import CardLabel, shown_label
+from machines_mcp.tools.card_output import PERIOD_NAMES, CardId, card_name, limit_text
 from machines_mcp.tools.services import ServiceContext, user_detail
-from machines_mcp.tools.text import clean, label_note, quote_text, status_label
+from machines_mcp.tools.text import clean, label_note, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit
@@ -28,7 +29,7 @@ Label = Field(
     default=None,
     min_length=1,
     max_length=60,
-    description="Shown to the user; sent encrypted",
+    description="Sent encrypted",
     json_schema_extra=WORDS_REFUSED,
 )
 
@@ -80,9 +81,8 @@ class UpdateCard(LimitInput):
 async def create_details(call: ServiceContext, args: CreateCard) -> ApprovalDetails:
     """Describe the card to issue."""
     await require_agreements(call)
-    label = f" labelled {quote_text(args.label, 60)}" if args.label else ""
     return ApprovalDetails(
-        question=f"Issue a virtual card{label} with {_with(args.limit())} to the user {quote_text(call.user_id, 120)}?",
+        question=f"Issue a virtual card with {_with(args.limit())}?",
         items=(user_detail(call), Detail("Limit", _limit_text(args.limit())), *_label_rows(call, None, args.label)),
         limits_card=True,
         limit_cents=args.limit_amount_cents,
@@ -108,15 +108,15 @@ async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDeta
         require_open(card)
         _require_change(args, card)
     spends_more, limit = update_class(args) is ActionClass.MONEY, args.limit() or card.limit
-    name, known = card_name(card), limit is not None and limit.frequency in PERIOD_NAMES
+    known = limit is not None and limit.frequency in PERIOD_NAMES
     return ApprovalDetails(
-        question=f"Card {name} of the user {quote_text(call.user_id, 120)}: {_changes(args, card)}?",
+        question=f"The {_plain_name(card)}: {_changes(args, card)}?",
         items=(
             user_detail(call),
-            Detail("Card", name),
+            card_detail(card),
             _change("Status", _status_text(card), args.status),
             _change("Limit", _current_limit(card), _limit_text(args.limit()) if args.limit() else None),
-            *_label_rows(call, await decrypted_label(client, call.user_id, card), args.label),
+            *_label_rows(call, await shown_label(call, client, card), args.label),
         ),
         limits_card=spends_more,
         limit_cents=limit.amount_cents if limit is not None and known else None,
@@ -141,13 +141,22 @@ async def close_details(call: ServiceContext, args: CardInput) -> ApprovalDetail
     """Describe the card to close, which is looked up."""
     card, rows = await card_rows(call, args)
     require_open(card)
-    name = card_name(card)
     return ApprovalDetails(
-        question=f"Permanently close the card {name} of the user {quote_text(call.user_id, 120)}?",
-        items=(user_detail(call), Detail("Card", name, "can't be undone"), *rows),
+        question=f"Permanently close the {_plain_name(card)}?",
+        items=(user_detail(call), replace(card_detail(card), note="can't be undone"), *rows),
         card_id=args.card_id,
-        seen=seen_digest(name) if card.last4 else None,
+        seen=seen_digest(card_name(card)) if card.last4 else None,
     )
+
+
+def card_detail(card: Card) -> Detail:
+    """Return the row that names the card: by its last four digits, or by its id."""
+    return Detail("Card", card_name(card), by=None if card.last4 else "machines")
+
+
+def _plain_name(card: Card) -> str:
+    """Return the card's name for the question, where no text of Machines may stand."""
+    return f"card ending {card.last4}" if card.last4 else "card below"
 
 
 def require_open(card: Card) -> None:
@@ -182,7 +191,7 @@ async def card_rows(call: ServiceContext, args: CardInput) -> tuple[Card, tuple[
     """Look up the card. Return it, and rows with its status, limit and label."""
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
-    label = await decrypted_label(client, call.user_id, card)
+    label = await shown_label(call, client, card)
     state = (Detail("Status", _status_text(card)), Detail("Limit", _current_limit(card)))
     return card, state + _label_rows(call, label, None)
 
@@ -202,7 +211,7 @@ def _changes(args: UpdateCard, card: Card) -> str:
     elif limit is not None and args.status != "active":
         found.append(f"keep its limit of {_limit_text(limit)}")
     if args.label:
-        found.append(f"label it {quote_text(args.label, 60)}")
+        found.append("change its label")
     return " and ".join(found)
 
 
@@ -214,12 +223,15 @@ def _current_limit(card: Card, text: str | None = None) -> str:
     return "a limit that can't be read" if "limit" in card.odd else text or _limit_text(card.limit)
 
 
-def _label_rows(call: ServiceContext, before: str | None, after: str | None) -> tuple[Detail, ...]:
-    before = call.services.state.shown_text(call.user_id, before, 60) if before else None
+def _label_rows(call: ServiceContext, before: CardLabel | None, after: str | None) -> tuple[Detail, ...]:
+    text = call.services.state.shown_text(call.user_id, before.text, 60) if before else None
     # Nothing in an argument needs a mask, so it is shown as it is sent.
     after = clean(after, 60) if after else None
-    shown = before or after
-    return (replace(_change("Label", shown, after), note=label_note(after or shown)),) if shown else ()
+    if not text:
+        return (Detail("Label", after, label_note(after), by="agent"),) if after else ()
+    row = replace(_change("Label", text, after), note=label_note(after or text))
+    author = before.author if before else None
+    return (replace(row, by=author if row.before is None else "agent", before_by=author if row.before else None),)
 
 
 def _change(name: str, before: str, after: str | None) -> Detail:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from machines_mcp.partner.errors import PartnerError
 from machines_mcp.partner.vocabulary import RECORD_ID
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import Identifier, IdentifierArgument
+from machines_mcp.tools.card_labels import CardLabel
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import is_status
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Card, ListedCard, PartnerClient
+    from machines_mcp.partner import Card, ListedCard
 
 
 PERIOD_NAMES: dict[str, str] = {
@@ -43,6 +43,8 @@ class CardOutput(OutputPart):
     expiration_month: int | None = None
     expiration_year: int | None = None
     label: ForeignText | None = None
+    label_from: str | None = None
+    """`agent` or `machines`. A plain string, because an enum in four schemas would take more than their budget."""
     limit_amount_cents: int | None = None
     limit_frequency: ForeignText | None = None
 
@@ -65,13 +67,13 @@ class CardClosed(Output):
         return "The card is closed."
 
 
-def created_result(call: ServiceContext, card: Card, label: ForeignText | None) -> CardResult:
+def created_result(call: ServiceContext, card: Card, label: CardLabel | None) -> CardResult:
     """Build the result of `create_card`."""
     steps = [next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
     return CardResult(**card_fields(card, label), next_steps=steps)
 
 
-def updated_result(call: ServiceContext, card: Card, label: ForeignText | None) -> CardResult:
+def updated_result(call: ServiceContext, card: Card, label: CardLabel | None) -> CardResult:
     """Build the result of `update_card`."""
     if card.status == "active":
         steps = [next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
@@ -106,18 +108,7 @@ def card_name(card: Card) -> str:
     return f"ending {card.last4}" if card.last4 else f"with the id {card.card_id}"
 
 
-async def decrypted_label(client: PartnerClient, user_id: str, card: ListedCard) -> ForeignText | None:
-    """Decrypt the card's label; return None if it has none or it can't be decrypted."""
-    if card.encrypted_name is None:
-        return None
-    try:
-        return ForeignText.of(await client.encryption.decrypt(user_id, card.encrypted_name), 60)
-    except PartnerError:
-        # An unreadable label is no reason to hide the card.
-        return None
-
-
-def card_fields(card: ListedCard, label: ForeignText | None) -> dict[str, Any]:
+def card_fields(card: ListedCard, label: CardLabel | None) -> dict[str, Any]:
     """Return the fields of a `CardOutput`."""
     return {
         "card_id": card.card_id,
@@ -126,7 +117,8 @@ def card_fields(card: ListedCard, label: ForeignText | None) -> dict[str, Any]:
         "last4": card.last4,
         "expiration_month": card.expiration_month,
         "expiration_year": card.expiration_year,
-        "label": label,
+        "label": None if label is None else label.text,
+        "label_from": None if label is None else label.author,
         "limit_amount_cents": card.limit.amount_cents if card.limit else None,
         "limit_frequency": ForeignText.of(card.limit.frequency, 40) if card.limit else None,
     }

@@ -19,6 +19,7 @@ from machines_mcp.tools.card_approvals import (
     update_class,
     update_details,
 )
+from machines_mcp.tools.card_labels import MOST, CardLabel, decrypted_label, shown_label, with_authors
 from machines_mcp.tools.card_output import (
     CardClosed,
     CardOutput,
@@ -26,7 +27,6 @@ from machines_mcp.tools.card_output import (
     card_fields,
     closed_result,
     created_result,
-    decrypted_label,
     locked_steps,
     updated_result,
 )
@@ -74,7 +74,8 @@ async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
     card = await client.cards.create(
         call.user_id, encrypted_name=name, limit=limit, idempotency_key=call.idempotency_key
     )
-    return created_result(call, card, ForeignText.of(args.label, 60))
+    label = CardLabel(ForeignText(args.label, MOST), "agent") if args.label else None
+    return created_result(call, card, label)
 
 
 @tool(title="List cards", toolset="cards", action_class=ActionClass.READ, idempotent=True)
@@ -82,16 +83,17 @@ async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
     """List the user's cards with label, last four digits, status and limit. For one, use get_card."""
     client = await call.services.partner.client(call.logged_as)
     page = await client.cards.list(call.user_id, cursor=args.cursor, limit=args.limit)
-    labels: list[ForeignText | None] = [None] * len(page.cards)
+    texts: list[ForeignText | None] = [None] * len(page.cards)
     slots = anyio.CapacityLimiter(6)
 
     async def read(row: int, card: ListedCard) -> None:
         async with slots:
-            labels[row] = await decrypted_label(client, call.user_id, card)
+            texts[row] = await decrypted_label(call, client, card)
 
     async with anyio.create_task_group() as tasks:
         for row, card in enumerate(page.cards):
             tasks.start_soon(read, row, card)
+    labels = await with_authors(call, list(zip(page.cards, texts, strict=True)))
     more, incomplete = page.next_cursor, "next_cursor" in page.odd or None
     if more:
         steps = [next_step(call, "list_cards", "Get the next page.", cursor=more)]
@@ -123,7 +125,7 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
         steps.extend(locked_steps(call, card.card_id))
     elif card.status == "canceled":
         steps.append(next_step(call, "list_cards", "This card is closed for good; see the others."))
-    return CardResult(**card_fields(card, await decrypted_label(client, call.user_id, card)), next_steps=steps)
+    return CardResult(**card_fields(card, await shown_label(call, client, card)), next_steps=steps)
 
 
 @tool(
@@ -138,8 +140,8 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     idempotent=True,
 )
 async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
-    """Update a card: lock, unlock, relabel it or set its limit. Use it to lock a lost card. Locking and relabelling
-    happen at once; unlocking or setting a limit requires approval."""
+    """Update a card: lock, unlock, relabel it or set its limit. Use it to lock a lost card. Unlocking, limits and
+    many locks require approval."""
     client = await call.services.partner.client(call.logged_as)
     # Locking must not depend on a read. A locked card spends nothing, and unlocking it shows its limit.
     whole = only_locks(args) or (args.status is not None and args.limit() is not None)
@@ -148,7 +150,7 @@ async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
     card = await client.cards.update(
         call.user_id, args.card_id, status=args.status, limit=args.limit(), encrypted_name=name, seen=seen
     )
-    return updated_result(call, card, await decrypted_label(client, call.user_id, card))
+    return updated_result(call, card, await shown_label(call, client, card))
 
 
 @tool(

@@ -33,7 +33,7 @@ from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occu
 from machines_mcp.tools.kyc_status import USER_MUST_ACT, Meaning, known_status, kyc_sentence, meaning, status_steps
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
-from machines_mcp.tools.text import pluralize, quote_text
+from machines_mcp.tools.text import pluralize
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycStatus
@@ -74,13 +74,13 @@ class KycSubmitted(Output):
 
 async def _approval_details(call: ServiceContext, args: SubmitKyc) -> ApprovalDetails:
     # The question is stored and shown to the model, so it contains none of the data.
-    count, who = len(args.identity_data), quote_text(call.user_id, 120)
+    count = len(args.identity_data)
     if not count:
-        question = f"Fill in the identity form of the user {who} and send it to Machines?"
+        question = "Fill in the user's identity form and send it to Machines?"
         return ApprovalDetails(question=question, items=(user_detail(call),), only="form")
     names = ", ".join(map(field_words, args.identity_data))
     return ApprovalDetails(
-        question=f"Send the identity data of the user {who} ({count} fields) to Machines for the check?",
+        question=f"Send the user's identity data ({count} fields) to Machines for the check?",
         items=(user_detail(call), Detail("Data sent", names)),
         identity=masked_identity(args),
     )

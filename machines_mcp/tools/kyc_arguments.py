@@ -197,11 +197,11 @@ def masked_identity(args: SubmitKyc) -> tuple[Detail, ...]:
     national_id, (_, _, domain) = args.national_id or "", (args.email or "").rpartition("@")
     ending = national_id[-3:] if len(national_id) >= _SHOWS_ITS_END else ""
     return (
-        Detail("Name", clean(" ".join(name for name in names if name), 101)),
+        Detail("Name", clean(" ".join(name for name in names if name), 101), by="agent"),
         Detail("Born in", (args.birth_date or "")[:4]),
-        Detail("Country", " and ".join(dict.fromkeys(country for country in countries if country))),
+        Detail("Country", " and ".join(dict.fromkeys(country for country in countries if country)), by="agent"),
         Detail("National ID", f"ending {ending}" if ending else "too short to show its end"),
-        Detail("E-mail", f"at {clean(domain, 254)}"),
+        Detail("E-mail", f"at {clean(domain, 254)}", by="agent"),
     )
 
 

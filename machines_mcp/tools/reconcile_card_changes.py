@@ -12,7 +12,8 @@ from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reco
 from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.card_approvals import seen_card, seen_status
-from machines_mcp.tools.card_output import closed_result, decrypted_label, updated_result
+from machines_mcp.tools.card_labels import shown_label
+from machines_mcp.tools.card_output import closed_result, updated_result
 from machines_mcp.tools.card_requests import has_requested_values, requested, was_set
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext
@@ -40,7 +41,7 @@ async def reconcile_update(call: ServiceContext, approval: Approval, entries: Se
     if unseen is not None:
         return early or unseen
     if entry.state == "done" or has_requested_values(card, entry):
-        return Completed(updated_result(call, card, await decrypted_label(client, call.user_id, card)), card.card_id)
+        return Completed(updated_result(call, card, await shown_label(call, client, card)), card.card_id)
     return early or NotExecuted("The card does not have the requested values.")
 
 

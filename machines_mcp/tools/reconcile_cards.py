@@ -15,7 +15,8 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reconciliation, RetryLater
 from machines_mcp.storage.concurrent_requests import ConcurrentRequests
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.card_output import created_result, decrypted_label
+from machines_mcp.tools.card_labels import shown_label
+from machines_mcp.tools.card_output import created_result
 from machines_mcp.tools.card_requests import card_limit, has_name, requested, was_set
 from machines_mcp.tools.reconcile import (
     MAX_CLOCK_SKEW_SECONDS,
@@ -84,7 +85,7 @@ async def reconcile_create(call: ServiceContext, approval: Approval, entries: Se
 
 async def _completed(call: ServiceContext, client: PartnerClient, card: ListedCard) -> Completed:
     found = partner.Card.model_validate(card.model_dump())
-    return Completed(created_result(call, found, await decrypted_label(client, call.user_id, card)), found.card_id)
+    return Completed(created_result(call, found, await shown_label(call, client, card)), found.card_id)
 
 
 async def _all_cards(call: ServiceContext, client: PartnerClient) -> tuple[list[ListedCard], bool]:

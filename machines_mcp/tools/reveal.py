@@ -21,7 +21,6 @@ from machines_mcp.redaction.verbatim import Identifier
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.card_approvals import CardInput, card_rows, require_open
 from machines_mcp.tools.services import PageOutcome, Revealed, ServiceContext, next_step, user_detail
-from machines_mcp.tools.text import quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card
@@ -111,7 +110,7 @@ async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalD
         where += f", whose public key has the thumbprint {key.thumbprint}"
     ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
     return ApprovalDetails(
-        question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? {where}.",
+        question=f"{ask} ending {last4}? {where}.",
         items=(user_detail(call), Detail("Card", f"ending {last4}"), *rows, Detail("Where", where)),
         card_id=args.card_id,
         sink=args.sink,

@@ -194,7 +194,8 @@ ServiceContext: TypeAlias = ToolContext[Services]
 
 def user_detail(call: ServiceContext) -> Detail:
     """Return the user, as the first line of the approval details."""
-    return Detail("User", clean(call.user_id, 120))
+    pinned = call.services.state.principal.pinned is not None
+    return Detail("User", clean(call.user_id, 120), by=None if pinned else "agent")
 
 
 def next_step(call: ServiceContext, tool: str, why: str, **arguments: Any) -> NextStepOutput:

@@ -7,15 +7,8 @@ import unicodedata
 
 from machines_mcp.redaction.display import plain_amount
 from machines_mcp.redaction.foreign_text import shortened
+from machines_mcp.redaction.quoting import quoted
 from machines_mcp.redaction.verbatim import Verbatim
-
-# Quotation marks (straight, curly, low, angled), and what looks like one: apostrophes, primes, accents, commas above.
-# Written out like the ranges of redaction.characters, and excluding combining accents.
-_QUOTES = (
-    "[\"'`\xab\xb4\xbb\u02b9-\u02bd\u02ca\u02cb\u02ce\u02cf\u02dd\u02ee\u02f4-\u02f6\u055a\u05f3\u05f4\u07f4\u07f5"
-    "\u2018-\u201f\u2032-\u2037\u2039\u203a\u2057\u275b-\u2760\u276e\u276f\u2e32\u2e41\u2e42\u3003\u301d-\u301f"
-    "\uff02\uff07\uff40\U0001f676-\U0001f678]+"
-)
 
 
 def clean(text: str, limit: int = 200) -> str:
@@ -27,11 +20,8 @@ def clean(text: str, limit: int = 200) -> str:
 
 
 def quote_text(text: str, limit: int = 200) -> str:
-    """Clean and cut a value, and put it in “quotes” that no character inside can appear to close.
-
-    Each run of quotes inside becomes one apostrophe. Only names can contain quotes; payout addresses and memos can't.
-    """
-    return "“" + re.sub(_QUOTES, "'", clean(text, limit)) + "”"
+    """Clean and cut a value, and put it in “quotes” that no character inside can appear to close."""
+    return quoted(clean(text, limit))
 
 
 def label_note(text: str) -> str | None:

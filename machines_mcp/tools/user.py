@@ -32,7 +32,7 @@ from machines_mcp.tools.addresses import valid
 from machines_mcp.tools.kyc_status import known_status, kyc_sentence
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
-from machines_mcp.tools.text import clean, quote_text
+from machines_mcp.tools.text import clean
 from machines_mcp.tools.wallets import linked_wallet
 
 if TYPE_CHECKING:
@@ -95,13 +95,10 @@ def _action_class(args: ResolveUser) -> ActionClass:
 async def _approval_details(call: ServiceContext, args: ResolveUser) -> ApprovalDetails:
     wallet = args.wallet_address or ""
     return ApprovalDetails(
-        question=(
-            f"Link the {_CHAINS[args.wallet_chain]} wallet {quote_text(wallet)} to the user"
-            f" {quote_text(call.user_id, 120)} at Machines?"
-        ),
+        question=f"Link this {_CHAINS[args.wallet_chain]} wallet to the user at Machines?",
         items=(
             user_detail(call),
-            Detail(_WALLET, clean(wallet), "replaces the currently linked wallet, if any"),
+            Detail(_WALLET, clean(wallet), "replaces the currently linked wallet, if any", by="agent"),
             Detail("Chain", _CHAINS[args.wallet_chain]),
         ),
     )

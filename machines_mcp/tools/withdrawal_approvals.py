@@ -7,16 +7,15 @@ from typing import Any
 
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.partner.formats.networks import family_of
-from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, Author, Detail
 from machines_mcp.permissions.destinations import normal_destination
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import UserInput
 from machines_mcp.redaction.display import dollars, utc_day
-from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawals import Destination, UsedDestination
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.services import ServiceContext, user_detail
-from machines_mcp.tools.text import estimate, quote_text
+from machines_mcp.tools.text import estimate
 from machines_mcp.tools.withdrawal_arguments import TO_THE_LETTER, CreateWithdrawal, QuoteWithdrawal
 from machines_mcp.tools.withdrawal_quotes import live_quote
 
@@ -43,21 +42,14 @@ async def withdrawal_details(call: ServiceContext, args: CreateWithdrawal) -> Ap
     quote = await live_quote(call, args.quote_id)
     await require_agreements(call)
     terms = quote.terms
-    amount = dollars(terms["amount_cents"])
-    memo = f" with memo {quote_text(Verbatim(terms['extra_id']))}" if terms["extra_id"] else ""
-    sender = f", sent by the wallet {quote_text(Verbatim(terms['admin_address']))}" if terms["admin_address"] else ""
     about = None if terms["estimated_to_amount"] is None else estimate(terms["estimated_to_amount"])
-    arrives = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
     to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
     spendable = await _spendable(call, terms["amount_cents"])
     used = await call.services.state.withdrawals.destinations(call.user_id)
     here = [one for one in used if normal_destination(one.destination) == normal_destination(to)]
     notes = {"amount_cents": _NO_BALANCE if spendable is None else None, "address": _address_note(to, here)}
     return ApprovalDetails(
-        question=(
-            f"Withdraw {amount} for the user {quote_text(call.user_id, 120)} as {to.currency}"
-            f" on {to.network} to {quote_text(Verbatim(to.address))}{memo}{sender}?{arrives}"
-        ),
+        question=f"Withdraw {dollars(terms['amount_cents'])} to this address?",
         items=(
             user_detail(call),
             *_terms(terms, notes),
@@ -77,7 +69,9 @@ def _terms(terms: Mapping[str, Any], notes: Mapping[str, str | None]) -> Iterato
         if value is None or name in UserInput.model_fields:
             continue
         text = dollars(value) if name == "amount_cents" else str(value)
-        yield Detail(_TERM_NAMES[name], text, notes.get(name), verbatim=name in TO_THE_LETTER)
+        # The sending wallet may be the linked one. Its form leaves no room for words.
+        author: Author | None = "agent" if isinstance(value, str) and name != "admin_address" else None
+        yield Detail(_TERM_NAMES[name], text, notes.get(name), verbatim=name in TO_THE_LETTER, by=author)
 
 
 def _address_note(to: Destination, here: Sequence[UsedDestination]) -> str | None:

@@ -21,7 +21,6 @@ from machines_mcp.tools.chain_errors import other_transaction
 from machines_mcp.tools.quote_step import quote_again
 from machines_mcp.tools.services import ServiceContext, next_step, user_detail
 from machines_mcp.tools.signed_withdrawal import SOLANA_PATH, SignedWithdrawal
-from machines_mcp.tools.text import quote_text
 from machines_mcp.tools.withdrawal_plans import WithdrawalPlans
 from machines_mcp.tools.withdrawal_transaction import WithdrawalId
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 _OTHER = "must be the hash of the transaction that is recorded for this withdrawal: another one is already confirmed"
 _OTHERS = "must be of this withdrawal's own transaction: this one is recorded for another withdrawal that is done"
+_ONLY_RECORDED = "only recorded: it is sent by the wallet"
 _NOT_OF_CHAIN = "must be a hash of the chain that pays: on EVM chains 0x and 64 hex digits, on Solana base58"
 _REVERTED_LATE = (
     "The transaction reverted, and the signature of Machines has expired. If no other was sent, quote it again."
@@ -81,11 +81,11 @@ async def _details(call: ServiceContext, args: ConfirmWithdrawal) -> ApprovalDet
     found = await call.services.plans.find(call.user_id, args.withdrawal_id)
     amount = dollars(found.started.quote.terms["amount_cents"])
     return ApprovalDetails(
-        question=f"Record a transaction for the withdrawal of {amount} of the user {quote_text(call.user_id, 120)}?",
+        question=f"Record a transaction for a withdrawal of {amount}?",
         items=(
             user_detail(call),
-            Detail("Withdrawal", args.withdrawal_id, verbatim=True),
-            Detail("Transaction", args.transaction_hash, "only recorded: it is sent by the wallet", verbatim=True),
+            Detail("Withdrawal", args.withdrawal_id, verbatim=True, by="agent"),
+            Detail("Transaction", args.transaction_hash, _ONLY_RECORDED, verbatim=True, by="agent"),
         ),
     )
 

@@ -38,7 +38,7 @@ from tests.support.wrong_tries import end_delays, type_wrong
 PASSPHRASE = "correct horse battery"
 ADDRESS = "0x" + "ab" * 20
 DETAILS = ApprovalDetails(
-    question="Withdraw $5.00 for the user “user-1”?",
+    question="Withdraw $5.00 to this address?",
     items=(Detail("User", "user-1"), Detail("Address", ADDRESS, "the first withdrawal to this destination")),
     amount_cents=500,
     destination=Destination("USDC", "base", ADDRESS),

@@ -59,7 +59,7 @@ TERMS = {
     "estimated_to_amount": None,
 }
 DETAILS = ApprovalDetails(
-    question="Withdraw $5.00 for the user “user-1”?",
+    question="Withdraw $5.00 to this address?",
     items=(Detail("Amount", "$5.00"), Detail("Address", ADDRESS, "the first withdrawal to this destination")),
     amount_cents=500,
     destination=Destination("usdc", "base", ADDRESS),

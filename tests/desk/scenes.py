@@ -34,12 +34,12 @@ def items(*more: Detail) -> tuple[Detail, ...]:
 
 def reveal() -> ApprovalDetails:
     return ApprovalDetails(
-        question=f"Show the card ending 4821 of the user “{USER}”?",
+        question="Show the card ending 4821?",
         items=items(
             Detail("Card", "ending 4821"),
             Detail("Status", "active"),
             Detail("Limit", "$150.00 per 30 days"),
-            Detail("Label", "Groceries"),
+            Detail("Label", "Groceries", by="agent"),
             Detail("Where", "You see it once, on a page on this computer"),
             Detail("Card id", "7c1f0a52-93d4-4c0b-8a6e-5b2d1f7e9a30"),
         ),
@@ -52,12 +52,12 @@ def change() -> ApprovalDetails:
     """Return the details of a card that is unlocked with a higher limit."""
     change = "unlock it and change its limit from $50.00 per 30 days to $100.00 per week"
     return ApprovalDetails(
-        question=f"Card ending 7730 of the user “{USER}”: {change}?",
+        question=f"The card ending 7730: {change}?",
         items=items(
             Detail("Card", "ending 7730"),
             Detail("Status", "locked → active", before="locked"),
             Detail("Limit", "$50.00 per 30 days → $100.00 per week", before="$50.00 per 30 days"),
-            Detail("Label", "Travel"),
+            Detail("Label", "Travel", by="machines"),
             Detail("Card id", "2b9e4d17-60aa-4f0e-9c35-d81c7e0b4a66"),
         ),
     )
@@ -68,7 +68,7 @@ def identity_data() -> ApprovalDetails:
     applicant = SubmitKyc.model_validate({"user_id": USER, **IDENTITY})
     names = ", ".join(name.replace("_", " ") for name in applicant.identity_data)
     return ApprovalDetails(
-        question=f"Send the identity data of the user “{USER}” ({len(IDENTITY)} fields) to Machines for the check?",
+        question=f"Send the user's identity data ({len(IDENTITY)} fields) to Machines for the check?",
         items=items(Detail("Data sent", names)),
         identity=masked_identity(applicant),
     )
@@ -77,13 +77,13 @@ def identity_data() -> ApprovalDetails:
 def closing() -> ApprovalDetails:
     """Return the details of a card that is closed for good."""
     return ApprovalDetails(
-        question=f"Permanently close the card ending 8422 of the user “{OTHER_USER}”?",
+        question="Permanently close the card ending 8422?",
         items=(
             Detail("User", OTHER_USER),
             Detail("Card", "ending 8422", "can't be undone"),
             Detail("Status", "active"),
             Detail("Limit", "$20.00 per month"),
-            Detail("Label", "Tr\u0430vel", "unusual characters: read the label letter by letter"),
+            Detail("Label", "Tr\u0430vel", "unusual characters: read the label letter by letter", by="machines"),
             Detail("Card id", "90d1c2f4-1f6e-4c35-8f54-2a7b9be0a1c7"),
         ),
     )
@@ -94,7 +94,7 @@ def agreements() -> ApprovalDetails:
     texts = ("I accept the terms of the card.", "I agree to receive notices electronically.")
     names = ("Cardholder terms", "Electronic consent")
     return ApprovalDetails(
-        question=f"Accept 2 agreements for the user “{USER}”? The whole text of each is below.",
+        question="Accept 2 agreements for the user? The whole text of each is below.",
         items=items(
             *(
                 row
@@ -110,9 +110,10 @@ def agreements() -> ApprovalDetails:
 
 def card() -> ApprovalDetails:
     limit = "a limit of $150.00 per 30 days"
-    question = f"Issue a virtual card labelled “Groceries” with {limit} to the user “{USER}”?"
+    question = f"Issue a virtual card with {limit}?"
     return ApprovalDetails(
-        question=question, items=items(Detail("Limit", limit.removeprefix("a limit of ")), Detail("Label", "Groceries"))
+        question=question,
+        items=items(Detail("Limit", limit.removeprefix("a limit of ")), Detail("Label", "Groceries", by="agent")),
     )
 
 
@@ -149,10 +150,7 @@ async def waiting(desk: RunningDesk) -> dict[str, Approval]:
         Detail("Sending wallet", "0x8617E340B3D01FA5F11F306F4090FD50E238070D"),
         Detail("Arrives", "about 119.84 usdc", "an estimate"),
     )
-    question = (
-        f"Withdraw $120.50 for the user “{USER}” as usdc on base to “0x52908400098527886E0F7030069857D2E4169EE7”?"
-        " About 119.84 usdc will arrive (an estimate)."
-    )
+    question = "Withdraw $120.50 to this address?"
     context = (
         Detail("Balance", "$402.75, $282.25 afterwards"),
         Detail("Earlier withdrawals here", "none"),
@@ -169,7 +167,7 @@ async def waiting(desk: RunningDesk) -> dict[str, Approval]:
     desk.clock.advance(35)
     form = replace(
         identity_form(),
-        question=f"Fill in the identity form of the user “{USER}” and send it to Machines?",
+        question="Fill in the user's identity form and send it to Machines?",
         items=items(),
     )
     identity = await desk.ask(ActionClass.IDENTITY, form, tool="submit_kyc", digest="k", **agent)

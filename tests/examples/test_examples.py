@@ -30,7 +30,7 @@ create_deposit: pending
 get_deposit: completed
 get_balances: done
 create_session: done
-  the person is asked: Issue a virtual card labelled “Groceries” with a limit of \$50\.00 per 30 days .*
+  the person is asked: Issue a virtual card with a limit of \$50\.00 per 30 days .*
 create_card: active
 reveal_card: verified
 list_transactions: done

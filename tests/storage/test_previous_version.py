@@ -118,9 +118,16 @@ async def test_equal_call_finds_the_waiting_approval_if_its_details_read_the_sam
     state_dir: Path, sandbox: InProcessSandbox, reworded: bool
 ) -> None:
     if not reworded:
-        # The previous version described the limit of a new card in other words.
+        # The previous version had the label and the user in its question, and other words for a limit.
         with closing(sqlite3.connect(state_dir / "embedded" / "state.db")) as db:
-            db.execute("UPDATE intents SET stakes = replace(stakes, '\"a limit of $', '\"$')")
+            query = "SELECT stakes FROM intents WHERE id = ?"
+            (text,) = db.execute(query, (CALLS["waiting"]["approval_id"],)).fetchone()
+            stakes = json.loads(text.replace('"a limit of $', '"$'))
+            stakes["question"] = "Issue a virtual card with a limit of $50.00 per 30 days?"
+            by = {"Label": {"by": "agent"}}
+            stakes["facts"] = [each | by.get(each["label"], {}) for each in stakes["facts"]]
+            change = "UPDATE intents SET stakes = ? WHERE id = ?"
+            db.execute(change, (json.dumps(stakes), CALLS["waiting"]["approval_id"]))
             db.commit()
     async with server(state_dir, sandbox) as c:
         asked = await c.call("create_card", **CALLS["waiting"]["arguments"])

@@ -143,7 +143,7 @@ ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
 def withdrawal(cents: int = 12_050, address: str = ADDRESS, **more: Any) -> ApprovalDetails:
     """Return the approval details of a withdrawal."""
     given: dict[str, Any] = {
-        "question": f"Withdraw ${cents / 100:,.2f} for the user “user-1” as usdc on base to “{address}”?",
+        "question": f"Withdraw ${cents / 100:,.2f} to this address?",
         "items": (
             Detail("User", "user-1"),
             Detail("Amount", f"${cents / 100:,.2f}"),
@@ -159,7 +159,9 @@ def withdrawal(cents: int = 12_050, address: str = ADDRESS, **more: Any) -> Appr
 def identity_form() -> ApprovalDetails:
     """Return the approval details of an identity check that the person fills in at the desk."""
     return ApprovalDetails(
-        question="Fill in the identity form of the user “user-1”?", items=(Detail("User", "user-1"),), only="form"
+        question="Fill in the user's identity form and send it to Machines?",
+        items=(Detail("User", "user-1"),),
+        only="form",
     )
 
 

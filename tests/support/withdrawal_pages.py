@@ -29,7 +29,7 @@ HASH = f"0x{'ab' * 32}"
 def details() -> ApprovalDetails:
     """Return what a person approved."""
     return ApprovalDetails(
-        question=f"Withdraw $100.50 for the user “user_7Qm2cT9” as rusd on base to “{RECIPIENT}”?",
+        question="Withdraw $100.50 to this address?",
         items=(
             Detail("User", "user_7Qm2cT9"),
             Detail("Amount", "$100.50"),

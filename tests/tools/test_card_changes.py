@@ -88,10 +88,10 @@ async def test_a_change_is_shown_before_and_after(tmp_path: Path, era: Era) -> N
     first, second = holder.person.asked
     assert "Limit: $50.00 per 30 days → $100.00 per week\n" in first
     assert "Status: locked → active\n" in first
-    assert "Label: Food\n" in first
+    assert "Label: “Food” (from the agent)\n" in first
     assert "Limit: $100.00 per week → $200.00 per week\n" in second
     assert "Status: active\n" in second
-    assert "Label: Food → Drinks\n" in second
+    assert "Label: “Food” → “Drinks” (from the agent)\n" in second
 
 
 @both_eras
@@ -101,8 +101,8 @@ async def test_a_new_cards_limit_is_shown_once(tmp_path: Path, era: Era) -> None
             made = json.loads(object_text(await holder.client.call_tool("create_card", limit)))
             assert made["status"] == "active"
     without, limited = holder.person.asked
-    assert "with no limit to the user" in without and "\nLimit: no limit\n" in without
-    assert "with a limit of $25.00 in total to the user" in limited and "\nLimit: $25.00 in total\n" in limited
+    assert "with no limit?" in without and "\nLimit: no limit\n" in without
+    assert "with a limit of $25.00 in total?" in limited and "\nLimit: $25.00 in total\n" in limited
 
 
 @both_eras
@@ -213,7 +213,7 @@ async def test_closing_shows_status_limit_and_label(tmp_path: Path) -> None:
         holder.person.answer = "decline"
         await holder.client.call_tool("close_card", {"card_id": holder.card_id})
     (closing,) = holder.person.asked
-    for row in ("Status: active", "Limit: $150.00 per 30 days", "Label: Food", f"Card id: {holder.card_id}"):
+    for row in ("Status: active", "Limit: $150.00 per 30 days", "Label: “Food” (from the agent)"):
         assert f"{row}\n" in closing
 
 

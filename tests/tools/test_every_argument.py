@@ -92,12 +92,12 @@ SPELLED = {
 }
 """How a person reads a value, if not as it was sent."""
 MASKED = {
-    "first_name": f"Name: {VALUES['first_name']} {VALUES['last_name']}",
-    "last_name": f"Name: {VALUES['first_name']} {VALUES['last_name']}",
+    "first_name": f"{VALUES['first_name']} {VALUES['last_name']}",
+    "last_name": f"{VALUES['first_name']} {VALUES['last_name']}",
     "birth_date": "Born in: 1986",
     "national_id": "National ID: ending 906",
-    "country_of_issue": "Country: US",
-    "address_country_code": "Country: US",
+    "country_of_issue": "US",
+    "address_country_code": "US",
     "email": "at example.com",
 }
 """Identity data is shown masked: enough to recognize whose it is."""
@@ -236,3 +236,21 @@ async def test_every_argument_is_shown_wherever_a_person_decides(walk: Walk, too
         for name, spelling in expected.items():
             if (tool.name, name) not in NOT_SHOWN:
                 assert spelling in text, f"{name} is not shown in the {surface}:\n{text}"
+    written = {
+        value
+        for name, value in ({name: VALUES[name] for name in expected if name in VALUES} | given).items()
+        if isinstance(value, str) and not {name, (tool.name, name)} & {*SPELLED, *MASKED, *NOT_SHOWN, "admin_address"}
+    }
+    for surface in ("dialog", "terminal"):
+        _judge_lines(shown[surface].splitlines(), written, first=0 if surface == "dialog" else 2)
+
+
+def _judge_lines(lines: list[str], written: set[str], first: int) -> None:
+    """Check that what the agent wrote is in no question, and in quotes in a marked line of its own."""
+    question = lines[first]
+    assert question.endswith(("?", ".")), question
+    assert "“" not in question
+    for value in written:
+        assert not re.search(rf"\b{re.escape(value)}\b", question)
+        (line,) = (line for line in lines if f": “{value}”" in line)
+        assert "from the agent" in line

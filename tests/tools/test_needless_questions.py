@@ -42,7 +42,7 @@ CHANGES: list[tuple[str, dict[str, Any], str]] = [
     (
         "active",
         UNLOCK | {"label": "Fuel"},
-        ": keep it unlocked with a limit of $50.00 per 30 days and label it “Fuel”?",
+        ": keep it unlocked with a limit of $50.00 per 30 days and change its label?",
     ),
     ("active", LOCK | LIMIT, ": lock it and keep its limit of $50.00 per 30 days?"),
     ("locked", LOCK | OTHER, ": keep it locked and change its limit from $50.00 per 30 days to $60.00 per 30 days?"),

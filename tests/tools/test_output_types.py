@@ -35,7 +35,7 @@ FOLLOWED = {
 OURS = {
     "KycStatusOutput.meaning, KycStatusOutput.reason, KycSubmitted.meaning": "sentences from lists",
     "KycStatusOutput.status, KycSubmitted.status, UserResolved.kyc_status": "documented, or `unrecognized`",
-    "NextStepOutput.tool, NextStepOutput.why": "constant",
+    "NextStepOutput.tool, NextStepOutput.why, CardOutput.label_from, CardResult.label_from": "constant",
     "Permission.action, Permission.rule, Permission.reason, LimitBudget.limit, Status.policy": "from the policy",
     "Status.simulator_page": "a port of this machine and a constant path",
     "Status.alarms, Status.audit_trouble, Status.frozen, Status.not_listed, Status.other_users": "constant",

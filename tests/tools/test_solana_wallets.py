@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from machines_mcp.cli.approvals import waiting_approvals
 from machines_mcp.protocol.arguments import validate
 from machines_mcp.protocol.errors import ToolError
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.tools.user import resolve_user
 from tests.support.interrupted import lose_response, short_reconciliation_wait, unresolved_call
 from tests.support.results import text_parts
@@ -26,7 +28,10 @@ async def test_a_person_is_asked_about_a_solana_wallet_with_its_chain(tmp_path: 
         asked = await c.call("resolve_user", **LINK)
         assert asked["code"] == "approval.required"
         (waiting,) = (await c.call("status"))["waiting"]
-        assert waiting["question"].startswith(f"Link the Solana wallet “{SOLANA}” to the user")
+        assert waiting["question"] == "Link this Solana wallet to the user at Machines?"
+        env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path)}
+        ((approval,), _) = await waiting_approvals(read_settings(env))
+        assert f"Wallet: “{SOLANA}” (from the agent; " in approval.dialog()
 
 
 async def test_a_linked_solana_wallet_keeps_its_case_and_takes_deposits(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from machines_mcp.cli.approvals import waiting_approvals
+from machines_mcp.server.settings_reader import read_settings
 from tests.support.tool_caller import WALLET, ToolCaller, caller
 from tests.tools.test_withdrawals import SOLANA, link_solana
 
@@ -46,8 +48,9 @@ async def test_linked_wallet_is_in_the_quote_the_question_and_the_request(tmp_pa
         assert quote["admin_address"] == WALLET
         waits = await c.call("create_withdrawal", quote_id=quote["quote_id"])
         assert waits["code"] == "approval.required"
-        (waiting,) = (await c.call("status"))["waiting"]
-        assert f"sent by the wallet “{WALLET}”?" in waiting["question"]
+        env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path)}
+        ((approval,), _) = await waiting_approvals(read_settings(env))
+        assert f"Sending wallet: {WALLET}" in approval.dialog().splitlines()
 
 
 async def test_given_wallet_wins_over_the_linked_one(tmp_path: Path) -> None:
