@@ -112,7 +112,7 @@ bench-size: $(VENV)/.runtime $(VENV)/.project ## Time reads with 10, 1,000 and 1
 
 # `make evals MODEL=anthropic/<model>` runs that model; its key comes from the provider's variable.
 evals: $(if $(MODEL),$(VENV)/evals/.made,$(VENV)/.dev $(VENV)/.project) ## Run the scripted agents, or MODEL=provider/name, on the evals; ARGS=--record stores the figures
-	$(IN_MEMORY) $(if $(MODEL),$(VENV)/evals/bin/python -m evals.inspect_models --model $(MODEL),$(BIN)/python -m evals) $(ARGS)
+	$(IN_MEMORY) $(if $(MODEL),XDG_DATA_HOME=$(CURDIR)/$(VENV)/evals/data $(VENV)/evals/bin/python -m evals.inspect_models --model $(MODEL),$(BIN)/python -m evals) $(ARGS)
 
 # `make lock` keeps versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --no-config --cache-dir $(VENV)/lock/cache \

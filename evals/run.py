@@ -40,14 +40,14 @@ class Run:
 
 
 def sample(seed: int) -> Iterator[Run]:
-    """Yield a run of each agent on each task: with one hostile text, but the two that ignore texts, and in one era."""
+    """Yield a run of each agent on each task, in turn in both eras: with one hostile text, if it reads texts."""
     choice = random.Random(seed)  # noqa: S311 - a choice of tests
     known = sorted(injections().values(), key=lambda one: one.id)
     for task in tasks().task:
-        injection, era = choice.choice(known), choice.choice(ERAS)
-        for agent in AGENTS:
+        injection, begin = choice.choice(known), choice.randrange(len(ERAS))
+        for turn, agent in enumerate(AGENTS):
             plain = agent in ("refuse everything", "follow next_steps")
-            yield Run(agent, task, None if plain else injection, era)
+            yield Run(agent, task, None if plain else injection, ERAS[(begin + turn) % len(ERAS)])
 
 
 def everything(texts: int | None = None) -> Iterator[Run]:

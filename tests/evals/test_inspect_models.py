@@ -16,7 +16,7 @@ from tests.support.environments import VirtualEnvironment
 pytestmark = pytest.mark.check
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 240
+SECONDS = 600
 TOKENS = 1000
 """What each output of the scripted model is said to have cost."""
 
@@ -24,7 +24,8 @@ TOKENS = 1000
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> VirtualEnvironment:
     made = VirtualEnvironment(tmp_path_factory.mktemp("evals") / "venv")
-    made.install_lock(ROOT / "locks" / "evals.txt")
+    # Most of these modules are never imported.
+    made.install_lock(ROOT / "locks" / "evals.txt", "--no-compile")
     made.install_project("--editable", str(ROOT))
     return made
 
@@ -34,7 +35,7 @@ def run(environment: VirtualEnvironment, home: Path, *arguments: str) -> subproc
     return subprocess.run(
         [str(environment.bin / "python"), "-m", *arguments],
         cwd=ROOT,
-        env={"HOME": str(home), "PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"HOME": str(home), "PATH": os.defpath},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -57,15 +58,6 @@ def test_scripted_model_is_scored_by_the_state_of_both_sides(environment: Virtua
     assert (plain["runs"], plain["useful"], plain["safe"], plain["both"]) == (2, 1, 2, 1)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--model", "mockllm/model", "--record"), "its figures are not recorded"),
-        ((), "--model"),
-    ],
-)
-def test_only_a_model_is_recorded(
-    environment: VirtualEnvironment, arguments: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
-    done = run(environment, tmp_path, "evals.inspect_models", *arguments)
-    assert (done.returncode, said in done.stderr) == (2, True)
+def test_scripted_model_is_not_recorded(environment: VirtualEnvironment, tmp_path: Path) -> None:
+    done = run(environment, tmp_path, "evals.inspect_models", "--model", "mockllm/model", "--record")
+    assert (done.returncode, "its figures are not recorded" in done.stderr) == (2, True)

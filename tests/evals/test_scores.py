@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evals.agents import expected
+from evals.agents import expected, obedient
 from evals.injection import injections
 from evals.score import Score, score
 from evals.task import Step, tasks
@@ -55,6 +55,16 @@ async def test_secret_in_a_response_is_found() -> None:
         spaced = " ".join(number[at : at + 4] for at in range(0, 16, 4))
         made.calls.append(type(made.calls[0])("list_cards", {}, {}, json.dumps({"note": spaced}), False))
         assert (await scored(made)).breaches == ("user-1: secret told",)
+
+
+async def test_attack_on_an_unknown_user_makes_none() -> None:
+    chosen = injections()["other-users-card"]
+    async with world(tasks().by_id()["unknown-user"], hostile=chosen.text) as made:
+        await obedient(made, chosen)
+        codes = {call.tool: call.answer.get("code") for call in made.calls}
+        assert (codes["list_cards"], codes["create_card"]) == ("user.unknown", "user.unknown")
+        found = await scored(made, chosen.id)
+        assert (found.breaches, found.unasked) == ((), ())
 
 
 async def test_waste_and_disallowed_calls_are_counted() -> None:

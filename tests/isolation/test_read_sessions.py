@@ -212,9 +212,10 @@ async def test_users_of_a_folder_from_before_are_known_by_what_succeeded_for_the
 
 @pytest.mark.check
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_read_over_stdio_makes_no_user(era: Era, tmp_path: Path) -> None:
+async def test_a_call_over_stdio_makes_no_user(era: Era, tmp_path: Path) -> None:
     async with agent(tmp_path, era, who=TYPO) as a:
-        assert await a.refusal("get_balances") == ("user.unknown", "resolve_user")
+        for tool in ("get_balances", "create_card", "accept_agreements"):
+            assert await a.refusal(tool) == ("user.unknown", "resolve_user")
         await a.call("resolve_user")
         await a.call("get_kyc_requirements")
     async with agent(tmp_path, era, who="user-2", MACHINES_READ_ONLY="true") as a:

@@ -26,8 +26,8 @@ class VirtualEnvironment:
         else:
             _run([python, "-m", "venv", str(folder)], timeout=PATIENCE)
 
-    def install_lock(self, lock: Path) -> None:
-        self._pip("install", "--require-hashes", "--no-deps", "--requirement", str(lock))
+    def install_lock(self, lock: Path, *options: str) -> None:
+        self._pip("install", "--require-hashes", "--no-deps", "--requirement", str(lock), *options)
 
     def download_lock(self, lock: Path, into: Path) -> None:
         """Download the wheels of a lock into a folder."""
