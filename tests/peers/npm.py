@@ -16,6 +16,7 @@ PACKAGES = (
     "@modelcontextprotocol/sdk@1.32.2",
     "@modelcontextprotocol/client@2.4.0",
     "@modelcontextprotocol/inspector@2.12.0",
+    "@modelcontextprotocol/ext-apps@2.0.4",
 )
 CLIENTS = ("@anthropic-ai/claude-code@2.1.197", "@google/gemini-cli@0.61.0", "@openai/codex@0.171.0")
 """Clients that run in a terminal; they read the configs that `machines-mcp install` writes."""

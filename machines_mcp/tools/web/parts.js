@@ -255,8 +255,10 @@ const start = (shown, readAgain) => {
   };
   let size = "";
   const measured = new ResizeObserver(() => {
-    const { width, height } = document.body.getBoundingClientRect();
-    const now = { width: Math.ceil(width), height: Math.ceil(height) };
+    // The width of the view is the host's. Without a scroll bar it would be narrower each time.
+    const now = { width: window.innerWidth, height: Math.ceil(document.body.getBoundingClientRect().height) };
+    // A hidden view has no size, and a host would keep it that small.
+    if (!now.width || !now.height) return;
     if (JSON.stringify(now) === size) return;
     size = JSON.stringify(now);
     host.notify("ui/notifications/size-changed", now);
