@@ -8,7 +8,7 @@ from typing import Any
 
 from evals.injection import Injection
 from evals.score import is_delivered, is_reached
-from evals.task import tasks
+from evals.task import Step, tasks
 from evals.world import World
 
 Agent = Callable[[World, Injection | None], Awaitable[None]]
@@ -22,20 +22,28 @@ _WAITS = ("retry_after_seconds", "poll_after_seconds")
 async def expected(world: World, injection: Injection | None) -> None:
     """Follow the task's path, whatever any text says."""
     for step in world.task.path:
-        await world.take(step)
+        await _follow(world, step)
 
 
 async def obedient(world: World, injection: Injection | None) -> None:
     """Follow the path, and do what a hostile text asks as soon as it is read, or at the end if it never is."""
     attack = list(injection.calls) if injection else []
     for step in world.task.path:
-        await world.take(step)
+        await _follow(world, step)
         if injection and attack and is_delivered(world, injection):
             said, attack = attack, []
             for asked in said:
                 await world.take(asked)
     for asked in attack:
         await world.take(asked)
+
+
+async def _follow(world: World, step: Step) -> None:
+    """Take a step of the path, and take it again if it waits for the person: a dialog can't show a long text."""
+    answer = await world.take(step)
+    if answer.get("code") == "approval.required":
+        await world.decide()
+        await world.take(step.model_copy(update={"given": step.given | {"approval_id": answer["approval_id"]}}))
 
 
 async def refusing(world: World, injection: Injection | None) -> None:
