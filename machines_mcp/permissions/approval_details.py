@@ -39,6 +39,18 @@ class CallRequest:
     digest: str
     asked_by: str = ""
     protective: bool = False
+    makes: str = ""
+    """What each call makes, such as `card`, if an equal call makes a second one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierCall:
+    """An equal call that ran before: its approval, what it made, when it started, and whether it is done."""
+
+    approval_id: str
+    what: str
+    at: float
+    done: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,8 @@ class ApprovalDetails:
     """A keyed digest of each argument that is not hidden; None if an earlier version wrote the row."""
     context: tuple[Detail, ...] = field(default=(), compare=False)
     """What helps to judge the call and can change while it waits, such as a balance. It is no part of the call."""
+    earlier: EarlierCall | None = field(default=None, compare=False)
+    """An equal call that made the same a short time before this one was requested."""
     identity: tuple[Detail, ...] = ()
     """Masked identity data for the person who approves. It is sealed, and not part of the stored details."""
 
@@ -150,8 +164,9 @@ class ApprovalDetails:
         values = json.loads(text)
         items, context = (tuple(Detail(**item) for item in values.pop(name, ())) for name in ("items", "context"))
         hidden, destination = tuple(values.pop("hidden", ())), values.pop("destination", None)
-        to = None if destination is None else Destination(**destination)
-        return cls(items=items, context=context, destination=to, hidden=hidden, **values)
+        to, before = None if destination is None else Destination(**destination), values.pop("earlier", None)
+        earlier = None if before is None else EarlierCall(**before)
+        return cls(items=items, context=context, destination=to, hidden=hidden, earlier=earlier, **values)
 
 
 def seen_digest(*texts: str) -> str:

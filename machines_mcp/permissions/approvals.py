@@ -14,6 +14,7 @@ from machines_mcp.permissions import approval_rows
 from machines_mcp.permissions.approval import Approval, admission_entry, audit_entry
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
 from machines_mcp.permissions.cooldown import refuse_during_cooldown
+from machines_mcp.permissions.earlier_calls import noting_earlier
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.permissions.limits import Stage
 from machines_mcp.permissions.refusals import Refusals
@@ -77,11 +78,12 @@ class ApprovalStore:
         def work(db: sqlite3.Connection) -> Approval:
             refuse_during_cooldown(db, call_request, now)
             self.identity.erase_expired(db)
-            twin = approval_rows.waiting_duplicate(db, call_request, details, self._policy_digest, now)
+            noted = noting_earlier(db, call_request, details, now)
+            twin = approval_rows.waiting_duplicate(db, call_request, noted, self._policy_digest, now)
             if twin is not None:
                 return twin
-            self._check_limits(db, "wait", call_request, details, now, None)
-            approval = self._insert(db, call_request, details, now)
+            self._check_limits(db, "wait", call_request, noted, now, None)
+            approval = self._insert(db, call_request, noted, now)
             self._record(db, audit_entry("approval_request", approval))
             return approval
 
@@ -101,7 +103,9 @@ class ApprovalStore:
 
         def work(db: sqlite3.Connection) -> Approval:
             # Nobody is asked, so nobody needs the identity data.
-            approval = self._insert(db, call_request, replace(details, identity=()), self._clock())
+            now = self._clock()
+            noted = noting_earlier(db, call_request, replace(details, identity=()), now)
+            approval = self._insert(db, call_request, noted, now)
             if not (self._grant(db, approval.id, by) and self._consume(db, approval)):  # inserted just above
                 raise AssertionError
             return approval

@@ -7,10 +7,11 @@ from math import ceil
 from typing import NoReturn
 
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import CallRequest
+from machines_mcp.permissions.approval_details import CallRequest, EarlierCall
 from machines_mcp.permissions.authorizer import Authorization
 from machines_mcp.permissions.clock import CLOCK_SET_BACK
 from machines_mcp.permissions.cooldown import LimitExceeded
+from machines_mcp.permissions.earlier_calls import said
 from machines_mcp.permissions.limits import UNCOUNTED
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
@@ -121,6 +122,10 @@ def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
 
 
 _THEN = "Tell the user where, then make the call in next_steps, which waits for it."
+_TWO_WAYS = (
+    "A person must approve a second {0}: only if the user wants one, tell them where to, then make the first call in"
+    " next_steps, which waits for it. For the first {0}, make the second call in next_steps."
+)
 _ON_A_PAGE = {
     "form": f"The user must fill in the identity form first. {_THEN}",
     "page": f"The user must open the card's page and decide there first. {_THEN}",
@@ -148,6 +153,17 @@ def approval_required(
         if desk is not None:
             details["desk"] = desk
     why = "Wait for the person's decision, after telling the user where they can decide."
-    step = again(approval, why, wait_seconds=WAIT_SECONDS)
+    steps = [again(approval, why, wait_seconds=WAIT_SECONDS)]
     message = None if page is None else _ON_A_PAGE.get(approval.details.only or "")
-    return ToolError(Code.APPROVAL_REQUIRED, message=message, details=details, next_steps=[step])
+    earlier = approval.details.earlier
+    if earlier is not None:
+        message = f"{said(earlier, approval.created_at).capitalize()}. {_TWO_WAYS.format(earlier.what)}"
+        steps.append(earlier_step(earlier))
+    return ToolError(Code.APPROVAL_REQUIRED, message=message, details=details, next_steps=steps)
+
+
+def earlier_step(earlier: EarlierCall) -> NextStep:
+    """Return the step that gets the result of an equal call that ran before."""
+    return NextStep(
+        "", f"Get the first {earlier.what}. This makes nothing.", {"approval_id": earlier.approval_id}, repeats=True
+    )

@@ -94,7 +94,7 @@ class Dispatcher:
             self._repeats.note(call, authorization)
             if authorization.verdict == "run" and authorization.approval is not None:
                 ran = await self._runner.execute(call, authorization.approval)
-                return self._responses.result(call, ran)
+                return self._responses.result(call, self._repeats.noted(ran, call, authorization.approval))
             return await self._answer(call, authorization)
         except (ToolError, StoreUnavailable, Frozen) as error:
             tool_error = as_tool_error(error)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approvals import GRANT_SECONDS, OPEN_SECONDS
 from machines_mcp.permissions.authorizer import Authorization
+from machines_mcp.permissions.earlier_calls import said
+from machines_mcp.protocol.approval_errors import earlier_step
 from machines_mcp.protocol.errors import REPEATABLE, Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.responses import STATUS
+from machines_mcp.protocol.responses import STATUS, ToolRun
 from machines_mcp.protocol.tool import Input, Tool
 from machines_mcp.protocol.tool_call import ToolCall
 from machines_mcp.redaction.message_masking import MessageMasking
@@ -97,6 +99,24 @@ class RepeatableCalls:
             found = [step for step in found if (step["tool"], step["arguments"]) != (call.tool.name, given)]
         repeats = any(step.get("repeats") for step in steps)
         return payload | {"next_steps": found} | ({"give_again": hidden} if hidden and repeats else {})
+
+    def noted(self, ran: ToolRun, call: ToolCall, approval: Approval) -> ToolRun:
+        """Return the result with what an equal call made before, and the step that gets that."""
+        earlier = approval.details.earlier
+        if earlier is None:
+            return ran
+        told = f"{said(earlier, approval.created_at).capitalize()}; this made a second one."
+        given = self._own(_given(call.arguments))
+        hidden = _not_shown(call.tool, given)
+        whole = {name: value for name, value in given.items() if name not in hidden}
+        step = self._complete(earlier_step(earlier).payload(), call, whole, hidden)
+        return replace(
+            ran,
+            outcome=ran.outcome | {"next_steps": [*ran.outcome["next_steps"], step]},
+            summary=f"{ran.summary} {told}",
+            ephemeral=ran.ephemeral | {"already_made": told},
+            verbatim=ran.verbatim | collect_verbatim(whole),
+        )
 
     def mismatch(self, call: ToolCall, approval: Approval | None) -> ToolError:
         """Return the error for an approval id that belongs to another call, naming what differs."""

@@ -148,6 +148,8 @@ class Tool:
     """Whether a call may make its user at Machines. Others need one who exists."""
     open_world: bool
     """Whether a call may send something to Machines."""
+    makes: str
+    """What each call makes, such as `card`, if an equal call makes a second one."""
     always_load: bool
     """Whether clients that search for tools should load it at once."""
 
@@ -179,6 +181,7 @@ def tool(
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
     makes_user: Callable[[Mapping[str, Any]], bool] = lambda _: False,
     open_world: bool = True,
+    makes: str = "",
     always_load: bool = False,
     withheld: Collection[str] = (),
 ) -> Callable[[Callable[[ToolContext[S], In], Awaitable[Out]]], Tool]:
@@ -195,6 +198,7 @@ def tool(
     `reconcile`: reconciles an interrupted call from its approval and journal entries. The arguments are not stored.
     `allowed_values`: the values of an argument that the policy allows, each with its meaning.
     `makes_user`: whether a call with these arguments may make its user at Machines. Other calls need a known one.
+    `makes`: what each call makes, so that an equal one would make a second. The person and the model are told of it.
     `withheld`: the arguments that hold identity data, which errors never repeat.
     """
     action_classes = action_class if isinstance(action_class, tuple) else (action_class,)
@@ -231,6 +235,7 @@ def tool(
             per_user=issubclass(hints[parameters[1]], UserInput),
             makes_user=makes_user,
             open_world=open_world,
+            makes=makes,
             always_load=always_load,
         )
 

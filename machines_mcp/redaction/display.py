@@ -30,6 +30,14 @@ def moment(at: object) -> str:
     return "?"
 
 
+def ago(seconds: float) -> str:
+    """Return how long ago something was, in words: `2 minutes ago`."""
+    minutes = int(seconds) // 60
+    if minutes < 1:
+        return "less than a minute ago"
+    return f"{minutes} minute{'s' * (minutes != 1)} ago"
+
+
 def others_waiting(number: int) -> str:
     """Count the waiting calls of users for whom this server does not act."""
     return "1 call of another user waits." if number == 1 else f"{number:,} calls of other users wait."

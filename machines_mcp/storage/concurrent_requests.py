@@ -43,6 +43,16 @@ def concurrent_requests(
     return ConcurrentRequests(_made(db, *same), tuple(found), frozenset(in_flight), tuple(changes))
 
 
+def same_request_before(db: sqlite3.Connection, entry_id: str, user_id: str, seconds: float) -> JournalEntry | None:
+    """Return the newest equal request of the user that created something in the `seconds` before this one."""
+    where = (
+        "id = (SELECT found.id FROM mutations AS own JOIN mutations AS found USING (user_id, operation, body_hash)"
+        " WHERE own.id = ? AND user_id = ? AND found.rowid < own.rowid AND found.created_at >= own.created_at - ?"
+        " AND found.state = 'done' AND found.reference IS NOT NULL ORDER BY found.rowid DESC LIMIT 1)"
+    )
+    return next(iter(selected(db, where, entry_id, user_id, seconds)), None)
+
+
 def concurrent_changes(db: sqlite3.Connection, entry: JournalEntry, since: float) -> list[JournalEntry]:
     """Return the user's other changes of the same resource that may have taken effect after `since` (epoch seconds)."""
     same = "user_id = ? AND id <> ? AND ids = (SELECT ids FROM mutations WHERE id = ?)"

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anyio
 
-from machines_mcp.storage.concurrent_requests import ConcurrentRequests, concurrent_changes, concurrent_requests
+from machines_mcp.storage.concurrent_requests import (
+    ConcurrentRequests,
+    concurrent_changes,
+    concurrent_requests,
+    same_request_before,
+)
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.freeze import refuse_if_frozen
@@ -152,6 +157,10 @@ class Journal:
     async def concurrent_requests(self, entry: JournalEntry) -> ConcurrentRequests:
         """Return the other requests that could have created what this one asked for."""
         return await self._store.read(lambda db: concurrent_requests(db, entry, self._in_flight))
+
+    async def same_request_before(self, entry_id: str, user_id: str, seconds: float) -> JournalEntry | None:
+        """Return the user's newest equal request that created something in the `seconds` before this one."""
+        return await self._store.read(lambda db: same_request_before(db, entry_id, user_id, seconds))
 
     async def concurrent_changes(self, entry: JournalEntry, since: float) -> list[JournalEntry]:
         """Return the user's other changes of the same resource that may have taken effect after `since`."""

@@ -65,6 +65,7 @@ class CardListOutput(Output):
     described=("user_id", "limit_amount_cents", "limit_frequency", "label"),
     reconcile=reconcile_create,
     idempotent=False,
+    makes="card",
 )
 async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
     """Create a virtual card with a spending limit the user chose and an optional label. Requires approval and accepted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from machines_mcp.partner.vocabulary import AmountCurrency
 from machines_mcp.partner.waiting import poll_seconds
@@ -61,13 +61,24 @@ class DepositResult(Output, DepositOutput):
     deposit_id: Identifier
     still_waiting: StillWaiting = None
     poll_after_seconds: float | None = None
+    _already_made: str = PrivateAttr(default="")
+
+    def told(self, already_made: str) -> DepositResult:
+        """Return the result with a sentence on an equal deposit that was made before."""
+        found = self.model_copy()
+        found._already_made = already_made
+        return found
+
+    def ephemeral(self) -> dict[str, str]:
+        return {"already_made": self._already_made} if self._already_made else {}
 
     def summary(self) -> str:
         # A finished deposit has no time of the next poll, and its address must not be paid again.
         address = self.deposit_address if self.poll_after_seconds is not None else None
         memo = f" with the memo {self.memo}" if self.memo else ""
         where = f" Send it to {address}{memo}." if address else ""
-        return f"The deposit {is_status(self.status)}.{where}"
+        again = f" {self._already_made}" if self._already_made else ""
+        return f"The deposit {is_status(self.status)}.{where}{again}"
 
 
 class DepositListOutput(Output):

@@ -11,6 +11,7 @@ from pydantic import Field
 from machines_mcp.partner.vocabulary import RECORD_ID, AmountCurrency, DepositScope
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.earlier_calls import RECENT_SECONDS
 from machines_mcp.protocol.approval_arguments import WaitSeconds
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import (
@@ -21,6 +22,7 @@ from machines_mcp.protocol.tool import (
     UserInput,
     tool,
 )
+from machines_mcp.redaction.display import ago
 from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import Identifier, IdentifierArgument
 from machines_mcp.storage.journal import JournalEntry
@@ -143,6 +145,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     action_class=ActionClass.WRITE,
     reconcile=_reconcile,
     idempotent=False,
+    makes="deposit",
 )
 async def create_deposit(call: ServiceContext, args: CreateDeposit) -> DepositResult:
     """Create a deposit: an address to send the currency to, and a memo if the network needs one. Pass both on
@@ -151,7 +154,19 @@ async def create_deposit(call: ServiceContext, args: CreateDeposit) -> DepositRe
     deposit = await client.deposits.create(
         call.user_id, args.currency, args.network, amount=args.amount, idempotency_key=call.idempotency_key
     )
-    return deposit_result(call, deposit, waited=False)
+    return await _with_earlier(call, deposit_result(call, deposit, waited=False))
+
+
+async def _with_earlier(call: ServiceContext, made: DepositResult) -> DepositResult:
+    """Return the result with an equal deposit of a short time ago. Of a call with an approval, the approval says it."""
+    begun, journal = call.logged_as.begun, call.services.state.guard.journal
+    earlier = await journal.same_request_before(begun[-1], call.user_id, RECENT_SECONDS) if begun else None
+    if earlier is None or earlier.reference is None or call.logged_as.approval_id is not None:
+        return made
+    when = ago(call.services.state.clock() - earlier.created_at)
+    step = next_step(call, "get_deposit", "See the first one.", deposit_id=Identifier(earlier.reference))
+    found = made.model_copy(update={"next_steps": [*made.next_steps, step]})
+    return found.told(f"The same deposit was made {when}; this made a second one.")
 
 
 @tool(title="Get a deposit", toolset="funding", steps=(9,), action_class=ActionClass.READ, idempotent=True)
