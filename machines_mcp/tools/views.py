@@ -14,6 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from machines_mcp import __version__
+from machines_mcp.permissions.approval_details import AUTHORS
 from machines_mcp.protocol.apps import View
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.tool import Tool
@@ -32,7 +33,8 @@ _REVEALING = frozenset({"model", "sealed"})
 
 def _page(name: str, title: str) -> str:
     """Build a view's page from its files, with a policy that allows exactly its style and its script."""
-    known = {"PERIODS": PERIOD_NAMES, "TITLES": {tool.name: tool.title for tool in TOOLS}, "DESK_HOST": HOST}
+    titles = {tool.name: tool.title for tool in TOOLS}
+    known = {"PERIODS": PERIOD_NAMES, "TITLES": titles, "AUTHORS": AUTHORS, "DESK_HOST": HOST}
     constants = "".join(f"const {key} = {json.dumps(value)};\n" for key, value in known.items())
     parts = "\n".join(_text(f"{part}.js") for part in ("frame", "parts", name))
     script = f'(() => {{\n"use strict";\n{constants}{parts}\n}})();'

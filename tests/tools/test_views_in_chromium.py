@@ -89,7 +89,10 @@ def test_a_waiting_call_is_shown_with_the_servers_question_and_opens_the_desk_at
     required = body(results["required"])
     show(host, results, "required", tool="create_card")
     host.until("document.body.innerText.includes('Issue a virtual card')")
-    assert "“Trip”" in host.text() and "machines-mcp approve" in host.text()
+    (question,) = (
+        one["question"] for one in body(results["status"])["waiting"] if one["approval_id"] == required["approval_id"]
+    )
+    assert question in host.text() and "machines-mcp approve" in host.text()
     assert "can't" in host.text() and "Tell the user" not in host.text()
     assert host.inside(BUTTONS) == ["Open the desk", "Check again"]
     host.press("open")
@@ -207,7 +210,14 @@ def test_the_identity_check_shows_its_steps_and_the_page_where_the_user_acts(
 def test_a_card_is_shown_by_its_last_digits_and_read_again(host: ViewHost, results: dict[str, Result]) -> None:
     card = body(results["locked"])
     show(host, results, "locked", input={"user_id": USER}, tool="get_card", answers={"get_card": results["card"]})
-    for said in (f"•••• {card['last4']}", "locked", "$150.00 per 30 days", "Groceries", "never shown here"):
+    for said in (
+        f"•••• {card['last4']}",
+        "locked",
+        "$150.00 per 30 days",
+        "Groceries",
+        "from the agent",
+        "never shown here",
+    ):
         assert said in host.text()
     host.press("again")
     host.until("document.querySelector('.face .state').textContent === 'active'")
@@ -356,6 +366,10 @@ def test_the_scheme_is_the_hosts_and_can_change(host: ViewHost, results: dict[st
     host.send({"method": "ui/notifications/host-context-changed", "params": {"theme": "light"}})
     host.until(f"{ground} === 'rgb(255, 255, 255)'")
     host.send({"method": "ui/notifications/host-context-changed", "params": {"theme": MARKUP}})
+    host.send({"id": "p", "method": "ping"})
+    host.page.until("window.log.some((message) => message.id === 'p')")
+    assert host.inside(ground) == "rgb(255, 255, 255)"
+    assert host.inside("document.documentElement.dataset.theme") == "light"
     host.send({"method": "ui/notifications/host-context-changed", "params": {"theme": "dark"}})
     host.until(f"{ground} === 'rgb(26, 29, 34)'")
 

@@ -13,6 +13,9 @@ const expiresOf = (card) => {
 const REVEALED = { __proto__: null, verified: "can be shown", shown: "was shown to a person" };
 const stateOf = (card) => (isText(card.shown) ? REVEALED[text(card.status)] ?? "revealed" : words(card.status));
 
+// A label is text that an agent may have stored, so it is shown with its author.
+const authorOf = (card) => (Object.hasOwn(AUTHORS, text(card.label_from)) ? AUTHORS[card.label_from] : "");
+
 const face = (card) => {
   const off = CLOSED.includes(text(card.status)), digits = last4Of(card);
   const number = digits
@@ -40,7 +43,8 @@ const oneCard = (screen, card) => {
   }
   const state = isText(card.status) ? el("span", TONES[text(card.status)] ?? "", quoted(stateOf(card))) : "";
   screen.draw(nameOf(card), [el("div", "card", face(card),
-    facts([isText(card.shown) ? "Details" : "Status", state], ["Limit", limitOf(card)], ["Expires", expiresOf(card)]))],
+    facts([isText(card.shown) ? "Details" : "Status", state], ["Limit", limitOf(card)], ["Expires", expiresOf(card)],
+      ["Label", isText(card.label) ? el("span", "", quoted(card.label), el("small", "", authorOf(card))) : ""]))],
   { buttons: [screen.again(card)], hint: NO_NUMBER });
   return true;
 };
@@ -51,7 +55,7 @@ const listOf = (screen, body) => {
   screen.draw(count === 0 ? "No cards" : `${count} card${count === 1 ? "" : "s"}`, [
     count ? el("ul", "rows", ...cards.map((card) => el("li", "",
       el("div", "what", isText(card.label) ? quoted(card.label) : nameOf(card),
-        el("small", "", [isText(card.label) && nameOf(card), limitOf(card), expiresOf(card) && `expires ${expiresOf(card)}`]
+        el("small", "", [isText(card.label) && nameOf(card), isText(card.label) && authorOf(card) && `label ${authorOf(card)}`, limitOf(card), expiresOf(card) && `expires ${expiresOf(card)}`]
           .filter(Boolean).join(" · "))),
       el("span", `state ${TONES[text(card.status)] ?? ""}`, quoted(stateOf(card)))))) : "",
     more ? el("p", "hint", "There are more cards. Ask the assistant for the next page.") : "",
