@@ -6,7 +6,7 @@ extension sees no view, and no other byte changes for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -49,11 +49,14 @@ class View:
 
 
 class Views:
-    """The views of one server. `links` names the view of each tool that has one."""
+    """The views of one server. `links` names the view of each tool that has one, `called` the tools that views call."""
 
-    def __init__(self, views: Sequence[View], links: Mapping[str, str], registry: Registry) -> None:
+    def __init__(
+        self, views: Sequence[View], links: Mapping[str, str], called: Collection[str], registry: Registry
+    ) -> None:
         self._views = {view.uri: view for view in views}
         self._links = links
+        self._called = called
         self._registry = registry
 
     def tools(self, capabilities: types.ClientCapabilities | None) -> list[types.Tool]:
@@ -66,9 +69,11 @@ class Views:
 
     def _linked(self, tool: types.Tool) -> types.Tool:
         uri = self._links.get(tool.name)
-        if uri is None:
-            return tool
-        return tool.model_copy(update={"meta": {**(tool.meta or {}), "ui": {"resourceUri": uri}}})
+        shown: dict[str, Any] = {} if uri is None else {"resourceUri": uri}
+        if tool.name not in self._called:
+            # The client then refuses the call of a view, whatever text has got into it.
+            shown["visibility"] = ["model"]
+        return tool.model_copy(update={"meta": {**(tool.meta or {}), "ui": shown}}) if shown else tool
 
     def resources(self, capabilities: types.ClientCapabilities | None) -> list[types.Resource]:
         """Return the views as `resources/list` shows them to a client."""

@@ -22,7 +22,7 @@ from machines_mcp.tools.catalog import TOOLS, installed_tools
 from machines_mcp.tools.error_mapping import map_error
 from machines_mcp.tools.resources import RESOURCES
 from machines_mcp.tools.services import Services, State, permissions
-from machines_mcp.tools.views import VIEWS, links
+from machines_mcp.tools.views import CALLED, VIEWS, links
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
@@ -86,7 +86,7 @@ def build_components(
         registry,
         dispatcher,
         Resources(RESOURCES, registry, dispatcher),
-        Views(VIEWS, links(registry), registry),
+        Views(VIEWS, links(registry), CALLED, registry),
         Completions(dispatcher, guard.principal),
         reconciler,
     )

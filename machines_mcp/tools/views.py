@@ -27,6 +27,8 @@ WEB = Path(__file__).with_name("web")
 APPROVAL, CARD = "ui://machines/approval", "ui://machines/card"
 _CARD_TOOLS = frozenset({"create_card", "list_cards", "get_card", "update_card", "close_card", "reveal_card"})
 _APPROVAL_TOOLS = frozenset({"status", "get_kyc_status", "cancel_approval"})
+CALLED = frozenset({"status", "get_kyc_status", "get_card", "list_cards"})
+"""The tools that the views call: reads."""
 # With these, a result of `reveal_card` can contain the card.
 _REVEALING = frozenset({"model", "sealed"})
 

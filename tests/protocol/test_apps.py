@@ -20,7 +20,7 @@ from machines_mcp.protocol.pipe_dispatcher import PipeDispatcher
 from machines_mcp.protocol.stdio import LineReader, LineWriter
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.tools.views import VIEWS
+from machines_mcp.tools.views import CALLED, VIEWS
 from tests.protocol.test_same_lines import Pipe
 from tests.support.waiting import PATIENCE
 
@@ -125,10 +125,12 @@ async def test_a_client_with_the_extension_gets_links_and_views_and_nothing_else
         assert without_views(from_json(after)) == from_json(before)
     first, listed, resources, *_ = map(from_json, views)
     assert first["result"]["capabilities"]["extensions"] == {EXTENSION: {}}
-    linked = {tool["name"]: tool["_meta"]["ui"]["resourceUri"] for tool in listed["result"]["tools"] if "_meta" in tool}
-    assert set(linked.values()) == {view.uri for view in VIEWS}
-    shown = [one for one in resources["result"]["resources"] if one["uri"].startswith("ui://")]
-    assert [(one["uri"], one["mimeType"]) for one in shown] == [(view.uri, MIME_TYPE) for view in VIEWS]
+    shown = {tool["name"]: tool["_meta"]["ui"] for tool in listed["result"]["tools"]}
+    assert {ui["resourceUri"] for ui in shown.values() if "resourceUri" in ui} == {view.uri for view in VIEWS}
+    # The client refuses a view's call of every other tool.
+    assert {name for name, ui in shown.items() if ui.get("visibility") != ["model"]} == CALLED
+    added = [one for one in resources["result"]["resources"] if one["uri"].startswith("ui://")]
+    assert [(one["uri"], one["mimeType"]) for one in added] == [(view.uri, MIME_TYPE) for view in VIEWS]
     *_, approval, card, missing = map(from_json, views)
     for view, read in zip(VIEWS, (approval, card), strict=True):
         (page,) = read["result"]["contents"]

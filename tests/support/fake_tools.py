@@ -275,7 +275,7 @@ def build_harness(
         registry,
         dispatcher,
         Resources(resources, registry, dispatcher),
-        Views([], {}, registry),
+        Views([], {}, [], registry),
         Completions(dispatcher, principal),
         settling,
     )

@@ -18,7 +18,7 @@ from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.toolset import TOOLSETS
 from machines_mcp.storage.principal import Principal
 from machines_mcp.tools.catalog import TOOLS
-from machines_mcp.tools.views import APPROVAL, CARD, VIEWS, links
+from machines_mcp.tools.views import APPROVAL, CALLED, CARD, VIEWS, links
 from machines_mcp.web import brand
 
 PAGES = {view.uri: view.html() for view in VIEWS}
@@ -136,3 +136,7 @@ def test_a_tool_has_no_view_if_identity_data_or_a_card_can_be_in_its_call(enviro
     for sink in ("model", "sealed"):
         kept: Any = frozenset({"none", "page", sink})
         assert "reveal_card" not in linked(replace(policy, sinks=kept))
+
+
+def test_views_call_only_tools_that_read() -> None:
+    assert {tool.name for tool in TOOLS if tool.read_only} >= CALLED
