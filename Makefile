@@ -127,7 +127,7 @@ lock: $(VENV)/lock/.made ## Update locks/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --constraint locks/runtime.txt --output-file locks/dev.txt
 	$(COMPILE) pyproject.toml $(PLANS) --group build --constraint locks/dev.txt --output-file locks/chain.txt
 	$(COMPILE) pyproject.toml $(EXTRAS) --group build --constraint locks/dev.txt --output-file locks/sandbox-chain.txt
-	$(COMPILE) pyproject.toml --extra evals --group build --constraint locks/dev.txt --output-file locks/evals.txt
+	$(COMPILE) pyproject.toml --extra evals --group build --constraint locks/runtime.txt --output-file locks/evals.txt
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --resolution lowest-direct --output-file locks/lowest.txt
 	$(COMPILE) --group pyproject.toml:scanners --output-file locks/scanners.txt
 	$(COMPILE) --group pyproject.toml:lock --output-file locks/lock.txt

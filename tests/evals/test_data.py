@@ -44,6 +44,12 @@ def test_no_task_is_solved_by_words_alone() -> None:
         Task(id="x", topic="x", words="x", path=(), says=("no",))
 
 
+def test_notes_are_ids_that_the_start_keeps() -> None:
+    for task in tasks().task:
+        kept = {step.name for step in task.start} | {step.given.get("card") for step in task.start}
+        assert set(task.notes) <= kept, task.id
+
+
 def test_step_is_one_thing() -> None:
     wrongs: list[dict[str, object]] = [{}, {"call": "status", "say": "x"}, {"with": {}}]
     for wrong in wrongs:
