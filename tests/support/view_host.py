@@ -20,19 +20,19 @@ WEB = Path(__file__).with_name("view_host")
 Message = dict[str, Any]
 Files = Callable[[str], tuple[bytes, str] | None]
 
+SELF, NONE = "'self'", "'none'"
 CAPABILITIES: Message = {"openLinks": {}, "serverTools": {}}
 
 
 def policy(csp: Mapping[str, Sequence[str]]) -> str:
     """Return the policy that a host builds from a view's domains."""
-    extra = {name: " ".join(csp.get(name, ())) for name in ("resourceDomains", "connectDomains")}
-    given = {name: " ".join(csp.get(name, ())) for name in ("frameDomains", "baseUriDomains")}
-    static = extra["resourceDomains"]
+    static, connect = (" ".join(csp.get(name, ())) for name in ("resourceDomains", "connectDomains"))
+    frames, bases = (" ".join(csp.get(name, ())) for name in ("frameDomains", "baseUriDomains"))
     return (
         f"default-src 'none'; script-src 'self' 'unsafe-inline' {static}; style-src 'self' 'unsafe-inline' {static};"
-        f" connect-src 'self' {extra['connectDomains']}; img-src 'self' data: {static}; font-src 'self' {static};"
-        f" media-src 'self' data: {static}; frame-src {given['frameDomains'] or chr(39) + 'self' + chr(39)};"
-        f" object-src 'none'; base-uri {given['baseUriDomains'] or chr(39) + 'self' + chr(39)}"
+        f" connect-src 'self' {connect}; img-src 'self' data: {static}; font-src 'self' {static};"
+        f" media-src 'self' data: {static}; frame-src {frames or NONE}; object-src 'none';"
+        f" base-uri {bases or SELF}"
     )
 
 

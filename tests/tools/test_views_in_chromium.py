@@ -110,6 +110,18 @@ def test_a_call_that_no_longer_waits_is_said_to_be_decided(host: ViewHost, resul
     assert host.inside(BUTTONS) == ["Check again"]
 
 
+def test_a_call_that_a_long_list_leaves_out_is_not_said_to_be_decided(
+    host: ViewHost, page: Tab, results: dict[str, Result]
+) -> None:
+    long = success(body(results["nothing"]) | {"not_listed": "Not listed: 1 more waiting for approval."})
+    show(host, results, "required", answers={"status": long})
+    page.until("window.sent('tools/call').length === 1")
+    host.press("again")
+    page.until("window.sent('tools/call').length >= 2")
+    host.until("document.querySelector('[data-key=again]').getAttribute('aria-disabled') === null")
+    assert host.inside(TITLED) == "Waiting for a person"
+
+
 @pytest.mark.parametrize(("name", "label"), [("form", "Open the form"), ("page", "Open the card's page")])
 def test_a_call_that_one_page_decides_opens_that_page(
     host: ViewHost, results: dict[str, Result], name: str, label: str

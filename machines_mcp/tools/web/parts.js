@@ -168,7 +168,7 @@ class Screen {
     const label = page === null ? "Open the desk" : form ? "Open the form" : "Open the card's page";
     const about = page === null ? "A call needs approval." : form ? "The identity form waits to be filled in."
       : "A card waits to be shown to a person.";
-    this.awaited = { body, id };
+    this.awaited = { body, id, question };
     const where = page !== null ? "on its own page, on this computer"
       : desk !== null ? el("span", "", "at the desk, or ", ...TERMINAL()) : quoted(body.where);
     this.draw("Waiting for a person", [
@@ -193,8 +193,9 @@ class Screen {
     const listed = body.waiting.slice(0, MAX_ROWS).map(asObject);
     if (this.awaited) {
       const found = listed.find((one) => one.approval_id === this.awaited.id);
-      if (found) return this.required(this.awaited.body, text(found.question));
-      return this.decided(body);
+      // A long list leaves out the oldest calls, so this one may still wait.
+      const waits = found || isText(body.not_listed);
+      return waits ? this.required(this.awaited.body, text(found?.question) || this.awaited.question) : this.decided(body);
     }
     const count = body.waiting.length;
     const more = [body.not_listed, body.other_users].filter(isText);
