@@ -106,8 +106,8 @@ def _texts(agreement: Agreement) -> Iterator[str]:
 
 @tool(title="Get agreements", toolset="onboarding", steps=(7,), action_class=ActionClass.READ, idempotent=True)
 async def get_agreements(call: ServiceContext, args: GetAgreements) -> AgreementsOutput:
-    """Get the agreements (terms) and whether the user accepted them; requires approved KYC. Show the user the texts and
-    links before accepting. Next: accept_agreements."""
+    """Get the agreements and whether the user accepted them; requires approved KYC. Show the user the texts and links
+    before accepting. Next: accept_agreements."""
     client = await call.services.partner.client(call.logged_as)
     found = await client.agreements.get(call.user_id)
     # A user who accepted earlier may already have a balance.

@@ -59,7 +59,7 @@ class ApprovalCancelled(Output):
 )
 async def cancel_approval(call: ServiceContext, args: CancelApproval) -> ApprovalCancelled:
     """Cancel a waiting approval request that the user no longer wants. Needs no approval. The same call again asks the
-    person anew, and each request counts in the rates."""
+    person anew, and counts in the rates."""
     approvals = call.services.state.guard.approvals
     found = await approvals.refusals.withdraw(args.approval_id)
     if found is None:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 Ticker = Field(pattern=CODE, description="Ticker from the asset list, as usdc", examples=["usdc"])
-NetworkId = Field(pattern=CODE, description="Network id of that asset, as base", examples=["base"])
+NetworkId = Field(pattern=CODE, description="Its network id, as base", examples=["base"])
 
 
 class ListAssets(UserInput):
-    query: Text | None = Field(default=None, min_length=1, max_length=60, description="Ticker or name to search")
+    query: Text | None = Field(default=None, min_length=1, max_length=60, description="Ticker or name")
     limit: PageSize = 20
 
 

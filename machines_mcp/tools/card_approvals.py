@@ -34,7 +34,7 @@ Label = Field(
 )
 
 
-LimitAmount = Field(default=None, description="Spending cap in US cents, 5000 is $50; with limit_frequency")
+LimitAmount = Field(default=None, description="US cents, 5000 is $50; with limit_frequency")
 
 
 LimitFrequency = Field(default=None, description="Period of the cap; monthly: per30DayPeriod")

@@ -43,7 +43,7 @@ class CardOutput(OutputPart):
     expiration_month: int | None = None
     expiration_year: int | None = None
     label: ForeignText | None = None
-    label_from: str | None = None
+    label_from: str | None = Field(default=None, description="agent or machines")
     """`agent` or `machines`. A plain string, because an enum in four schemas would take more than their budget."""
     limit_amount_cents: int | None = None
     limit_frequency: ForeignText | None = None

@@ -141,8 +141,8 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     idempotent=True,
 )
 async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
-    """Update a card: lock, unlock, relabel it or set its limit. Use it to lock a lost card. Unlocking, limits and
-    many locks require approval."""
+    """Update a card: lock, unlock, relabel it or set its limit. Use it to lock a lost card. Unlocking, limits and many
+    locks require approval."""
     client = await call.services.partner.client(call.logged_as)
     # Locking must not depend on a read. A locked card spends nothing, and unlocking it shows its limit.
     whole = only_locks(args) or (args.status is not None and args.limit() is not None)

@@ -12,7 +12,6 @@ from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.foreign_text import ForeignText
 from machines_mcp.redaction.verbatim import AddressOrMemo, Identifier
-from machines_mcp.tools.polling import StillWaiting
 from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import estimate, is_status, pluralize, range_text
 
@@ -59,7 +58,7 @@ class DepositOutput(OutputPart):
 
 class DepositResult(Output, DepositOutput):
     deposit_id: Identifier
-    still_waiting: StillWaiting = None
+    still_waiting: bool | None = None
     poll_after_seconds: float | None = None
     _already_made: str = PrivateAttr(default="")
 

@@ -186,7 +186,7 @@ async def get_deposit(call: ServiceContext, args: GetDeposit) -> DepositResult:
 
 @tool(title="List deposits", toolset="funding", steps=(9,), action_class=ActionClass.READ, idempotent=True)
 async def list_deposits(call: ServiceContext, args: ListDeposits) -> DepositListOutput:
-    """List the user's deposits: the recent active ones, or all. To wait for one, use get_deposit."""
+    """List the user's deposits, active or all. To wait for one, use get_deposit."""
     client = await call.services.partner.client(call.logged_as)
     found = await client.deposits.list(call.user_id, scope=args.scope)
     waiting = [d for d in found.deposits if not d.settled and d.id is not None]

@@ -15,7 +15,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.approval_arguments import WaitSeconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, UserInput, tool
 from machines_mcp.tools.kyc_reasons import own_words
-from machines_mcp.tools.polling import StillWaiting, wait_until
+from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.services import ServiceContext, next_step
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class KycStatusOutput(Output):
     meaning: str = Meaning
     reason: str | None = None
     verification_link: str | None = None
-    still_waiting: StillWaiting = None
+    still_waiting: bool | None = None
     poll_after_seconds: float | None = None
 
     def summary(self) -> str:

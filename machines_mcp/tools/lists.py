@@ -16,7 +16,7 @@ Cursor = Annotated[
     Identifier,
     IdentifierArgument(min_length=1, max_length=MAX_CURSOR),
     AfterValidator(checked_characters),
-    Field(description="next_cursor of the previous page"),
+    Field(description="The last next_cursor"),
 ]
 
 NextCursor = Annotated[Identifier | None, Field(description="Give as cursor")]

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
-
-from pydantic import Field
 
 from machines_mcp.partner import waiting
 from machines_mcp.partner.waiting import H
 from machines_mcp.tools.services import ServiceContext
-
-StillWaiting = Annotated[bool | None, Field(description="No change yet")]
 
 
 async def wait_until(

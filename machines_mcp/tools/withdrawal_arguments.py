@@ -62,7 +62,7 @@ class QuoteWithdrawal(UserInput):
     )
     admin_address: WalletAddress | None = Field(
         default=None,
-        description="Wallet that will send it; default: the user's linked EVM wallet",
+        description="Sending wallet; default: the user's linked EVM wallet",
         examples=["0x and the user's own 40 hex digits"],
     )
     source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain id to pay from, as 8453")

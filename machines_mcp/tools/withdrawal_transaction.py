@@ -81,7 +81,7 @@ class WithdrawalTransaction(Output):
     sender: Verbatim | None = Field(default=None, alias="from", description="Wallet that sends")
     expires_at: datetime
     seconds_left: int
-    call: ContractCall | None = Field(default=None, description="Contract call in words and exact values")
+    call: ContractCall | None = Field(default=None, description="In words and exact values")
     verified: list[str] = Field(default_factory=list, description="Checks that passed")
     not_verified: list[str] = Field(default_factory=list, description="Checks not made")
     typed_data: dict[str, Any] | None = Field(default=None, description="EIP-712, to sign")

@@ -32,7 +32,7 @@ SELF_NAMED = {
     *("permissions", "fields", "scopes", "links", "totals"),
     *("users_total", "occupations_total", "withdrawals_total"),
     # A yes or no.
-    *("accepted", "takes_memo", "within_range", "is_estimate", "required"),
+    *("accepted", "still_waiting", "takes_memo", "within_range", "is_estimate", "required"),
     # An argument of the same tool, or of the one that made it, under its own name.
     *("amount", "currency", "network", "address", "purpose", "wallet_chain", "wallet_address", "limit_frequency"),
     # A plain word.
@@ -133,7 +133,9 @@ def says_something(name: str, field: dict[str, Any]) -> bool:
     return len(said) > 3 and said != name.replace("_", " ")
 
 
-@pytest.mark.parametrize(("policy", "chosen"), [*variants()], ids=lambda value: "+".join(value) or "plain")
+@pytest.mark.parametrize(
+    ("policy", "chosen"), [pytest.param(*each, id="+".join((each[0], *each[1]))) for each in variants()]
+)
 def test_every_argument_and_output_is_described_within_the_budget(
     policy: str, chosen: tuple[str, ...], tmp_path: Path
 ) -> None:
