@@ -85,7 +85,8 @@ async def test_accepting_runs_the_call_once_and_shows_the_stored_question(harnes
         "next_steps": [],
         "environment": "test",
     }
-    arguments = "User: user-1\nAmount: $5.00\nNote: thanks\nKind: gift"
+    written = "User: “user-1” (from the agent)\nAmount: $5.00\nNote: “thanks” (from the agent)"
+    arguments = f"{written}\nKind: “gift” (from the agent)"
     asked = f"Pay 500 cents for user-1?\n{arguments}\nAsked by “mcp 0.1.0” (self-reported name)."
     assert person.asked == stored == [asked]
     assert len(harness.upstream.paid) == 1
