@@ -10,6 +10,7 @@ import mcp_types as types
 import pytest
 from mcp.server import apps as of_the_sdk
 from mcp.server.context import ServerRequestContext
+from mcp_types import methods
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 from pydantic_core import from_json
 
@@ -151,19 +152,30 @@ async def test_any_other_client_sees_no_trace_of_the_views(tmp_path: Path, versi
     assert refused[0] is not None and all(error == refused[0] for error in refused)
 
 
-async def test_each_2026_request_decides_for_itself(tmp_path: Path) -> None:
+async def test_each_2026_request_decides_for_itself_and_each_list_is_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (version,) = MODERN_PROTOCOL_VERSIONS
-    capabilities: list[Message] = [{"extensions": TAKES}, {}, {"extensions": TAKES}]
+    shaped: list[str] = []
+    original = methods.serialize_server_result
+
+    def counting(method: str, *rest: Any) -> dict[str, Any]:
+        shaped.append(method)
+        return original(method, *rest)
+
+    monkeypatch.setattr(methods, "serialize_server_result", counting)
+    capabilities: list[Message] = [{"extensions": TAKES}, {}, {"extensions": TAKES}, {}]
     settings = read_settings({"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path)})
     async with opened(settings) as app:
         pipe = Pipe(messages(version, *capabilities))
         writer = LineWriter(OutgoingLines(app.output_filter), pipe)
         await serve_client(app.server(), PipeDispatcher(LineReader(pipe, writer, PATIENCE, lambda: None), writer))
     each = len(REQUESTS) + 1
-    seen = [[from_json(line) for line in pipe.lines[at : at + each]] for at in range(0, 3 * each, each)]
+    seen = [[from_json(line) for line in pipe.lines[at : at + each]] for at in range(0, 4 * each, each)]
     results = [[message.get("result", message.get("error")) for message in part] for part in seen]
-    assert results[0] == results[2] != results[1]
+    assert results[0] == results[2] != results[1] == results[3]
     assert "ui://" not in json.dumps(results[1])
+    assert [shaped.count(method) for method in ("tools/list", "resources/list")] == [2, 2]
 
 
 @pytest.mark.parametrize("capabilities", [{"extensions": TAKES}, *OTHERS.values()], ids=["takes", *OTHERS])
