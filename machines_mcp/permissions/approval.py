@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import WITHDRAWN, ApprovalDetails, CallRequest, Detail, Withdrawn
-from machines_mcp.permissions.protective import PROTECTIVE
+from machines_mcp.permissions.protective import LOCKS_TOO, PROTECTIVE
 from machines_mcp.redaction.quoting import without_markup
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 
@@ -117,7 +117,7 @@ def admission_entry(call_request: CallRequest, details: ApprovalDetails, nobody:
         action_class=call_request.action_class.value,
         user_id=call_request.user_id or nobody or None,
         verdict="executing",
-        code=PROTECTIVE if call_request.protective else None,
+        code=PROTECTIVE if call_request.protective else LOCKS_TOO if call_request.locks else None,
         sink=details.sink,
         card_id=details.card_id,
     )

@@ -30,7 +30,8 @@ WITHDRAWN: Withdrawn = "withdrawn"
 class CallRequest:
     """A validated call to authorize. `asked_by` is the name the client reports for itself.
 
-    A `protective` call only protects the user, as locking a card does. No freeze stops it.
+    A `protective` call only protects the user, as locking a card does. No freeze stops it. One that `locks` a card may
+    do more.
     """
 
     tool: str
@@ -39,6 +40,7 @@ class CallRequest:
     digest: str
     asked_by: str = ""
     protective: bool = False
+    locks: bool = False
     makes: str = ""
     """What each call makes, such as `card`, if an equal call makes a second one."""
 

@@ -130,7 +130,7 @@ class ApprovalStore:
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> None:
-            self._check_limits(db, "ask", call_request, details, now, None)
+            self._check_limits(db, "admit", call_request, details, now, None)
             self._record(db, admission_entry(call_request, details, self._principal.recorded_as))
 
         await self._store.run(work)

@@ -152,9 +152,14 @@ class Authorizer:
             return Authorization("running_on_page", approval)
         return await self._evaluate(approval, self._approvals.is_expired(approval))
 
-    async def request(self, call_request: CallRequest, details: ApprovalDetails) -> Authorization:
-        """Create an approval for the call, or run it now if the policy or the operator has already allowed it."""
-        by = self._approved_in_advance(call_request) if details.only is None else None
+    async def asked_about(self, call_request: CallRequest, approval_id: str) -> bool:
+        """Return whether the approval is for this call."""
+        approval = await self._approvals.get(approval_id)
+        return approval is not None and _is_of(approval, call_request)
+
+    async def request(self, call_request: CallRequest, details: ApprovalDetails, rule: Rule) -> Authorization:
+        """Create an approval for the call, or run it now if the `rule` or the operator has already allowed it."""
+        by = self._approved_in_advance(rule) if details.only is None else None
         try:
             if by is not None:
                 return Authorization("run", await self._approvals.open_granted(call_request, details, by))
@@ -162,10 +167,10 @@ class Authorizer:
         except LimitExceeded as exceeded:
             return Authorization("limit_exceeded", limit=exceeded)
 
-    def _approved_in_advance(self, call_request: CallRequest) -> Literal["operator", "policy"] | None:
+    def _approved_in_advance(self, rule: Rule) -> Literal["operator", "policy"] | None:
         if self._approves_all:
             return "operator"
-        return "policy" if self.rule(call_request.action_class, call_request.tool) is Rule.ALLOW else None
+        return "policy" if rule is Rule.ALLOW else None
 
     async def decide(self, approval: Approval, *, yes: bool, asked: bool = True) -> Authorization:
         """Record the person's decision from the dialog. A late or second yes runs nothing.

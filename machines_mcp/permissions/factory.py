@@ -22,7 +22,7 @@ from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.passphrase_tries import PassphraseTries
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy
-from machines_mcp.permissions.protective import CANCEL_APPROVAL, exceeded_rate
+from machines_mcp.permissions.protective import CANCEL_APPROVAL, LOCKS, WAITING_LOCKS, asked_locks, used_locks
 from machines_mcp.permissions.refusals import Refusals
 from machines_mcp.permissions.sealed_identity import SealedIdentity
 from machines_mcp.storage.audit_log import AuditLog
@@ -115,7 +115,7 @@ def build_guard(
 
 
 def _limit_check(policy: Policy, audit: AuditLog) -> CheckLimits:
-    """Return the check of a call against the policy's limits, freezes and the rate of protective calls."""
+    """Return the check of a call against the policy's limits, freezes and the rate of locks."""
 
     def check_limits(
         db: sqlite3.Connection,
@@ -125,15 +125,19 @@ def _limit_check(policy: Policy, audit: AuditLog) -> CheckLimits:
         now: float,
         own: str | None,
     ) -> None:
-        user_id, most = call_request.user_id, policy.limits.locks_per_hour
+        user_id, limits, broken = call_request.user_id, policy.limits, None
         if call_request.tool == CANCEL_APPROVAL:
             # Nothing may hold it back. With an id that is no request of ours, it changes nothing.
             return
-        if call_request.protective:
-            broken = exceeded_rate(db, most, user_id, audit.recorded_id(user_id), now, own)
-        else:
+        if not call_request.protective:
             refuse_if_frozen(db, user_id)
             broken = exceeded_limit(db, stage, policy, call_request, details, now, own, audit.recorded_id)
+        elif stage == "wait" and asked_locks(db, user_id, now) >= limits.waiting_per_user:
+            broken = WAITING_LOCKS
+        if broken is None and stage == "admit" and call_request.locks:
+            # Nothing else holds the call, so a person can be asked.
+            used = used_locks(db, user_id, audit.recorded_id(user_id), now)
+            broken = LOCKS if used >= limits.locks_per_hour else None
         if broken is not None:
             raise LimitExceeded(broken)
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from machines_mcp.permissions.policy import Limits, Policy
 
-Stage = Literal["wait", "ask", "grant", "use"]
-"""When limits are checked: `wait` before `ask`, if a person decides. A grant reserves money, so only totals can block
-it."""
+Stage = Literal["admit", "wait", "ask", "grant", "use"]
+"""When limits are checked: `admit` before a call that asks nobody, `wait` before `ask` if a person decides. A grant
+reserves money, so only totals can block it."""
 
 UNCOUNTED = frozenset({"cards.unbounded", "withdrawals.destinations", "reveal.sinks"})
 """Limits that have no remainder. `budgets` shows every other one."""

@@ -145,7 +145,9 @@ class Rates(Section):
     asks_per_minute: Times | None = Field(None, description="approval requests per minute")
     mutations_per_hour: Times | None = Field(None, description="calls per hour that change anything")
     reveals_per_card_per_day: Times | None = Field(None, description="reveals of one card per day")
-    locks_per_hour: Times | None = Field(None, description="calls of a user per hour that lock a card; default: 30")
+    locks_per_hour: Times | None = Field(
+        None, description="cards of a user that calls may lock per hour without asking; default: 5"
+    )
     total: TotalRates = Field(TotalRates(), description="limits for all users together, see below")
 
 

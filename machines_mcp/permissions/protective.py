@@ -1,4 +1,8 @@
-"""Calls that only protect, such as locking a card, and their rate. No other limit, cooldown or freeze holds them."""
+"""Calls that only protect, such as locking a card, and the rate of those that run without asking anybody.
+
+No other limit, cooldown or freeze holds them. To lock every card of a user is a denial of service, so above the rate a
+person is asked.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from machines_mcp.permissions.clock import CLOCK_SLACK_SECONDS
 if TYPE_CHECKING:
     import sqlite3
 
-LOCKS_PER_HOUR = 30
+LOCKS_PER_HOUR = 5
 LOCKS = "rates.locks_per_hour"
+WAITING_LOCKS = "approval.waiting_per_user"
 PROTECTIVE = "protective"
 """The code of the audit row of such a call, which keeps it out of the shared rates."""
 CANCEL_APPROVAL = "cancel_approval"
@@ -21,29 +26,44 @@ WITHDRAWN_ROWS = f"decided_by = '{WITHDRAWN}'"
 """The condition of withdrawn requests. They count in the rates as ones that were asked, so that asking and withdrawing
 in turn is not free."""
 
-# Rows from the future are from a clock that was ahead. They must not hold a call that protects.
+LOCKS_TOO = "locks"
+"""The code of the audit row of a call that locks a card and does more."""
+_IN_FLIGHT_SECONDS = 90
+
+# Rows from the future are from a clock that was ahead. They must not hold a call that protects. A lock counts if it may
+# have taken effect: not if it was refused, or if the card was locked already.
+_LOCK = (
+    "operation = 'PATCH /cards/{cardId}'"
+    " AND CASE WHEN json_valid(body) THEN json_extract(body, '$.status') END = 'locked'"
+    " AND created_at <= :now + :slack AND user_id = :user"
+)
+# Those that were admitted and have not reached the journal yet.
+_ADMITTED = (
+    "at > :now - :flight AND at <= :now + :slack AND verdict = 'executing'"
+    f" AND code IN ('{PROTECTIVE}', '{LOCKS_TOO}') AND tool IS NOT '{CANCEL_APPROVAL}'"
+    " AND coalesce(user_id, '') = :audit_user_id"
+)
 _USED = (
-    "SELECT (SELECT count(*) FROM audit WHERE at > :now - 3600 AND at <= :now + :slack AND verdict = 'executing'"  # noqa: S608
-    f" AND code = '{PROTECTIVE}' AND tool IS NOT '{CANCEL_APPROVAL}' AND coalesce(user_id, '') = :audit_user_id)"
-    " + (SELECT count(*) FROM approvals WHERE state IN ('waiting', 'granted') AND expires_at > :now"
-    " AND user_id = :user AND id IS NOT :own AND json_extract(details, '$.protective'))"
+    f"SELECT (SELECT count(*) FROM mutations WHERE {_LOCK} AND created_at > :now - 3600"  # noqa: S608 - constants only
+    " AND state NOT IN ('rejected', 'unsent') AND before_status IS NOT 'locked')"
+    f" + max(0, (SELECT count(*) FROM audit WHERE {_ADMITTED})"
+    f" - (SELECT count(*) FROM mutations WHERE {_LOCK} AND created_at > :now - :flight))"
+)
+_ASKED = (
+    "SELECT (SELECT count(*) FROM approvals WHERE state IN ('waiting', 'granted') AND expires_at > :now"  # noqa: S608
+    " AND user_id = :user AND json_extract(details, '$.protective'))"
     f" + (SELECT count(*) FROM approvals WHERE {WITHDRAWN_ROWS} AND created_at > :now - 3600"
     " AND created_at <= :now + :slack AND user_id = :user AND json_extract(details, '$.protective'))"
 )
 
 
-def exceeded_rate(
-    db: sqlite3.Connection, most: int, user_id: str, audit_user_id: str, now: float, own: str | None
-) -> str | None:
-    """Return the policy path of the rate if this call of the user would exceed it, else None."""
-    return LOCKS if used_locks(db, user_id, audit_user_id, now, own) >= most else None
+def used_locks(db: sqlite3.Connection, user_id: str, audit_user_id: str, now: float) -> int:
+    """Count the user's locks of the last hour that took effect. `audit_user_id` is the user's id in the audit log."""
+    given: dict[str, str | float] = {"now": now, "slack": CLOCK_SLACK_SECONDS, "flight": _IN_FLIGHT_SECONDS}
+    return int(db.execute(_USED, given | {"user": user_id, "audit_user_id": audit_user_id}).fetchone()[0])
 
 
-def used_locks(db: sqlite3.Connection, user_id: str, audit_user_id: str, now: float, own: str | None = None) -> int:
-    """Count the user's locks of the last hour, and waiting and withdrawn approvals of locks.
-
-    The call's `own` approval does not count. `audit_user_id` is the user's id in the audit log.
-    """
-    given: dict[str, str | float | None] = {"now": now, "slack": CLOCK_SLACK_SECONDS}
-    given |= {"user": user_id, "audit_user_id": audit_user_id, "own": own}
-    return int(db.execute(_USED, given).fetchone()[0])
+def asked_locks(db: sqlite3.Connection, user_id: str, now: float) -> int:
+    """Count the user's approvals of locks that wait, and those that were withdrawn in the last hour."""
+    given = {"now": now, "slack": CLOCK_SLACK_SECONDS, "user": user_id}
+    return int(db.execute(_ASKED, given).fetchone()[0])

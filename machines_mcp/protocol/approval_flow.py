@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import mcp_types as types
 
+from machines_mcp.permissions.action_class import PLAIN, ActionClass
 from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.permissions.cooldown import LimitExceeded
+from machines_mcp.permissions.policy import Rule
+from machines_mcp.permissions.protective import LOCKS
 from machines_mcp.protocol import elicitation
 from machines_mcp.protocol.approval_errors import approval_required, as_tool_error, limit_exceeded
 from machines_mcp.protocol.decision_wait import wait_for_decision, while_waiting
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 # The desk's pages for approvals that only one page can decide. The desk starts the vault's page on request.
 _PAGES = {"form": "kyc", "page": "decisions"}
 _NO_PAGE = "The page for this can't be shown: no port is free on this machine. Nothing was sent; tell the operator."
+_MANY_LOCKS = Detail("Asked because", "the agent has locked as many cards in the last hour as it may", LOCKS)
 MAX_DIALOG = 8_000
 """The most characters that a client's dialog is given. A person reads a longer text at the desk or at a terminal."""
 
@@ -64,16 +69,30 @@ class ApprovalFlow:
             self.authorizer.record(call.request, as_tool_error(error).code.value)
             raise
 
-    async def admit(self, call: ToolCall) -> None:
-        """Authorize a write that needs no approval, and record it.
+    async def runs_at_once(self, call: ToolCall) -> bool:
+        """Return whether a call needs no approval. A write is admitted, and in the audit before it is sent.
 
         Raises:
             ToolError: A limit forbids it.
         """
+        if call.rule is not Rule.ALLOW or call.request.action_class not in PLAIN:
+            return False
+        if (
+            call.request.locks
+            and call.approval_id
+            and await self.authorizer.asked_about(call.request, call.approval_id)
+        ):
+            return False
+        if call.request.action_class is ActionClass.READ:
+            return True
         try:
             await self.authorizer.admit(call.request)
         except LimitExceeded as exceeded:
+            if exceeded.code == LOCKS:
+                # A lock protects, so a person may allow it.
+                return False
             raise limit_exceeded(exceeded) from None
+        return True
 
     async def still_waits(self, approval_id: str, asking: Callable[[], Awaitable[None]]) -> bool:
         """Run `asking` while the approval waits for a decision, and return whether it still does."""
@@ -97,7 +116,9 @@ class ApprovalFlow:
     async def _requested(self, call: ToolCall) -> Authorization | types.InputRequiredResult:
         """Request an approval, in the client's dialog if that can decide it."""
         details = await self.runner.approval_details(call)
-        found = await self.authorizer.request(call.request, details)
+        if call.request.locks and self.authorizer.rule(call.request.action_class, call.tool.name) is Rule.ALLOW:
+            details = replace(details, context=(*details.context, _MANY_LOCKS))
+        found = await self.authorizer.request(call.request, details, call.rule)
         client, approval = call.client, found.approval
         if found.verdict != "waiting" or approval is None or client is None or call.dialog is None:
             return found

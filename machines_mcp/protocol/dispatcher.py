@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from machines_mcp.protocol.reconciliation import Reconciler
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Context = ServerRequestContext[Any, Any]
 ToolAnswer = dict[str, Any] | types.InputRequiredResult
@@ -86,8 +89,10 @@ class Dispatcher:
             await self._recorded(call, self._users.require(call))
             await self._refuse_if_frozen(call)
             # Every other call gets an approval even if the policy allows it, so that limits count it.
-            if call.rule is Rule.ALLOW and call.request.action_class in PLAIN:
+            if await self._recorded(call, self.approvals.runs_at_once(call)):
                 return self._responses.result(call, await self._run_plain(call))
+            if call.rule is Rule.ALLOW and call.request.action_class in PLAIN:
+                call = replace(call, rule=Rule.ASK)
             authorization = await self.approvals.authorize(call)
             if isinstance(authorization, types.InputRequiredResult):
                 return authorization
@@ -180,10 +185,10 @@ class Dispatcher:
             )
             raise
 
-    async def _recorded(self, call: ToolCall, check: Awaitable[None]) -> None:
+    async def _recorded(self, call: ToolCall, check: Awaitable[T]) -> T:
         """Run a check. If it refuses the call, that is recorded here, because nothing below hears of it."""
         try:
-            await check
+            return await check
         except Exception as error:
             self._authorizer.record(call.request, as_tool_error(error).code.value)
             raise
@@ -196,10 +201,8 @@ class Dispatcher:
         await self._recorded(call, self._authorizer.refuse_if_frozen(call.request, call.approval_id))
 
     async def _run_plain(self, call: ToolCall) -> ToolRun:
-        """Run a call that needs no approval. A write is in the audit before it is sent, and its outcome after."""
+        """Run a call that needs no approval, and record the outcome."""
         writes = call.request.action_class is ActionClass.WRITE
-        if writes:
-            await self._recorded(call, self.approvals.admit(call))
         code = Code.INTERNAL.value
         try:
             ran = await self._runner.run(call)

@@ -39,7 +39,9 @@ class Registry:
     def may_ask(self, tool: Tool) -> bool:
         """Whether the tool takes an `approval_id`: some of its calls need approval, or are allowed but must not execute
         twice."""
-        return self._acts(tool) or any(self.policy.rule(each, tool.name) is Rule.ASK for each in tool.action_classes)
+        rules = [self.policy.rule(each, tool.name) for each in tool.action_classes]
+        # Of a tool that locks cards, allowed calls ask above their rate.
+        return self._acts(tool) or Rule.ASK in rules or (tool.may_lock and Rule.ALLOW in rules)
 
     def _acts(self, tool: Tool) -> bool:
         """Whether the policy allows a call of the tool that does more than read or write."""

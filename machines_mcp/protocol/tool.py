@@ -131,6 +131,8 @@ class Tool:
     action_classes: tuple[ActionClass, ...]
     protective: Callable[[Any], bool]
     """Whether a call only protects the user, by its arguments."""
+    locks: Callable[[Any], bool]
+    """Whether a call locks a card, by its arguments."""
     approval_details: Callable[[ToolContext[Any], Any], Awaitable[ApprovalDetails]] | None
     described: frozenset[str]
     """The arguments that `approval_details` describes. All others are listed below them by name."""
@@ -138,6 +140,8 @@ class Tool:
     reconcile: Reconcile | None
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]]
     withheld: frozenset[str]
+    may_lock: bool
+    """Whether some of its calls lock a card."""
     idempotent: bool
     """Whether repeating a call changes nothing more."""
     read_only: bool
@@ -174,6 +178,7 @@ def tool(
     steps: tuple[int, ...] = (),
     action_class_of: Callable[[In], ActionClass] | None = None,
     protective: Callable[[In], bool] = lambda _: False,
+    locks: Callable[[In], bool] | None = None,
     approval_details: Callable[[ToolContext[S], In], Awaitable[ApprovalDetails]] | None = None,
     described: Collection[str] = (),
     approval_page: Callable[[ToolContext[S], In, Approval], Awaitable[str]] | None = None,
@@ -191,6 +196,7 @@ def tool(
     arguments.
     `idempotent`: whether repeating a call with the same arguments changes nothing more.
     `protective`: whether a call only protects the user, as locking a card does. Freezes and shared limits spare it.
+    `locks`: whether a call locks a card. Above a rate, a person is asked even if the policy allows the call.
     `approval_details`: returns the approval details and the amounts that limits count, and refuses calls that would
     fail anyway. The person also sees every argument that is not `described` in it.
     `approval_page`: shows a waiting approval on a page of its own and returns the page's address, or None to use the
@@ -224,6 +230,8 @@ def tool(
             action_class_of=action_class_of or (lambda _: action_classes[0]),
             action_classes=action_classes,
             protective=protective,
+            locks=locks or (lambda _: False),
+            may_lock=locks is not None,
             approval_details=approval_details,
             described=frozenset(described),
             approval_page=approval_page,

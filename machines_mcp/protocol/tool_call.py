@@ -108,7 +108,9 @@ class CallReader:
         values = arguments.model_dump(mode="json", exclude={"wait_seconds"})
         digest, digests = arguments_digest(self._digest_key, values), each_digest(self._digest_key, values)
         asked_by, protective = elicitation.client_name(client), tool.protective(arguments)
-        request = CallRequest(tool.name, action_class, user_id, digest, asked_by, protective, tool.makes)
+        request = CallRequest(
+            tool.name, action_class, user_id, digest, asked_by, protective, tool.locks(arguments), tool.makes
+        )
         answer, dialog = None, elicitation.dialog_of(client)
         if params is not None and params.request_state is not None:
             approval_id, answer = params.request_state, elicitation.read_answer(params)

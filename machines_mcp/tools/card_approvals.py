@@ -33,10 +33,7 @@ Label = Field(
     json_schema_extra=WORDS_REFUSED,
 )
 
-
 LimitAmount = Field(default=None, description="US cents, 5000 is $50; with limit_frequency")
-
-
 LimitFrequency = Field(default=None, description="Period of the cap; monthly: per30DayPeriod")
 
 
@@ -98,6 +95,11 @@ def update_class(args: UpdateCard) -> ActionClass:
 def only_locks(args: UpdateCard) -> bool:
     """Return whether the update locks the card and changes nothing else."""
     return args.status == "locked" and args.label is None and args.limit_amount_cents is None
+
+
+def locks(args: UpdateCard) -> bool:
+    """Return whether the update locks the card."""
+    return args.status == "locked"
 
 
 async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDetails:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
+from machines_mcp.partner.errors import PartnerError
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import Output, UserInput, tool
 from machines_mcp.redaction.foreign_text import ForeignText
@@ -15,6 +18,7 @@ from machines_mcp.tools.card_approvals import (
     UpdateCard,
     close_details,
     create_details,
+    locks,
     only_locks,
     update_class,
     update_details,
@@ -38,6 +42,9 @@ from machines_mcp.tools.text import pluralize
 
 if TYPE_CHECKING:
     from machines_mcp.partner import ListedCard
+
+READ_SECONDS = 2.0
+"""How long a lock waits for the card's status from before."""
 
 
 class ListCards(UserInput):
@@ -135,6 +142,7 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     action_class=(ActionClass.WRITE, ActionClass.MONEY),
     action_class_of=update_class,
     protective=only_locks,
+    locks=locks,
     approval_details=update_details,
     described=("user_id", "status", "limit_amount_cents", "limit_frequency", "label"),
     reconcile=reconcile_update,
@@ -144,6 +152,8 @@ async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
     """Update a card: lock, unlock, relabel it or set its limit. Use it to lock a lost card. Unlocking, limits and many
     locks require approval."""
     client = await call.services.partner.client(call.logged_as)
+    if locks(args):
+        client = await call.services.partner.client(replace(call.logged_as, before_status=await _status(call, args)))
     # Locking must not depend on a read. A locked card spends nothing, and unlocking it shows its limit.
     whole = only_locks(args) or (args.status is not None and args.limit() is not None)
     seen = None if whole else await client.cards.get(call.user_id, args.card_id)
@@ -152,6 +162,14 @@ async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
         call.user_id, args.card_id, status=args.status, limit=args.limit(), encrypted_name=name, seen=seen
     )
     return updated_result(call, card, await shown_label(call, client, card))
+
+
+async def _status(call: ServiceContext, args: UpdateCard) -> str | None:
+    """Return the status of a card that is about to be locked; None if it can't be read soon."""
+    with anyio.move_on_after(READ_SECONDS), suppress(PartnerError):
+        client = await call.services.partner.client(call.logged_as)
+        return (await client.cards.get(call.user_id, args.card_id)).status
+    return None
 
 
 @tool(

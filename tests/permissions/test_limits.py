@@ -446,7 +446,7 @@ def test_budgets_show_the_remainder_of_each_limit() -> None:
         ("rates.asks_per_minute", 5, 4),
         ("rates.mutations_per_hour", 7, 6),
         ("rates.reveals_per_card_per_day", 3, None),
-        ("rates.locks_per_hour", 30, 30),
+        ("rates.locks_per_hour", 5, 5),
         ("approval.waiting_per_user", 20, 20),
         ("rates.total.asks_per_minute", 50, 49),
         ("rates.total.mutations_per_hour", 70, 69),
@@ -459,8 +459,8 @@ def test_budgets_show_the_remainder_of_each_limit() -> None:
 def test_budgets_do_not_count_the_usage_of_other_users() -> None:
     book = Book(Limits(per_day_cents=100, mutations_per_hour=7, total_asks_per_minute=5, total_mutations_per_hour=9))
     assert book.run(_out(60), "ann and others") is None
-    assert [b.left for b in book.budgets(Principal.of("ann and others", None))] == [40, 6, 30, 20, 4, 8]
-    assert [b.left for b in book.budgets(Principal.of("bob", None))] == [100, 7, 30, 20, 5, 9]
+    assert [b.left for b in book.budgets(Principal.of("ann and others", None))] == [40, 6, 5, 20, 4, 8]
+    assert [b.left for b in book.budgets(Principal.of("bob", None))] == [100, 7, 5, 20, 5, 9]
     both = Principal.of(None, frozenset({"bob", "ann and others"}))
     assert [b.left for b in book.budgets(both)] == [40, None, None, None, 4, 8]
 
@@ -477,7 +477,7 @@ def test_locks_and_waiting_calls_are_taken_from_their_budgets() -> None:
     finish(book.guard.approvals.admit(lock))
     finish(book.guard.approvals.open(lock, ApprovalDetails("Lock it?", protective=True)))
     assert [(b.limit, b.left) for b in book.budgets(Principal.of("user-1", None))] == [
-        ("rates.locks_per_hour", 1),
+        ("rates.locks_per_hour", 2),
         ("approval.waiting_per_user", 1),
     ]
     assert [b.left for b in book.budgets(Principal.of("user-2", None))] == [3, 2]

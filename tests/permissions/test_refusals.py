@@ -157,8 +157,8 @@ RATES: dict[str, tuple[Limits, CallRequest, ApprovalDetails]] = {
     "rates.reveals_per_card_per_day": (
         Limits(reveals_per_card_per_day=2), request(action_class=ActionClass.REVEAL), CARD
     ),
-    "rates.locks_per_hour": (
-        Limits(locks_per_hour=2),
+    "approval.waiting_per_user": (
+        Limits(waiting_per_user=2),
         request(action_class=ActionClass.WRITE, protective=True),
         ApprovalDetails("Lock it?", protective=True),
     ),

@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from machines_mcp.cli.approvals import waiting_approvals
 from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.server.settings_reader import read_settings
@@ -104,25 +106,103 @@ async def test_a_card_is_locked_and_closed_while_the_clock_is_behind(tmp_path: P
         assert (await c.call("close_card", **card))["status"] == "canceled"
 
 
-async def test_locks_have_a_rate_of_their_own_per_user(tmp_path: Path) -> None:
-    rules = policy(tmp_path, "locks_per_hour = 2\nmutations_per_hour = 10")
+async def new_cards(c: ToolCaller, number: int) -> list[dict[str, Any]]:
+    """Return cards of an approved user."""
+    await c.approved()
+    return [{"card_id": (await c.call("create_card"))["card_id"]} for _ in range(number)]
+
+
+async def lock(c: ToolCaller, card: dict[str, Any], **more: Any) -> str:
+    """Lock the card, and return its status or the error's code."""
+    answer = await c.call("update_card", **card, status="locked", **more)
+    return str(answer.get("status") or answer["code"])
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("more", [{}, {"label": "Lost"}], ids=["lock", "lock and label"])
+async def test_above_their_rate_a_person_is_asked_about_locks(tmp_path: Path, era: Era, more: dict[str, str]) -> None:
+    rules = policy(tmp_path, "locks_per_hour = 2\nmutations_per_hour = 30")
     async with caller(tmp_path / "state", policy=rules) as c:
-        card = await new_card(c)
-        async with caller(tmp_path / "state", "user-2", policy=rules, sandbox=c.sandbox) as other:
-            theirs = await new_card(other)
-            for _ in range(2):
-                assert (await c.call("update_card", **card, status="locked"))["status"] == "locked"
-            over = await c.call("update_card", **card, status="locked")
-            assert (over["code"], over["limit"]) == ("policy.denied", "rates.locks_per_hour")
-            assert (await other.call("update_card", **theirs, status="locked"))["status"] == "locked"
+        cards = await new_cards(c, 4)
+        async with caller(tmp_path / "state", mode=era, answer=None, policy=rules, sandbox=c.sandbox) as later:
+            assert [await lock(later, card, **more) for card in cards[:2]] == ["locked", "locked"]
+            asked = await later.call("update_card", **cards[2], status="locked", **more)
+            assert asked["code"] == "approval.required"
+            (waiting,) = (await later.call("status"))["waiting"]
+            assert waiting["approval_id"] == asked["approval_id"]
+            env = {"MACHINES_STATE_DIR": str(later.state_dir), "MACHINES_POLICY": str(rules)}
+            # The id is a reference: until a person decides, it locks nothing.
+            assert await lock(later, cards[2], **more, approval_id=asked["approval_id"]) == "approval.required"
+            assert await decide(env, asked["approval_id"]) == "granted"
+            assert await lock(later, cards[2], **more, approval_id=asked["approval_id"]) == "locked"
+            # A person decided, and still does for the next one.
+            assert await lock(later, cards[3], **more) == "approval.required"
             # Neither the locks nor their rate take anything from other changes.
-            assert (await c.call("update_card", **card, label="Food"))["label"] == "Food"
+            assert (await later.call("update_card", **cards[0], label="Food"))["label"] == "Food"
 
 
-async def test_thirty_locks_an_hour_are_the_default_and_take_nothing_from_other_writes(tmp_path: Path) -> None:
-    async with caller(tmp_path / "state", policy=policy(tmp_path, "mutations_per_hour = 10")) as c:
-        card = await new_card(c)
-        for _ in range(30):
-            assert (await c.call("update_card", **card, status="locked"))["status"] == "locked"
-        assert (await c.call("update_card", **card, status="locked"))["limit"] == "rates.locks_per_hour"
-        assert (await c.call("update_card", **card, label="Food"))["label"] == "Food"
+async def test_a_dialog_asks_about_locks_above_their_rate_and_says_why(tmp_path: Path) -> None:
+    rules = policy(tmp_path, "locks_per_hour = 0")
+    async with caller(tmp_path / "state", policy=rules) as c:
+        (card,) = await new_cards(c, 1)
+        assert await lock(c, card) == "locked"
+        async with caller(tmp_path / "state", answer=None, policy=rules, sandbox=c.sandbox) as later:
+            await later.call("update_card", **card, status="active")
+            assert await lock(later, card) == "approval.required"
+            env = {
+                "MACHINES_ENV": "embedded",
+                "MACHINES_STATE_DIR": str(later.state_dir),
+                "MACHINES_POLICY": str(rules),
+            }
+            found, _ = await waiting_approvals(read_settings(env))
+            assert "Asked because: the agent has locked as many cards" in found[-1].dialog()
+
+
+async def test_only_locks_that_took_effect_count(tmp_path: Path) -> None:
+    rules = policy(tmp_path, "locks_per_hour = 2")
+    async with (
+        caller(tmp_path / "state", policy=rules) as c,
+        caller(tmp_path / "state", "user-2", policy=rules) as other,
+    ):
+        cards = await new_cards(c, 2)
+
+        async def left(one: ToolCaller) -> int:
+            budgets = {each["limit"]: each["left"] for each in (await one.call("status"))["budgets"] if "left" in each}
+            return int(budgets["rates.locks_per_hour"])
+
+        assert await lock(c, cards[0]) == "locked"
+        assert [await lock(c, cards[0]) for _ in range(3)] == ["locked"] * 3  # it was locked already
+        assert await lock(c, {"card_id": "no-such-card-1"}) == "not_found"
+        assert (await left(c), await left(other)) == (1, 2)
+        assert await lock(c, cards[1]) == "locked"
+        assert await left(c) == 0
+
+
+async def test_many_locks_at_once_do_not_pass_their_rate(tmp_path: Path) -> None:
+    rules = policy(tmp_path, "locks_per_hour = 3")
+    async with caller(tmp_path / "state", policy=rules) as c:
+        cards = await new_cards(c, 8)
+        async with caller(tmp_path / "state", answer=None, policy=rules, sandbox=c.sandbox) as later:
+            found: list[str] = []
+
+            async def one(card: dict[str, Any]) -> None:
+                found.append(await lock(later, card))
+
+            async with anyio.create_task_group() as tasks:
+                for card in cards:
+                    tasks.start_soon(one, card)
+            assert sorted(found) == ["approval.required"] * 5 + ["locked"] * 3
+
+
+async def test_a_lock_does_not_wait_for_a_read_that_fails(tmp_path: Path) -> None:
+    async with caller(tmp_path / "state", policy=policy(tmp_path)) as c:
+        (card,) = await new_cards(c, 1)
+        await c.control("/faults", method="GET", path="/cards/{cardId}", kind="status", status=503, calls=20)
+        assert await lock(c, card) == "locked"
+
+
+async def test_five_locks_an_hour_are_the_default(tmp_path: Path) -> None:
+    async with caller(tmp_path / "state", policy=policy(tmp_path)) as c:
+        cards = await new_cards(c, 6)
+        async with caller(tmp_path / "state", answer=None, policy=policy(tmp_path), sandbox=c.sandbox) as later:
+            assert [await lock(later, card) for card in cards] == ["locked"] * 5 + ["approval.required"]

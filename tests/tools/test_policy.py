@@ -79,7 +79,7 @@ async def test_status_shows_policy_exceptions_and_budgets(tmp_path: Path) -> Non
             {"limit": "withdrawals.per_day_cents", "most": 900, "left": 900},
             {"limit": "cards.max_limit_cents.per30DayPeriod", "most": 5000},
             {"limit": "rates.asks_per_minute", "most": 100, "left": 100},
-            {"limit": "rates.locks_per_hour", "most": 30, "left": 30},
+            {"limit": "rates.locks_per_hour", "most": 5, "left": 5},
             {"limit": "approval.waiting_per_user", "most": 20, "left": 20},
             {"limit": "rates.total.asks_per_minute", "most": 1000, "left": 1000},
         ]
@@ -143,7 +143,7 @@ async def test_money_goes_only_to_the_policys_destinations_within_its_limits(tmp
         assert (await c.call("get_balances"))["spending_power_cents"] == balance - 5000
         assert {b["limit"]: b["left"] for b in (await c.call("status"))["budgets"] if "left" in b} == {
             "withdrawals.per_day_cents": 0,
-            "rates.locks_per_hour": 30,
+            "rates.locks_per_hour": 5,
             "approval.waiting_per_user": 20,
         }
 
