@@ -16,6 +16,7 @@ from machines_mcp.desk.events import Events
 from machines_mcp.desk.freeze_page import FreezePage
 from machines_mcp.desk.identity_page import IdentityPage
 from machines_mcp.desk.kyc_page import KycPage
+from machines_mcp.desk.locked_page import LockedPage
 from machines_mcp.desk.request_guard import RequestGuard
 from machines_mcp.desk.routing import Form, PageRenderer, Router
 from machines_mcp.desk.secret_path import SecretPath
@@ -65,6 +66,7 @@ def build_app(dependencies: DeskDependencies, port: int, closing: asyncio.Event)
         *IdentityPage(renderer).routes(),
         *AuditPage(renderer).routes(),
         *FreezePage(renderer).routes(),
+        *(LockedPage(renderer, dependencies.locked_cards).routes() if dependencies.locked_cards else ()),
         *(WithdrawalPage(renderer, dependencies.withdrawals).routes() if dependencies.withdrawals else ()),
         sign_out_route(renderer),
     ]

@@ -95,6 +95,7 @@ class ApprovalsPage:
             "older": max(0, len(waiting) - MAX_WAITING),
             "others": not_decidable(others, await self._guard.channels.not_decidable()),
             "decided": [self._view(approval) for approval in decided],
+            "locked": await locked.count() if (locked := self._renderer.dependencies.locked_cards) else 0,
         }
 
     async def _checked_users(self, approvals: list[Approval]) -> list[str]:

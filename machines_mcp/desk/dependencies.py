@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from machines_mcp.desk.locked_cards import LockedCards
 from machines_mcp.desk.secret_path import secret_path
 from machines_mcp.desk.withdrawal_pages import WithdrawalPages
 from machines_mcp.permissions.decision import Decision
@@ -68,6 +69,8 @@ class DeskDependencies:
     simulator_page: Callable[[], Awaitable[str | None]]
     """Return the address of the simulator's page; None if the API is no simulator, or if it does not run."""
     clock: Callable[[], float] = time.time
+    locked_cards: LockedCards | None = None
+    """The cards that the agent locked; None in a test without tools."""
     withdrawals: WithdrawalPages | None = None
     """Prepares approved withdrawals for a person's wallet; None if the extra for chains is not installed."""
 

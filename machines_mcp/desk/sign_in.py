@@ -131,5 +131,5 @@ def sign_out_route(renderer: PageRenderer) -> Route:
 
 
 def _own_path(path: str) -> str:
-    own = rf"/(?:audit|freeze|(?:kyc|decisions)/[0-9a-f]{{32}}|withdrawals/{WITHDRAWAL_ID}|identity/{NAME})?"
+    own = rf"/(?:audit|freeze|locked|(?:kyc|decisions)/[0-9a-f]{{32}}|withdrawals/{WITHDRAWAL_ID}|identity/{NAME})?"
     return path if re.fullmatch(own, path) else "/"

@@ -111,10 +111,12 @@ class ApprovalDetails:
     limit_frequency: str | None = None
     card_id: str | None = None
     sink: str | None = None
-    only: Literal["page", "form"] | None = None
-    """The only channel that can grant this, if the page that grants it also executes it."""
+    only: Literal["page", "form", "desk"] | None = None
+    """The only channel that can grant this, if the page that grants it also executes it. `desk`: a list at the desk."""
     protective: bool = False
     """As in `CallRequest`."""
+    undoes: str | None = None
+    """The journal entry of the lock that a person undoes at the desk. One approval does so."""
     seen: str | None = None
     """Digest of what Machines showed for the question. If it differs when the call runs, the call is refused."""
     seen_status: str | None = None

@@ -21,6 +21,7 @@ from machines_mcp.permissions.refusals import Refusals
 from machines_mcp.permissions.sealed_identity import SealedIdentity
 from machines_mcp.storage.audit_log import Kind
 from machines_mcp.storage.audited_store import AuditedStore
+from machines_mcp.storage.card_changes import claim_undo
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.principal import Principal
 
@@ -93,12 +94,13 @@ class ApprovalStore:
         return opened
 
     async def open_granted(
-        self, call_request: CallRequest, details: ApprovalDetails, by: Literal["operator", "policy"]
+        self, call_request: CallRequest, details: ApprovalDetails, by: Literal["operator", "policy", "desk"]
     ) -> Approval:
         """Create an approval that is already granted and executing. Nobody is asked, but limits count it.
 
         Raises:
             LimitExceeded: A policy limit forbids it.
+            AlreadyUndone: Another approval undoes the same lock.
         """
 
         def work(db: sqlite3.Connection) -> Approval:
@@ -118,6 +120,8 @@ class ApprovalStore:
         self._check_limits(db, "ask", call_request, details, now, None)
         expires_at, seal = details.expiry(now + OPEN_SECONDS), self.identity.seal
         approval = approval_rows.insert(db, call_request, details, self._policy_digest, now, expires_at, seal)
+        if details.undoes is not None:
+            claim_undo(db, details.undoes, approval.id)
         self.refusals.add_own(approval.id)
         return approval
 

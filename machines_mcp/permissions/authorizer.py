@@ -157,8 +157,12 @@ class Authorizer:
         approval = await self._approvals.get(approval_id)
         return approval is not None and _is_of(approval, call_request)
 
-    async def request(self, call_request: CallRequest, details: ApprovalDetails, rule: Rule) -> Authorization:
-        """Create an approval for the call, or run it now if the `rule` or the operator has already allowed it."""
+    async def request(
+        self, call_request: CallRequest, details: ApprovalDetails, rule: Rule | None = None
+    ) -> Authorization:
+        """Create an approval for the call, or run it now if the `rule` (by default the policy's) or the operator has
+        already allowed it."""
+        rule = rule or self.rule(call_request.action_class, call_request.tool)
         by = self._approved_in_advance(rule) if details.only is None else None
         try:
             if by is not None:

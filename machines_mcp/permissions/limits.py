@@ -62,7 +62,7 @@ def exceeded_limit(
         or _destination(limits, details)
         or _sums(db, limits, call_request, details, now, own)
         or _reveal(db, policy, call_request, details, now, own)
-        or _rates(db, policy, call_request, now, own, audit_id(call_request.user_id))
+        or _rates(db, policy, call_request, details, now, own, audit_id(call_request.user_id))
     )
 
 
@@ -148,13 +148,14 @@ def _rates(
     db: sqlite3.Connection,
     policy: Policy,
     call_request: CallRequest,
+    details: ApprovalDetails,
     now: float,
     own: str | None,
     audit_user_id: str,
 ) -> str | None:
     limits = policy.limits
-    # Nobody is asked if the approval exists already or the policy allows the call.
-    if own is None and policy.rule(call_request.action_class, call_request.tool) == "ask":
+    # Nobody is asked if the approval exists already, the policy allows the call, or a person makes it at the desk.
+    if own is None and details.only != "desk" and policy.rule(call_request.action_class, call_request.tool) == "ask":
         if _at_least(limits.asks_per_minute, db, ASKS, now, call_request.user_id):
             return "rates.asks_per_minute"
         if _at_least(limits.total_asks_per_minute, db, ASKS, now, None):

@@ -80,7 +80,8 @@ VERIFICATIONS = Usage.number(
 # Rows later than now are from a clock that was ahead. Calls that only protect have a rate of their own.
 ASKS = Usage.number(
     "approvals WHERE created_at > :now - 60 AND created_at <= :now + :slack AND decided_by IS NOT 'policy'"
-    f" AND {_UNPROTECTIVE}"
+    # A person who unlocks cards from a list was not asked by a call.
+    f" AND {_UNPROTECTIVE} AND json_extract(details, '$.only') IS NOT 'desk'"
 )
 MUTATIONS = Usage.number(
     "audit WHERE at > :now - 3600 AND at <= :now + :slack AND verdict = 'executing' AND action_class <> 'read'"

@@ -52,7 +52,7 @@ class Reconciler:
     def __init__(self, guard: Guard, tools: Mapping[str, Tool], runner: ToolRunner) -> None:
         self._guard = guard
         self._tools = tools
-        self._runner = runner
+        self.runner = runner
         self._attempts: dict[str, _Attempt] = {}
 
     async def reconcile(self, approval: Approval) -> Authorization | None:
@@ -157,7 +157,7 @@ class Reconciler:
         match outcome:
             case Completed(output, reference):
                 await self._close(approval, "done", reference)
-                await self._runner.store_outcome(approval, self._runner.tool_run(output, approval.user_id))
+                await self.runner.store_outcome(approval, self.runner.tool_run(output, approval.user_id))
                 await self._guard.known_users.succeeded(approval.user_id, changed=True)
             case NotExecuted(why):
                 await self._close(approval, "rejected")
@@ -182,7 +182,7 @@ class Reconciler:
         # A call allowed under another policy may be looked up, but not sent again.
         other_policy = approval.policy != self._guard.policy.digest
         try:
-            return await self._runner.reconcile(tool, approval, entries, read_only=other_policy)
+            return await self.runner.reconcile(tool, approval, entries, read_only=other_policy)
         except ToolError as tool_error:
             logger.warning("a call can't be reconciled now: %s", tool_error.code.value)
             if tool_error.code is Code.POLICY_FROZEN:
@@ -202,7 +202,7 @@ class Reconciler:
         if approval.details.only is None and self._guard.approvals.is_valid(approval):
             await self._guard.authorizer.return_grant(approval)
         else:
-            await self._runner.store_error(approval, not_executed(approval, why))
+            await self.runner.store_error(approval, not_executed(approval, why))
 
 
 class _Attempt:

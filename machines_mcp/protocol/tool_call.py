@@ -130,6 +130,21 @@ class CallReader:
             digests,
         )
 
+    def read_person(self, tool: Tool, user_id: str, values: Mapping[str, Any]) -> ToolCall:
+        """Return the call that a person makes at the desk.
+
+        Raises:
+            ToolError: `input.invalid`.
+        """
+        pinned = self._registry.principal.pinned
+        arguments = validate(tool, {**values, **({} if pinned is not None else {"user_id": user_id})}, pinned)
+        kept = arguments.model_dump(mode="json", exclude={"wait_seconds"})
+        digest, digests = arguments_digest(self._digest_key, kept), each_digest(self._digest_key, kept)
+        action_class = tool.classify(arguments)
+        request = CallRequest(tool.name, action_class, user_id, digest)
+        rule = self._registry.policy.rule(action_class, tool.name)
+        return ToolCall(tool, arguments, request, rule, uuid.uuid4().hex, digests=digests)
+
     def read_form(self, tool: Tool, approval: Approval, values: Mapping[str, Any]) -> ToolCall:
         """Return the call that an approval waits for, with the values from its form.
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from machines_mcp.desk.dependencies import TakeDecision
     from machines_mcp.permissions.decision import Decision
     from machines_mcp.permissions.factory import Guard
+    from machines_mcp.protocol.person_calls import PersonCalls
     from machines_mcp.server.card_reveals import CardReveals
     from machines_mcp.server.desk import ServerDesk
     from machines_mcp.tools.withdrawal_plans import WithdrawalPlans
@@ -171,10 +172,16 @@ class App:
             self._open_card,
             self.output_filter.contains_secret,
             self.plans,
+            self._person_calls,
             opens_pages=self._opens_pages,
         )
         self._closing.append(desk.desk.close)
         return desk
+
+    def _person_calls(self) -> PersonCalls:
+        from machines_mcp.server.components import build_person_calls
+
+        return build_person_calls(self.settings, self.guard, self.load())
 
     async def page_ended(self, approval_id: str) -> None:
         """Wait until a call that is decided on a page was decided and has ended, or its approval has expired."""

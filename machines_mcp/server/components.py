@@ -14,6 +14,7 @@ from machines_mcp.protocol.reconciliation import Reconciler
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.responses import ResponseBuilder
+from machines_mcp.protocol.tool_call import CallReader
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
@@ -26,6 +27,7 @@ from machines_mcp.tools.views import CALLED, VIEWS, links
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
+    from machines_mcp.protocol.person_calls import PersonCalls
     from machines_mcp.redaction.output_filter import OutputFilter
     from machines_mcp.server.card_reveals import CardReveals
     from machines_mcp.server.desk import ServerDesk
@@ -90,3 +92,12 @@ def build_components(
         Completions(dispatcher, guard.principal),
         reconciler,
     )
+
+
+def build_person_calls(settings: Settings, guard: Guard, loaded: Loaded) -> PersonCalls:
+    """Build what runs the calls that a person makes at the desk."""
+    from machines_mcp.protocol.person_calls import PersonCalls
+
+    key = state_key(settings.state_dir, ARGUMENTS_KEY)
+    reader = CallReader(loaded.registry, key, lambda tool, raw: dict(raw))
+    return PersonCalls(guard, loaded.registry, reader, loaded.reconciler.runner, loaded.reconciler)

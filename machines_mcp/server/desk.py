@@ -16,6 +16,7 @@ from machines_mcp.server.browser import open_page
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.kyc_status import meaning
+from machines_mcp.tools.locked_cards import LockedCardsService
 from machines_mcp.tools.outcome_sentence import outcome_sentence
 from machines_mcp.tools.withdrawal_page import WithdrawalPageService
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from machines_mcp.partner import KycStatus, KycValues
     from machines_mcp.permissions.decision import Decision
     from machines_mcp.permissions.factory import Guard
+    from machines_mcp.protocol.person_calls import PersonCalls
     from machines_mcp.server.partner_connection import PartnerConnection
     from machines_mcp.server.settings import Settings
     from machines_mcp.tools.withdrawal_plans import WithdrawalPlans
@@ -36,6 +38,7 @@ class ServerDesk:
     `fulfil` runs a waiting call with the values of a form, or raises `ToolError`.
     `open_card` starts the vault's page of a waiting reveal and returns its address, or raises `ToolError`.
     `contains_secret` says whether no page may show a text. `plans` are those of withdrawals.
+    `person_calls` runs the calls that a person makes at the desk.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class ServerDesk:
         open_card: Callable[[str], Awaitable[str | None]],
         contains_secret: Callable[[str], bool],
         plans: WithdrawalPlans,
+        person_calls: Callable[[], PersonCalls],
         *,
         opens_pages: bool,
     ) -> None:
@@ -70,6 +74,7 @@ class ServerDesk:
                 open_card=self._open_card,
                 simulator_page=connection.simulator_page,
                 contains_secret=contains_secret,
+                locked_cards=LockedCardsService(guard, person_calls),
                 withdrawals=WithdrawalPageService(plans) if plans_evm() or plans_solana() else None,
             ),
             settings.desk_port,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from machines_mcp.desk.locked_cards import LockedCard
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
@@ -117,6 +118,39 @@ def card() -> ApprovalDetails:
     )
 
 
+@dataclass
+class CardsOfTheAgent:
+    """Cards that the agent locked. They stay locked."""
+
+    at: float
+
+    async def count(self) -> int:
+        return len(await self.shown())
+
+    async def shown(self) -> list[LockedCard]:
+        number = ("4821", "7730", "8422")
+        limits = ("$150.00 per 30 days", "$50.00 per 30 days", "$20.00 per week")
+        labels = (
+            Detail("Label", "Groceries", by="agent"),
+            Detail("Label", "Travel", by="machines"),
+            Detail("Label", "Tr\u0430vel", "unusual characters: read the label letter by letter", by="agent"),
+        )
+        found = [
+            LockedCard(
+                f"{place:032x}",
+                USER,
+                self.at - 90 * place,
+                (Detail("Card", f"ending {number[place]}"), Detail("Limit", limits[place]), labels[place]),
+                "0" * 64,
+            )
+            for place in range(len(number))
+        ]
+        return [*found, LockedCard(f"{9:032x}", OTHER_USER, self.at - 900, problem="Machines can't be reached now.")]
+
+    async def unlock(self, ticked: Mapping[str, str]) -> list[str]:
+        return [f"{len(ticked)} cards unlocked."]
+
+
 @asynccontextmanager
 async def busy_desk(
     folder: Path, environment: str = "sandbox", *, withdrawals: PlannedWithdrawals | None = None
@@ -129,7 +163,14 @@ async def busy_desk(
         source="/etc/machines/policy.toml",
         limits=Limits(unbounded_cards=True, per_day_cents=CAP_CENTS, per_call_cents=45_000),
     )
-    async with running_desk(folder, environment, policy=policy, clock=clock, withdrawals=withdrawals) as desk:
+    async with running_desk(
+        folder,
+        environment,
+        policy=policy,
+        clock=clock,
+        withdrawals=withdrawals,
+        locked_cards=CardsOfTheAgent(STARTED + 13 * _DAY),
+    ) as desk:
         for number, cents in enumerate(_PAID):
             if cents:
                 await _paid(desk, cents, number)

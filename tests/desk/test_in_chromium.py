@@ -23,7 +23,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.sandbox.kyc_form import OCCUPATIONS
 from machines_mcp.server.browser import open_page
-from tests.desk.pictures import PageDriver
+from tests.desk.pictures import WIDE, PageDriver
 from tests.desk.scenes import busy_desk, waiting
 from tests.support.axe import axe_source, violations
 from tests.support.browser import CONTRAST, Tab, chromium, tab
@@ -36,7 +36,20 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (as root, `make check` installs it)"),
 ]
 
-PAGES = ("home", "decision", "change", "close", "consent", "decided", "kyc", "kyc-faults", "audit", "freeze", "missing")
+PAGES = (
+    "home",
+    "decision",
+    "change",
+    "close",
+    "consent",
+    "decided",
+    "kyc",
+    "kyc-faults",
+    "audit",
+    "freeze",
+    "missing",
+    "locked",
+)
 # Records notifications in place of the browser, which is not asked.
 NOTIFICATION = """window.shown = []; window.Notification = class {
   static permission = 'default';
@@ -393,6 +406,19 @@ async def test_an_approval_needs_only_the_keyboard(desk: RunningDesk, person: Pa
     assert first == ["A", "", "Skip to content"]
     assert "solid 3px" in outline, outline
     assert await desk.state(money) == "granted"
+
+
+async def test_ticked_cards_are_unlocked_and_others_are_not_sent(
+    desk: RunningDesk, person: PageDriver, page: Tab
+) -> None:
+    def unlock() -> str:
+        person.go("locked", WIDE, False)
+        page.evaluate("document.querySelectorAll('input[type=checkbox]')[1].click()")
+        page.evaluate(f"document.querySelector('#passphrase').value = {PASSPHRASE!r}")
+        person.press(".locked form button", "document.querySelector('.said')")
+        return str(page.evaluate("document.querySelector('.said').textContent"))
+
+    assert await in_thread(unlock) == "1 cards unlocked."
 
 
 async def test_the_identity_form_needs_only_the_keyboard(desk: RunningDesk, person: PageDriver, page: Tab) -> None:

@@ -30,6 +30,7 @@ WITHOUT = {
     "storage.audit_chain._rows": "reads for the verification, which returns no row",
     "storage.audit_checkpoint.holds": "reads for the verification, which returns no row",
     "storage.audit_checkpoint.newest": "returns a row's number, time and MAC",
+    "storage.card_changes.claim_undo": "changes a lock that was read for the principal, and returns nothing",
     "storage.concurrent_requests.concurrent_changes": "reads the other changes of the entry's user",
     "storage.concurrent_requests.concurrent_requests": "reads the other requests of the entry's user",
     "storage.journal_entry.selected": "its callers filter by user, or know the approval or key",

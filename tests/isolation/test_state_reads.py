@@ -51,6 +51,7 @@ PAGES = {
     r"/audit": ["/audit", f"/audit?user={BOB}", "/audit?kind=decision", "/audit?tool=create_card"],
     r"/freeze": ["/freeze"],
     r"/unfreeze": [],
+    r"/locked": ["/locked"],
     r"/sign-out": [],
     r"/identity/([A-Za-z0-9_-]{1,700})": [f"/{identity_path(BOB)}"],
 }

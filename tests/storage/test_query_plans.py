@@ -10,7 +10,7 @@ import re
 import sqlite3
 import time
 import uuid
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from machines_mcp.permissions import usage
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.factory import Guard
+from machines_mcp.permissions.protective import asked_locks
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_checkpoint import Checkpoint, holds
 from machines_mcp.storage.audit_record import AuditEntry
+from machines_mcp.storage.card_changes import AlreadyUndone, claim_undo, locks_since
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.transactions import Transactions
@@ -191,6 +193,10 @@ async def operator(folder: Path, policy: Path) -> None:
         guard.audit.note(AuditEntry("call", tool="status", user_id=GONE))
         await guard.clock_check.held_until()
         await guard.approvals.identity.erase_leftovers()
+        await guard.store.read(lambda db: asked_locks(db, USER, time.time()))
+        await guard.store.read(lambda db: locks_since(db, guard.principal, time.time() - 86_400))
+        with suppress(AlreadyUndone):
+            await guard.store.run(lambda db: claim_undo(db, "no-lock", "no-approval"))
         await decisions(guard)
         await guard.store.read(lambda db: has_open_work(db, guard.principal))
         sent = await guard.journal.begin(

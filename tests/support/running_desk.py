@@ -15,6 +15,7 @@ import anyio
 import httpx
 
 from machines_mcp.desk.dependencies import CardPage, DeskDependencies, FormResult, TakeDecision
+from machines_mcp.desk.locked_cards import LockedCards
 from machines_mcp.desk.server import Desk
 from machines_mcp.desk.withdrawal_pages import WithdrawalPages
 from machines_mcp.partner import KycStatus, KycValues
@@ -176,6 +177,7 @@ async def running_desk(
     passphrase: str | None = PASSPHRASE,
     port: int | None = None,
     withdrawals: WithdrawalPages | None = None,
+    locked_cards: LockedCards | None = None,
 ) -> AsyncIterator[RunningDesk]:
     """Run a desk for the block, outside `embedded` with its passphrase set."""
     clock = clock or Clock()
@@ -197,6 +199,7 @@ async def running_desk(
         contains_secret=partner.output_filter.contains_secret,
         clock=clock,
         withdrawals=withdrawals,
+        locked_cards=locked_cards,
     )
     desk = Desk(dependencies, port)
     try:

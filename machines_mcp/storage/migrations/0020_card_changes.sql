@@ -4,6 +4,4 @@ ALTER TABLE mutations ADD COLUMN undone_by TEXT;      -- the approval that undid
 CREATE INDEX mutations_by_label
     ON mutations (user_id, CASE WHEN json_valid(body) THEN json_extract(body, '$.encryptedName.ct') END)
     WHERE operation IN ('POST /cards', 'PATCH /cards/{cardId}');
-CREATE INDEX mutations_locks
-    ON mutations (created_at)
-    WHERE operation = 'PATCH /cards/{cardId}' AND CASE WHEN json_valid(body) THEN json_extract(body, '$.status') END = 'locked';
+CREATE INDEX mutations_of_cards ON mutations (created_at) WHERE operation = 'PATCH /cards/{cardId}';
