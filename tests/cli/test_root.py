@@ -105,7 +105,9 @@ def test_bad_input_is_reported_in_one_sentence(arguments: tuple[str, ...], tmp_p
 
 def test_a_question_is_followed_by_a_sentence(tmp_path: Path) -> None:
     shown = run_command(("status",), tmp_path).stderr
-    assert shown == "No such command 'status'. Did you mean 'state'? See main --help.\n"
+    # The oldest click that is allowed asks nothing.
+    asked = "No such command 'status'. Did you mean 'state'? See main --help.\n"
+    assert shown in {asked, "No such command 'status'; see main --help.\n"}
 
 
 def test_every_command_with_arguments_has_a_bad_input_case() -> None:
