@@ -130,6 +130,7 @@ class SandboxClient:
         user = self.ready_user()
         deposit = user.call("POST", "/deposits", {"currency": "rusd", "network": "base", "amount": dollars}).data
         self.control("/deposits", {"depositId": deposit["deposit"]["id"]})
+        assert user.balances()["spendingPower"] == round(dollars * 100), self.control("")
         return user
 
 
