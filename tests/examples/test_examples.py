@@ -19,7 +19,7 @@ AGENT = r"""status: done
 create_session: done
 resolve_user: done
 get_kyc_requirements: done
-  the person is asked: Send the identity data .*
+  the person is asked: Send the user's identity data .*
 submit_kyc: approved
 get_agreements: done
   the person is asked: Accept 3 agreements .*
@@ -30,7 +30,7 @@ create_deposit: pending
 get_deposit: completed
 get_balances: done
 create_session: done
-  the person is asked: Issue a virtual card with a limit of \$50\.00 per 30 days .*
+  the person is asked: Issue a virtual card with a limit of \$50\.00 per 30 days\?
 create_card: active
 reveal_card: verified
 list_transactions: done

@@ -43,7 +43,7 @@ async def test_quote_works_once_and_for_its_user_only(user: Agent, other: Agent)
     await user.to_funded()
     quote = await user.call("quote_withdrawal", TERMS)
     # No call has succeeded for the other user yet.
-    assert await other.refusal("create_withdrawal", quote_id=quote["quote_id"]) == ("not_found", "resolve_user")
+    assert await other.refusal("create_withdrawal", quote_id=quote["quote_id"]) == ("user.unknown", "resolve_user")
     await user.call("create_withdrawal", quote_id=quote["quote_id"])
     # No next step, because a caller that followed it to another quote would pay out twice.
     assert await user.refusal("create_withdrawal", quote_id=quote["quote_id"]) == ("quote.used", None)
