@@ -252,11 +252,11 @@ async def test_the_dialog_shows_masked_identity_data_and_the_state_keeps_none(
     server, user_id, data = await world.server(era), await world.new_user(), applicant()
     question = await server.question("submit_kyc", data | {"user_id": user_id})
     for row in (
-        f"Name: {data['first_name']} {data['last_name']}",
+        f"Name: “{data['first_name']} {data['last_name']}” (from the agent)",
         f"Born in: {data['birth_date'][:4]}",
-        f"Country: {data['country_of_issue']}",
+        f"Country: “{data['country_of_issue']}” (from the agent)",
         f"National ID: ending {data['national_id'][-3:]}",
-        "E-mail: at example.com",
+        "E-mail: “at example.com” (from the agent)",
     ):
         assert f"{row}\n" in question.text
     for value in (data["national_id"], data["birth_date"], data["email"], data["address_line1"]):

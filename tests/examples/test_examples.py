@@ -22,7 +22,7 @@ get_kyc_requirements: done
   the person is asked: Send the user's identity data .*
 submit_kyc: approved
 get_agreements: done
-  the person is asked: Accept 3 agreements .*
+  the person is asked: Accept 3 agreements for the user\? .*
 accept_agreements: done
 list_deposit_assets: done
 quote_deposit: done

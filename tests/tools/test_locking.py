@@ -118,8 +118,9 @@ async def lock(c: ToolCaller, card: dict[str, Any], **more: Any) -> str:
     return str(answer.get("status") or answer["code"])
 
 
-@pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("more", [{}, {"label": "Lost"}], ids=["lock", "lock and label"])
+@pytest.mark.parametrize(
+    ("era", "more"), zip(ERAS, ({}, {"label": "Lost"}), strict=True), ids=["lock", "lock and label"]
+)
 async def test_above_their_rate_a_person_is_asked_about_locks(tmp_path: Path, era: Era, more: dict[str, str]) -> None:
     rules = policy(tmp_path, "locks_per_hour = 2\nmutations_per_hour = 30")
     async with caller(tmp_path / "state", policy=rules) as c:
