@@ -119,7 +119,7 @@ async def lock(c: ToolCaller, card: dict[str, Any], **more: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("era", "more"), zip(ERAS, ({}, {"label": "Lost"}), strict=True), ids=["lock", "lock and label"]
+    ("era", "more"), [*zip(ERAS, ({}, {"label": "Lost"}), strict=True)], ids=["lock", "lock and label"]
 )
 async def test_above_their_rate_a_person_is_asked_about_locks(tmp_path: Path, era: Era, more: dict[str, str]) -> None:
     rules = policy(tmp_path, "locks_per_hour = 2\nmutations_per_hour = 30")
