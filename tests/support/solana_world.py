@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from solders.account import Account
+from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
+from solders.transaction import Transaction
+from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
 
 from machines_mcp.chain import solana
 from machines_mcp.chain.solana_accounts import COLLATERAL, COORDINATOR
@@ -72,19 +78,55 @@ def token_account_data(mint: Pubkey, owner: Pubkey, amount: int) -> bytes:
     )
 
 
+T = TypeVar("T")
+# LiteSVM leaves floating-point registers in use. On that thread, the next comparison of numbers in SQLite is wrong.
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="solana-runtime")
+
+
+def _apart(work: Callable[[], T]) -> T:
+    return _THREAD.submit(work).result()
+
+
+class Runtime:
+    """A LiteSVM on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._runtime = _apart(LiteSVM)
+
+    def give(self, owner: Pubkey, lamports: int) -> None:
+        _apart(lambda: self._runtime.airdrop(owner, lamports))
+
+    def put(self, address: Pubkey, data: bytes, program: Pubkey) -> None:
+        """Make an account that pays no rent."""
+
+        def made() -> None:
+            lamports = self._runtime.minimum_balance_for_rent_exemption(len(data))
+            self._runtime.set_account(address, Account(lamports, data, program))
+
+        _apart(made)
+
+    def account(self, address: Pubkey) -> Account | None:
+        return _apart(lambda: self._runtime.get_account(address))
+
+    def blockhash(self) -> Hash:
+        return _apart(self._runtime.latest_blockhash)
+
+    def send(self, transaction: Transaction) -> TransactionMetadata | FailedTransactionMetadata:
+        return _apart(lambda: self._runtime.send_transaction(transaction))
+
+
 @dataclass(frozen=True, slots=True)
 class SolanaWorld:
     """A runtime in which the owner holds tokens in place of the collateral, whose program is not public."""
 
     withdrawal: solana.SolanaWithdrawal = field(default_factory=signed)
-    runtime: LiteSVM = field(default_factory=LiteSVM)
+    runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
-        w, rent = self.withdrawal, self.runtime.minimum_balance_for_rent_exemption
-        self.runtime.airdrop(w.owner, 10**9)
-        self.runtime.set_account(w.mint, Account(rent(82), mint_data(), TOKEN))
-        held = token_account_data(w.mint, w.owner, SUPPLY)
-        self.runtime.set_account(self.holding(w.owner), Account(rent(165), held, TOKEN))
+        w = self.withdrawal
+        self.runtime.give(w.owner, 10**9)
+        self.runtime.put(w.mint, mint_data(), TOKEN)
+        self.runtime.put(self.holding(w.owner), token_account_data(w.mint, w.owner, SUPPLY), TOKEN)
 
     def holding(self, owner: Pubkey) -> Pubkey:
         """Return the owner's token account."""
@@ -92,5 +134,5 @@ class SolanaWorld:
 
     def balance(self, owner: Pubkey) -> int:
         """Return how many base units an owner holds."""
-        found = self.runtime.get_account(self.holding(owner))
+        found = self.runtime.account(self.holding(owner))
         return 0 if found is None else int.from_bytes(found.data[64:72], "little")
