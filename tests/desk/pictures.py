@@ -103,7 +103,7 @@ class PageDriver:
         self._tab.until(f"document.readyState === 'complete' && !!({until})")
 
     def shoot(self, file: Path, width: int, *, whole: bool) -> None:
-        """Take a picture of the page, cut to a readable height unless `whole`."""
+        """Take a picture of the page: `whole`, or cut to a readable height."""
         # The fonts of this machine are no part of the page. Inter is close to those of most desktops.
         self._tab.evaluate("document.body.style.fontFamily = 'Inter, system-ui, sans-serif'")
         tall = self._tab.evaluate("document.documentElement.scrollHeight")
@@ -143,7 +143,8 @@ async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[
                     driver.go(name, width, dark)
                     size = {WIDE: "wide", PHONE: "phone"}.get(width, str(width))
                     file = folder / f"desk-{name}-{size}-{'dark' if dark else 'light'}.png"
-                    driver.shoot(file, width, whole=wanted is ALL)
+                    # The form ends with the passphrase and the button.
+                    driver.shoot(file, width, whole=wanted is ALL or name == "locked")
                     return file
 
                 async def shoot_all(driver: PageDriver, wants: Callable[[str], bool]) -> None:

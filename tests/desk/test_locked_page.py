@@ -63,7 +63,7 @@ def ticks(*numbers: int) -> dict[str, str]:
 
 async def test_the_list_shows_number_limit_and_marked_label_of_each(person: FakeBrowser) -> None:
     home = (await person.get("/")).text
-    assert "Locked by the agent today: 3 cards" in home
+    assert "Locked by the agent in the last 24 hours: 3 cards" in home
     page = (await person.get("/locked")).text
     for text in ("Card ending 4821", "$110.00 per 30 days", "Card ending 4822", "It is unreadable."):
         assert text in page

@@ -12,6 +12,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from machines_mcp.permissions.approval_details import AUTHORS, Detail
+from machines_mcp.server.settings_reader import read_settings
+from machines_mcp.server.state_folder import open_guard
 from machines_mcp.testing import ready_user
 from tests.docs.pictures import run, save_picture
 
@@ -33,6 +36,10 @@ p { margin: 0; }
   padding: 18px 24px 20px; box-shadow: 0 6px 20px #10182818; }
 .person h2 { margin: 0 0 6px; font-size: 16px; font-weight: 600; color: #475467; }
 .person .question { font-size: 23px; font-weight: 600; line-height: 1.35; }
+.person dl { margin: 10px 0 0; display: grid; grid-template-columns: 110px 1fr; font-size: 19px; }
+.person dt { color: #475467; }
+.person dd { margin: 0; }
+.person dd small { color: #475467; font-size: 16px; }
 .person .decided { margin-top: 14px; display: inline-block; background: #067647; color: #fff; font-weight: 600;
   border-radius: 9px; padding: 7px 18px; }
 """
@@ -40,10 +47,11 @@ p { margin: 0; }
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The results of a run, and the question that a person approved."""
+    """The results of a run, and the question that a person approved, with its rows."""
 
     waiting: dict[str, Any]
     question: str
+    rows: tuple[Detail, ...]
     decision: str
     card: dict[str, Any]
     reveal: dict[str, Any]
@@ -53,11 +61,12 @@ async def record() -> Recording:
     """Ask for a card, approve it as a person does, get it, and have its number verified."""
     async with ready_user("ana", answer=None) as user:
         waiting = await user.try_call("create_card", **LIMIT)
-        (asked,) = (await user.call("status"))["waiting"]
+        async with open_guard(read_settings(user.env)) as guard:
+            (asked,) = await guard.approvals.waiting()
         decision = await user.decide(waiting["approval_id"])
         card = await user.call("create_card", approval_id=waiting["approval_id"], **LIMIT)
         reveal = await user.call("reveal_card", card_id=card["card_id"])
-        return Recording(waiting, asked["question"], decision, card, reveal)
+        return Recording(waiting, asked.details.question, asked.details.items, decision, card, reveal)
 
 
 def page(found: Recording) -> str:
@@ -68,7 +77,7 @@ def page(found: Recording) -> str:
     parts = [
         _said("user", "Issue a card for Ana with 200 dollars a month, for her travel."),
         _called("create_card", given, f"{found.waiting['code']}: {found.waiting['message'].split('.')[0]}."),
-        _asked(found.question, "Approved" if found.decision == "granted" else "Refused"),
+        _asked(found, "Approved" if found.decision == "granted" else "Refused"),
         _called("create_card", "the same, with approval_id", _object(card)),
         _said("agent", f"Ana's card ending {found.card['last4']} is active: 200 dollars per 30 days."),
         _said("user", "What is its number?"),
@@ -86,10 +95,14 @@ def _called(tool: str, given: str, result: str) -> str:
     return f'<div class="call"><p><b>{tool}</b> {escape(given)}</p><p>{escape(result)}</p></div>'
 
 
-def _asked(question: str, decided: str) -> str:
+def _asked(found: Recording, decided: str) -> str:
+    rows = "".join(
+        f"<dt>{escape(row.label)}</dt><dd>{escape(row.value)} <small>{AUTHORS[row.by] if row.by else ''}</small></dd>"
+        for row in found.rows
+    )
     return (
         '<div class="person"><h2>A person is asked, outside the conversation</h2>'
-        f'<p class="question">{escape(question)}</p><span class="decided">{decided}</span></div>'
+        f'<p class="question">{escape(found.question)}</p><dl>{rows}</dl><span class="decided">{decided}</span></div>'
     )
 
 

@@ -112,7 +112,7 @@ async def test_one_approval_unlocks_the_ticked_cards_and_leaves_the_others(tmp_p
     async with person(tmp_path, 3) as one:
         await one.client.call_tool("update_card", {"card_id": one.cards[0], "label": "Rent (from Machines)"})
         await one.lock(*one.cards)
-        assert "Locked by the agent today: 3 cards" in await one.page("")
+        assert "Locked by the agent in the last 24 hours: 3 cards" in await one.page("")
         page = await one.page()
         assert page.count("$50.00 per 30 days") == 3
         assert re.search(r"Card ending [0-9]{4}", page)
