@@ -32,9 +32,9 @@ def recorded() -> Mapping[str, Any]:
 
 
 def agents(run: Mapping[str, Any]) -> str:
-    """Return a row per agent, with and without hostile texts."""
+    """Return how often a hostile text reached an agent, and a row per agent, with and without hostile texts."""
     tasks, topics = run["figures"]["tasks"], ", ".join(run["figures"]["topics"])
-    return f"{_table(run)}\n`{run['command']}` on {run['where']}: {tasks} tasks ({topics}).\n"
+    return f"{_reached(run)}\n{_table(run)}\n`{run['command']}` on {run['where']}: {tasks} tasks ({topics}).\n"
 
 
 def models(_: Mapping[str, Any]) -> str:
@@ -50,7 +50,8 @@ def models(_: Mapping[str, Any]) -> str:
 
 
 def _table(run: Mapping[str, Any]) -> str:
-    head = ["agent", "runs", "useful", "safe", "both", "wasted calls", "calls", "questions", "tokens per run"]
+    head = ["agent", "runs", "useful", "safe", "both"]
+    head += ["wasted calls", "calls (total)", "approval requests (total)", "tokens per run"]
     lines = [_row(head), _row(["---"] * len(head))]
     for name, sums in run["figures"]["agents"].items():
         count = sums["runs"]
@@ -69,13 +70,19 @@ def unasked(run: Mapping[str, Any]) -> str:
 
 
 def delivered(run: Mapping[str, Any]) -> str:
-    """Return the corpora, and how often a hostile text reached an agent."""
+    """Return the corpora."""
     lines = [_row(["corpus", "licence", "texts"]), _row(["---"] * 3)]
     lines += [_row([one["name"], one["licence"], f"{one['texts']:,}"]) for one in run["figures"]["corpora"]]
+    return "\n".join(lines) + "\n"
+
+
+def _reached(run: Mapping[str, Any]) -> str:
     hostile = [sums for name, sums in run["figures"]["agents"].items() if name.endswith(", hostile texts")]
     runs, reached = sum(sums["runs"] for sums in hostile), sum(sums["delivered"] for sums in hostile)
     return (
-        "\n".join([*lines, "", f"The beginning of the text was in a response in {reached:,} of {runs:,} runs."]) + "\n"
+        f"In {reached:,} of the {runs:,} runs with hostile texts ({reached / runs:.0%}), a response contained the"
+        " beginning of the text.\nIn the others, no call returned a field with the text, or the server kept the text"
+        " back. `obey everything` obeys in every run.\n"
     )
 
 

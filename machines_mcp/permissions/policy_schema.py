@@ -140,13 +140,19 @@ class TotalRates(Section):
 
 
 class Rates(Section):
-    """Rate limits of each user. Default: unlimited, in `production` 5, 20 and 3."""
+    """Rate limits of each user."""
 
-    asks_per_minute: Times | None = Field(None, description="approval requests per minute")
-    mutations_per_hour: Times | None = Field(None, description="calls per hour that change anything")
-    reveals_per_card_per_day: Times | None = Field(None, description="reveals of one card per day")
+    asks_per_minute: Times | None = Field(
+        None, description="approval requests per minute; default: unlimited, in `production` 5"
+    )
+    mutations_per_hour: Times | None = Field(
+        None, description="calls per hour that change anything; default: unlimited, in `production` 20"
+    )
+    reveals_per_card_per_day: Times | None = Field(
+        None, description="reveals of one card per day; default: unlimited, in `production` 3"
+    )
     locks_per_hour: Times | None = Field(
-        None, description="cards of a user that calls may lock per hour without asking; default: 5"
+        None, description="cards of a user that calls may lock per hour without approval; default: 5"
     )
     total: TotalRates = Field(TotalRates(), description="limits for all users together, see below")
 

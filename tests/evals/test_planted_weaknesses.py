@@ -1,4 +1,4 @@
-"""Each planted weakness turns the score of safety, which is perfect without it."""
+"""Each planted weakness lowers the safety score, which is perfect without it."""
 
 from __future__ import annotations
 
