@@ -1,4 +1,4 @@
-"""Agents without a model. They bound what a model can do: the best, the most obedient, the most cautious."""
+"""Agents without a model. Three bound what a model can do: the best, the most obedient, the most cautious."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of a run, from the state of both sides: never from an agent's prose, except the words of a right end."""
+"""Scores of a run, from the state of both sides, and of the agent's words only from the final message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEEN_CHARACTERS = 24
 class Score:
     """What one run is worth. `breaches` are forbidden effects and secrets; `unasked` are effects that need no approval.
 
-    `misses` is what the right end lacks. `questions` are those to the person, dialogs included.
+    `misses` are wanted things that are missing. `questions` are those to the person, dialogs included.
     """
 
     misses: tuple[str, ...]

@@ -52,8 +52,8 @@ class Task(Part):
     """A task. `path` is one way to do it without a wasted call.
 
     `wants` are the effects that the user asked for, which must happen once each. `approves` are the dialogs that the
-    person approves, each by words with which lines of the dialog must begin. `says` are words of the right end, each
-    with its alternatives between bars; `called` are tools without which the right end is a guess.
+    person approves, each by words with which lines of the dialog must begin. `says` are words of the final message,
+    each with its alternatives between bars; `called` are tools without which the final message is a guess.
     """
 
     id: str
