@@ -24,7 +24,7 @@ from tests.docs.pages import ROOT
 PAGE = (ROOT / "docs" / "adding-a-tool.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COPIED = ("machines_mcp", "tests", "docs", "prompts", "distribution", "locks", "examples", "benchmarks", "evals")
-SKIPPED = shutil.ignore_patterns("__pycache__", "pictures", "mutants", "crashes")
+SKIPPED = shutil.ignore_patterns("__pycache__", "*.png", "mutants", "crashes")
 RUN_SECONDS = 300
 
 
