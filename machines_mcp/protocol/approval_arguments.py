@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from machines_mcp.protocol.tool import Input
 from machines_mcp.redaction.placeholders import ABSENT_WORDS
 
-WaitSeconds = Annotated[int, Field(ge=0, le=50, description="For a change")]
+WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait for a change")]
 """Seconds a call may wait for a change before it returns `still_waiting`."""
 
 _APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
@@ -34,10 +34,10 @@ class ApprovalArguments(Input):
     """`approval_id` refers to a waiting or finished call, and `wait_seconds` waits for the person's decision on it."""
 
     approval_id: ApprovalId = Field(
-        default=None, description="From approval.required", json_schema_extra={"pattern": "^[0-9a-f]{32}$"}
+        default=None, description="Continue after approval.required", json_schema_extra={"pattern": "^[0-9a-f]{32}$"}
     )
     # Without a default, because zero need not be listed a dozen times.
-    wait_seconds: Annotated[int, Field(ge=0, le=50)] | None = Field(default=None, description="For the decision")
+    wait_seconds: Annotated[int, Field(ge=0, le=50)] | None = Field(default=None, description="Wait for the decision")
 
 
 NAMES = tuple(ApprovalArguments.model_fields)

@@ -165,5 +165,5 @@ def approval_required(
 def earlier_step(earlier: EarlierCall) -> NextStep:
     """Return the step that gets the result of an equal call that ran before."""
     return NextStep(
-        "", f"Get the first {earlier.what}. This makes nothing.", {"approval_id": earlier.approval_id}, repeats=True
+        "", f"Returns the first {earlier.what}. Creates nothing.", {"approval_id": earlier.approval_id}, repeats=True
     )

@@ -143,8 +143,8 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     idempotent=True,
 )
 async def accept_agreements(call: ServiceContext, args: GetAgreements) -> AgreementsOutput:
-    """Accept all agreements for the user, after they have read them; single ones can't be accepted. Requires approval.
-    Unlocks deposits, withdrawals and cards. Next: list_deposit_assets."""
+    """Accept all agreements at once for the user, after they have read them. Requires approval. Unlocks deposits,
+    withdrawals and cards. Next: list_deposit_assets."""
     client = await call.services.partner.client(call.logged_as)
     return _output(call, await client.agreements.accept(call.user_id))
 

@@ -50,7 +50,7 @@ class ApprovalCancelled(Output):
 
 
 @tool(
-    title="Withdraw an approval request",
+    title="Cancel an approval request",
     toolset="always",
     action_class=ActionClass.WRITE,
     protective=lambda _: True,
@@ -58,8 +58,8 @@ class ApprovalCancelled(Output):
     open_world=False,
 )
 async def cancel_approval(call: ServiceContext, args: CancelApproval) -> ApprovalCancelled:
-    """Cancel a waiting approval request that the user no longer wants. Needs no approval. The same call again asks the
-    person anew, and counts in the rates."""
+    """Cancel a waiting approval request that the user no longer wants. Needs no approval. Repeating the cancelled call
+    needs a new approval."""
     approvals = call.services.state.guard.approvals
     found = await approvals.refusals.withdraw(args.approval_id)
     if found is None:

@@ -199,5 +199,6 @@ def _steps_to_more(call: ServiceContext, args: ListTransactions, found: PeriodRo
 
 def _next_step(call: ServiceContext, spending_power: int) -> NextStepOutput:
     if spending_power > 0:
-        return next_step(call, "create_session", "There is spending power; open a cards session.", purpose="cards")
+        why = "There is spending power; open a cards session, or create a card at once."
+        return next_step(call, "create_session", why, purpose="cards")
     return next_step(call, "list_deposit_assets", "There is nothing to spend yet; fund the account.")

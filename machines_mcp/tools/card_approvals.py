@@ -29,12 +29,12 @@ Label = Field(
     default=None,
     min_length=1,
     max_length=60,
-    description="Sent encrypted",
+    description="Card name, sent encrypted",
     json_schema_extra=WORDS_REFUSED,
 )
 
 LimitAmount = Field(default=None, description="US cents, 5000 is $50; with limit_frequency")
-LimitFrequency = Field(default=None, description="Period of the cap; monthly: per30DayPeriod")
+LimitFrequency = Field(default=None, description="Period of the limit; monthly: per30DayPeriod")
 
 
 class LimitInput(UserInput):

@@ -75,8 +75,8 @@ class CardListOutput(Output):
     makes="card",
 )
 async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
-    """Create a virtual card with a spending limit the user chose and an optional label. Requires approval and accepted
-    agreements. Next: reveal_card."""
+    """Create a virtual card with an optional label and a spending limit the user chose; without both limit arguments,
+    no limit. Requires approval and accepted agreements. Next: reveal_card."""
     limit, client = args.limit(), await call.services.partner.client(call.logged_as)
     name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
     card = await client.cards.create(
@@ -122,8 +122,7 @@ async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
 
 @tool(title="Get a card", toolset="cards", action_class=ActionClass.READ, idempotent=True)
 async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
-    """Get one card by its id: label, last four digits, expiry, status and limit, never the number. For the number, use
-    reveal_card."""
+    """Get one card: label, last four digits, expiry, status and limit. For the number, use reveal_card."""
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
     steps = []
@@ -149,8 +148,8 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     idempotent=True,
 )
 async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
-    """Update a card: lock, unlock, relabel it or set its limit. Use it to lock a lost card. Unlocking, limits and many
-    locks require approval."""
+    """Update a card: lock (a lost one), unlock, relabel it or set its limit. Unlocking, limits and locks above
+    rates.locks_per_hour (see status) require approval."""
     client = await call.services.partner.client(call.logged_as)
     if locks(args):
         client = await call.services.partner.client(replace(call.logged_as, before_status=await _status(call, args)))
@@ -182,8 +181,7 @@ async def _status(call: ServiceContext, args: UpdateCard) -> str | None:
     idempotent=True,
 )
 async def close_card(call: ServiceContext, args: CardInput) -> CardClosed:
-    """Close a card permanently; this can't be undone. To block it temporarily, lock it with update_card instead.
-    Requires approval."""
+    """Close a card permanently. To block it temporarily, lock it with update_card. Requires approval."""
     client = await call.services.partner.client(call.logged_as)
     gone = await client.cards.delete(call.user_id, args.card_id)
     return closed_result(call, gone.card_id, gone.status)

@@ -18,8 +18,8 @@ from machines_mcp.tools.text import estimate, is_status, pluralize, range_text
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit, ListedDeposit
 
-LeastAmount = Field(default=None, description="In currency")
-MostAmount = Field(default=None, description="In currency")
+LeastAmount = Field(default=None, description="In currency units")
+MostAmount = Field(default=None, description="In currency units")
 _PAYMENT = frozenset({"deposit_address", "payin_extra_id"})
 
 

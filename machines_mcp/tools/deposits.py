@@ -52,7 +52,9 @@ class QuoteDeposit(UserInput):
     amount: float | None = Field(
         default=None, gt=0, le=1e12, allow_inf_nan=False, description="In amount_currency; without it, only the range"
     )
-    amount_currency: AmountCurrency = Field(default="crypto", description="crypto: units of currency")
+    amount_currency: AmountCurrency = Field(
+        default="crypto", description="crypto: in currency units; usd: in US dollars, not cents"
+    )
 
 
 class CreateDeposit(UserInput):
@@ -84,7 +86,7 @@ async def list_deposit_assets(call: ServiceContext, args: ListAssets) -> AssetLi
 @tool(title="Quote a deposit", toolset="funding", steps=(8,), action_class=ActionClass.READ, idempotent=True)
 async def quote_deposit(call: ServiceContext, args: QuoteDeposit) -> DepositQuote:
     """Quote a deposit into the account: the allowed range and, for an amount, an estimate of what would arrive, in
-    currency units (not cents). Changes nothing and locks no rate. Next: create_deposit."""
+    currency units. Locks no rate. Next: create_deposit."""
     client = await call.services.partner.client(call.logged_as)
     limits = await client.deposits.range(call.user_id, args.currency, args.network)
     if limits.odd & {"min_amount", "max_amount"}:
@@ -149,7 +151,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
 )
 async def create_deposit(call: ServiceContext, args: CreateDeposit) -> DepositResult:
     """Create a deposit: an address to send the currency to, and a memo if the network needs one. Pass both on
-    unchanged: a deposit without its memo can be lost. Moves no money itself. Next: get_deposit."""
+    unchanged: a deposit without its memo can be lost. Next: get_deposit."""
     client = await call.services.partner.client(call.logged_as)
     deposit = await client.deposits.create(
         call.user_id, args.currency, args.network, amount=args.amount, idempotency_key=call.idempotency_key
@@ -171,8 +173,7 @@ async def _with_earlier(call: ServiceContext, made: DepositResult) -> DepositRes
 
 @tool(title="Get a deposit", toolset="funding", steps=(9,), action_class=ActionClass.READ, idempotent=True)
 async def get_deposit(call: ServiceContext, args: GetDeposit) -> DepositResult:
-    """Get one deposit by its id, or wait until it arrives or ends. Next: get_balances once completed; the balance
-    updates within minutes."""
+    """Get one deposit, or wait until it arrives or ends. Next: get_balances once completed."""
     client = await call.services.partner.client(call.logged_as)
     deposit, _ = await wait_until(
         call,

@@ -94,7 +94,7 @@ def _hidden_arguments(policy: Policy) -> dict[str, dict[str, str]]:
 @tool(title="Get KYC requirements", toolset="onboarding", steps=(3,), action_class=ActionClass.READ, idempotent=True)
 async def get_kyc_requirements(call: ServiceContext, args: GetKycRequirements) -> KycRequirements:
     """Get the KYC fields that submit_kyc needs and their rules or, with occupation_query, only the matching occupation
-    codes. Never shows stored values. Next: submit_kyc."""
+    codes. Next: submit_kyc."""
     client = await call.services.partner.client(call.logged_as)
     values = await client.kyc.values(call.user_id)
     return KycRequirements(
@@ -134,8 +134,8 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
 )
 async def submit_kyc(call: ServiceContext, args: SubmitKyc) -> KycSubmitted:
     """Submit the user's KYC identity data. Give all of it exactly as the user gave it (rules: get_kyc_requirements), or
-    none: then the user fills in a form on this machine. Requires approval. Forwarded, not stored. Next:
-    get_kyc_status."""
+    none: then the user fills in a form on this machine. Requires approval. Kept, encrypted, only while the approval
+    waits. Next: get_kyc_status."""
     client, output_filter = await call.services.partner.client(call.logged_as), call.services.state.output_filter
     filled = application(args)
     output_filter.identity_echoes.remember(call.user_id, personal_data(args))

@@ -25,8 +25,8 @@ MEANINGS = {
     "not_submitted": "No application yet.",
     "pending": "The checks are running.",
     "manual_review": "A person at the provider is reviewing it.",
-    "needs_information": "The user must provide more information on the hosted page.",
-    "needs_verification": "The user must show an ID document and a selfie on the hosted page.",
+    "needs_information": "The user must provide more information on the identity provider's page.",
+    "needs_verification": "The user must show an ID document and a selfie on the identity provider's page.",
     "approved": "Passed.",
     "denied": "Permanently denied; only support can help.",
     "locked": "Blocked; only support can help.",
@@ -66,8 +66,8 @@ class KycStatusOutput(Output):
 
 @tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ, idempotent=True)
 async def get_kyc_status(call: ServiceContext, args: GetKycStatus) -> KycStatusOutput:
-    """Get the status of KYC, the identity check. If there is a verification_link, give it to the user: only they can
-    act on that page. Next: get_agreements once approved."""
+    """Get the status of KYC, the identity check. Give a verification_link to the user: only they can act on that page.
+    Next: get_agreements once approved."""
     client = await call.services.partner.client(call.logged_as)
     found, _ = await wait_until(
         call,

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # Descriptions of the sinks for the model.
 _SINKS: dict[Sink, str] = {
-    "none": "decrypt and verify, show nowhere",
-    "page": "show it to the user on this machine",
+    "none": "only check that it decrypts",
+    "page": "show the number to the user on this machine",
     "sealed": "encrypt it to the operator's key",
     "model": "return it to you; requires approval",
 }
@@ -147,7 +147,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
 )
 async def reveal_card(call: ServiceContext, args: RevealCard) -> CardRevealed:
     """Reveal a card: a separate process decrypts and verifies its number and CVC; sink page shows them to the user. You
-    get brand, last four digits and expiry, not the number. This is intended: do not try to get it another way."""
+    get brand, last four digits and expiry. This is intended: do not try to get the number another way."""
     _require_sink(call, args)
     if args.sink == "page":
         # The page itself runs an approved reveal, so this call can only be here if the page is gone.

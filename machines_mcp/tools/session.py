@@ -58,7 +58,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     makes_user=lambda given: given.get("purpose") == "kyc",
 )
 async def create_session(call: ServiceContext, args: CreateSession) -> SessionCreated:
-    """Open a Machines session for a user and a purpose. Start the journey with purpose kyc. Other tools open the
+    """Open a Machines session for a user and a purpose; the journey starts with kyc. Optional: other tools open the
     sessions they need. Next: resolve_user."""
     client = await call.services.partner.client(call.logged_as)
     session = await client.sessions.open(call.user_id, SCOPES[args.purpose])

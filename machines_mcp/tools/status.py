@@ -68,8 +68,8 @@ class LimitBudget(OutputPart):
     """A limit by its path in the policy: the maximum in cents or calls, and what this server's users left of it."""
 
     limit: str = Field(description="Key of the policy")
-    most: int = Field(description="Cents or calls")
-    left: int | None = Field(default=None, description="Of most")
+    most: int = Field(description="US cents if limit has _cents, else a count")
+    left: int | None = Field(default=None, description="Absent per call or card, and per user unless pinned")
 
 
 class Status(Output):
@@ -108,8 +108,8 @@ class Status(Output):
     always_load=True,
 )
 async def status(call: ToolContext[Services], args: GetStatus) -> Status:
-    """Show the status: environment, user, what is allowed, needs approval or is denied and why, limits left, and
-    waiting or unresolved calls. Start here. If it shows no user, give user_id in each call."""
+    """Show the status: environment, user, permissions with reasons, limits left, and waiting or unresolved calls. Start
+    here. If it shows no user, give user_id in each call."""
     state = call.services.state
     found = await state.guard.pending.snapshot()
     unknown = [approval for approval in found.executing if not state.guard.approvals.running(approval)]

@@ -36,7 +36,7 @@ class UserListOutput(Output):
 
 @tool(title="List users", toolset="onboarding", action_class=ActionClass.READ, idempotent=True, open_world=False)
 async def list_users(call: ServiceContext, args: ListUsers) -> UserListOutput:
-    """List the users this server has changed something for and may act for, newest first. Machines has no such list."""
+    """List the users this server has changed something for and may act for, newest first."""
     state = call.services.state
     found, total = await state.guard.known_users.newest(args.query or "", args.limit)
     users = [_output(each) for each in found]

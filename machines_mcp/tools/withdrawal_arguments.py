@@ -42,7 +42,7 @@ def _token(value: Verbatim) -> Verbatim:
 
 
 class QuoteWithdrawal(UserInput):
-    amount_cents: Cents | None = Field(default=None, description="US cents; 2500 is $25. With address")
+    amount_cents: Cents | None = Field(default=None, description="US cents, 2500 is $25; requires address")
     currency: str = Ticker
     network: str = NetworkId
     address: (
@@ -52,7 +52,7 @@ class QuoteWithdrawal(UserInput):
             AfterValidator(_address),
         ]
         | None
-    ) = Field(default=None, description="Destination; verify it first", json_schema_extra=_PLAIN_TEXT)
+    ) = Field(default=None, description="Destination the user gave; read it back first", json_schema_extra=_PLAIN_TEXT)
     extra_id: (
         Annotated[Verbatim, VerbatimArgument(max_length=MOST_MEMO, pattern=PLAIN), AfterValidator(_memo)] | None
     ) = Field(

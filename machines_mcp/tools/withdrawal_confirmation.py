@@ -106,7 +106,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
 )
 async def confirm_withdrawal(call: ServiceContext, args: ConfirmWithdrawal) -> WithdrawalConfirmation:
     """Confirm a withdrawal that the wallet has sent: record its transaction, and check by the receipt that exactly this
-    amount went to this recipient. Moves nothing."""
+    amount went to this recipient."""
 
     async def waited(share: float) -> None:
         await call.progress(share, "the receipt")

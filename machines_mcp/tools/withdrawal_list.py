@@ -45,8 +45,8 @@ class WithdrawalListOutput(Output):
 
 @tool(title="List withdrawals", toolset="withdrawals", action_class=ActionClass.READ, idempotent=True, open_world=False)
 async def list_withdrawals(call: ServiceContext, args: ListWithdrawals) -> WithdrawalListOutput:
-    """List the withdrawals that this server requested for the user, newest first. Machines has no such list. Status
-    ready: signed; sent: transaction recorded; done: verified."""
+    """List withdrawals that this server requested for the user, newest first. Status: requested, pending, ready
+    (signed), sent (hash recorded), done (verified), confirmed (by a person), rejected, unknown."""
     rows, total = await call.services.state.withdrawals.newest(call.user_id, args.limit)
     return WithdrawalListOutput(
         withdrawals=[_output(row) for row in rows],

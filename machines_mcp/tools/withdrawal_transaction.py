@@ -114,7 +114,7 @@ class WithdrawalTransaction(Output):
 )
 async def get_withdrawal_transaction(call: ServiceContext, args: GetWithdrawalTransaction) -> WithdrawalTransaction:
     """Get a withdrawal's next step for the user's wallet: sign typed_data (for admin_signature), then send transaction.
-    Pass both on unchanged. A person can do it at sign_at. Signs and sends nothing. Next: confirm_withdrawal."""
+    Pass both on unchanged. A person can do it at sign_at. Next: confirm_withdrawal."""
     plans = call.services.plans
     found = await plans.find(call.user_id, args.withdrawal_id)
     if found.transaction.state == "done":

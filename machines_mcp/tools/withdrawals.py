@@ -37,9 +37,8 @@ async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> Asse
 
 @tool(title="Quote a withdrawal", toolset="withdrawals", action_class=ActionClass.READ, idempotent=False)
 async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> WithdrawalQuote:
-    """Quote a withdrawal out of the account, in US cents, to a destination the user gave. Valid for 10 minutes and
-    these exact terms; the amount that arrives is an estimate, and Machines names no fee. Without amount and address,
-    only the range. Moves no money. Next: create_withdrawal."""
+    """Quote a withdrawal out of the account, in US cents. Valid for 10 minutes and these exact terms; what arrives is
+    an estimate, and Machines names no fee. Without amount and address, only the range. Next: create_withdrawal."""
     if args.amount_cents is None or args.address is None:
         return _range_only(call, args, await _limits(call, args))
     real = call.services.state.policy.environment == "production"
@@ -85,8 +84,8 @@ async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> Withd
     idempotent=True,
 )
 async def create_withdrawal(call: ServiceContext, args: CreateWithdrawal) -> WithdrawalCreated:
-    """Create a withdrawal on a quote's terms: request the signature that lets the user's wallet withdraw. Requires
-    approval. Each quote works once. The wallet still has to send it. Next: get_withdrawal_transaction."""
+    """Create a withdrawal on a quote's terms: request the signature for the user's wallet. Requires approval. Each
+    quote works once. The wallet still has to send it. Next: get_withdrawal_transaction, if listed."""
     quote = await live_quote(call, args.quote_id)
     withdrawal_id = await call.services.state.withdrawals.begin(quote, call.logged_as.approval_id)
     if withdrawal_id is None:

@@ -1,5 +1,5 @@
 // The view of what waits for a person, and of the identity check.
-const STEPS = ["Identity data sent", "Checked by Machines", "Passed"];
+const STEPS = ["Identity data sent", "Machines checks the data", "Passed"];
 const CHECKING = new Set(["resolve_user", "submit_kyc", "get_kyc_status"]);
 const PLACES = {
   not_submitted: [0, "wait", "not sent"], pending: [1, "wait", "pending"], manual_review: [1, "wait", "in review"],
