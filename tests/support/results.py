@@ -9,7 +9,7 @@ import mcp_types as types
 # A summary names no ids: those have dashes and underscores, or more letters and digits than a word. What money follows
 # may stand in it as the result has it.
 _PAYEES = ("deposit_address", "memo", "address", "extra_id", "wallet_address")
-_SENTENCE = re.compile(r"(?!.*[\w-]{20})[A-Z0-9$-][A-Za-z0-9 $.,;:'()-]{3,160}\.")
+_SENTENCE = re.compile(r"(?!.*[\w-]{20})[A-Z0-9$-][A-Za-z0-9 $.,;:'()-]{3,240}\.")
 
 
 def object_text(answer: types.CallToolResult) -> str:
