@@ -187,8 +187,7 @@ def format_approval(approval: Approval, *more: str) -> str:
     ]
     for detail in details:
         note = f" {detail.remarks}" if detail.remarks else ""
-        url = f" {detail.url}" if detail.url and detail.url != detail.value else ""
-        lines.append(f"    {detail.label.ljust(width)}  {detail.line()}{url}{note}")
+        lines.append(f"    {detail.label.ljust(width)}  {detail.line()}{detail.address}{note}")
     # Stored text was cleaned already. This protects the terminal from rows edited outside this program.
     return "\n".join(wrapped(printable(line), 6) for line in [*lines, *(f"  {line}" for line in more)])
 

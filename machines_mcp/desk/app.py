@@ -24,6 +24,7 @@ from machines_mcp.desk.sessions import Session, Sessions
 from machines_mcp.desk.sign_in import sign_in_again, sign_in_page, sign_in_route, sign_out_route
 from machines_mcp.desk.templates import Templates
 from machines_mcp.desk.withdrawal_page import WithdrawalPage
+from machines_mcp.permissions.approval_details import AUTHORS
 
 _CHANNEL_LABELS = {
     "dialog": "in the client's dialog",
@@ -46,6 +47,7 @@ def build_app(dependencies: DeskDependencies, port: int, closing: asyncio.Event)
         simulated=dependencies.simulated,
         by=_CHANNEL_LABELS,
         class_words=CLASS_WORDS,
+        user_by="" if dependencies.guard.principal.pinned is not None else AUTHORS["agent"],
     )
     renderer = PageRenderer(
         dependencies, Sessions(port, dependencies.base_path, shared=dependencies.simulated), templates

@@ -52,7 +52,7 @@ _CHANGES = {"Limit": "change the limit", "Label": "change the label"}
 class Agreement:
     """An agreement's whole text, and its documents."""
 
-    text: str
+    text: Detail
     documents: tuple[Detail, ...]
 
 
@@ -79,7 +79,14 @@ class ApprovalView:
     @property
     def title(self) -> str:
         """What it is about, in a line of text."""
-        return self.kind if self.hero is None else f"{self.kind}: {self.hero.value}"
+        hero = self.hero
+        return self.kind if hero is None else f"{self.kind}: {hero.line()}{replace(hero, note=None).remarks}"
+
+    @property
+    def to(self) -> str:
+        """The address that money goes to; empty if there is none."""
+        destination = self.approval.details.destination
+        return destination.address if destination else ""
 
 
 def approval_view(approval: Approval, title: str, identity: tuple[Detail, ...]) -> ApprovalView:
@@ -132,19 +139,21 @@ def _hero(approval: Approval, items: list[Detail], agreements: int) -> tuple[Det
 def _with_asset(items: list[Detail]) -> Iterator[Detail]:
     """Yield the items, the currency and its network as one."""
     found = {item.label: item for item in items}
-    both = "Currency" in found and "Network" in found
+    both = "Currency" in found and "Network" in found and found["Currency"].by == found["Network"].by
     for item in items:
         if not both or item.label not in ("Currency", "Network"):
             yield item
         elif item.label == "Network":
-            yield Detail("As", f"{found['Currency'].value} on {item.value}", item.note or found["Currency"].note)
+            yield Detail(
+                "As", f"{found['Currency'].value} on {item.value}", item.note or found["Currency"].note, by=item.by
+            )
 
 
 def _action(approval: Approval, words: ToolWords | None) -> str:
     if words is None:
         return "Approve"
     found = {item.label: item for item in approval.details.items}
-    card = found["Card"].value if "Card" in found else ""
+    card = found["Card"].line() if "Card" in found else ""
     changed = [change for name, change in _CHANGES.items() if name in found and found[name].before]
     if "Status" in found and found["Status"].before:
         changed.insert(0, "lock" if found["Status"].after == "locked" else "unlock")
@@ -156,12 +165,13 @@ def _action(approval: Approval, words: ToolWords | None) -> str:
 
 def _agreements(items: list[Detail]) -> Iterator[Agreement]:
     """Yield each agreement with the documents that follow it."""
-    current, documents = "", list[Detail]()
+    current: Detail | None = None
+    documents: list[Detail] = []
     for item in items:
         if item.label == "Agreement":
             if current:
                 yield Agreement(current, tuple(documents))
-            current, documents = item.value, []
+            current, documents = item, []
         elif item.label == "Document":
             documents.append(item)
     if current:

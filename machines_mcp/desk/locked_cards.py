@@ -26,7 +26,7 @@ class LockedCard:
     @property
     def name(self) -> str:
         """The card in words."""
-        return next((f"Card {row.value}" for row in self.rows if row.label == "Card"), "A card")
+        return next((f"Card {row.line()}" for row in self.rows if row.label == "Card"), "A card")
 
 
 class LockedCards(Protocol):

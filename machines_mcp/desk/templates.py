@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from machines_mcp.desk.assets import MARK, SCRIPTS, WEB
 from machines_mcp.redaction.display import dollars, iso, moment
+from machines_mcp.redaction.quoting import quoted
 
 
 class Templates:
@@ -28,7 +29,9 @@ class Templates:
         )
         self._templates.globals.update(always, scripts=SCRIPTS, mark=MARK)
         times = {"moment": self.moment, "ago": self.ago, "left": self.left, "iso": iso, "date": date, "stamp": moment}
-        self._templates.filters.update(times, dollars=dollars, ends=ends, stamped=stamped, round_dollars=round_dollars)
+        self._templates.filters.update(
+            times, dollars=dollars, ends=ends, stamped=stamped, round_dollars=round_dollars, quoted=quoted
+        )
 
     def page(self, name: str, status: int = 200, **context: Any) -> Response:
         """Render the template `name`."""

@@ -88,8 +88,7 @@ class Approval:
 
 
 def _line(item: Detail) -> str:
-    address = f" {item.url}" if item.url and item.url != item.value else ""
-    return f"{item.label}: {item.line(without_markup)}{address}{item.remarks}"
+    return f"{item.label}: {item.line(without_markup)}{item.address}{item.remarks}"
 
 
 def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:

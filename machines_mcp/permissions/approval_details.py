@@ -92,6 +92,11 @@ class Detail:
         return after if self.before is None else f"{_quoted(self.before, self.before_by, shown)} → {after}"
 
     @property
+    def address(self) -> str:
+        """The exact `url` after a space, if the value's line does not have it."""
+        return f" {self.url}" if self.url and (self.by or self.url != self.value) else ""
+
+    @property
     def remarks(self) -> str:
         """Who wrote it and what is unusual about it, in brackets after a space; empty if there is nothing to say."""
         found = "; ".join(part for part in (self.origin, self.note) if part)

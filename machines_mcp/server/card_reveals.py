@@ -185,7 +185,7 @@ def _busy(message: str) -> ToolError:
 def page_details(approval: Approval) -> tuple[PageDetail, ...]:
     """Return the rows of the approval for the vault's page: the same as on every other surface."""
     return tuple(
-        PageDetail(label=item.label, value=item.value, note="; ".join(filter(None, (item.origin, item.note))) or None)
+        PageDetail(label=item.label, value=item.line(), note="; ".join(filter(None, (item.origin, item.note))) or None)
         for item in approval.details.items
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from machines_mcp.partner.errors import InvalidState
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, seen_digest
+from machines_mcp.permissions.approval_details import ApprovalDetails, Author, Detail, seen_digest
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import (
     Completed,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from machines_mcp.partner import Agreements
     from machines_mcp.partner.models.agreements import Agreement
 
+_UNNAMED = "without a name"
 MAX_TEXT = 100_000
 """The most characters of agreements that one approval can show."""
 
@@ -87,15 +88,15 @@ def _is_whole(agreement: Agreement) -> bool:
 
 def _rows(agreement: Agreement) -> Iterator[Detail]:
     """Yield the whole text, then each link. A link that a person must not open is not shown."""
-    yield Detail("Agreement", clean(agreement.text, len(agreement.text)))
+    yield Detail("Agreement", clean(agreement.text, len(agreement.text)), by="machines")
     for link in agreement.links:
         label = clean(link.label, len(link.label))
+        author: Author | None = "machines" if label else None
         if is_openable(link.url):
-            yield Detail("Document", label or link.url, url=link.url)
+            yield Detail("Document", label or _UNNAMED, url=link.url, by=author)
         else:
-            yield Detail(
-                "Document", label or "without a name", "its link is not shown, because it is not an https address"
-            )
+            note = "its link is not shown, because it is not an https address"
+            yield Detail("Document", label or _UNNAMED, note, by=author)
 
 
 def _texts(agreement: Agreement) -> Iterator[str]:

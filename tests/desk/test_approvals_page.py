@@ -76,10 +76,10 @@ async def test_a_request_says_who_how_much_where_to_and_what_is_new_before_the_r
         article = page[page.index("<article") : page.index("</article>")]
         marked = ("The first withdrawal", "Large for this user")
         rest = ("about 119.84 usdc", "$402.75", "Asked by", "Technical details", "create_withdrawal", 'value="approve"')
-        places = order_of(article := f"<main{article}", ">user-1<", "$120.50", f"<mark>{ADDRESS[:6]}", *marked, *rest)
+        places = order_of(article := f"<main{article}", ">“user-1”<", "$120.50", f"<mark>{ADDRESS[:6]}", *marked, *rest)
         assert places == sorted(places), path
         # One statement of the amount and of the address: not in the question or the button, too.
-        assert article.count("120.50") == 1 + article.count("for: Withdrawal: $120.50")
+        assert article.count("120.50") == 1 + article.count("for: Withdrawal: <bdi>$120.50<")
         assert article.count(ADDRESS[6:-6]) == 1
         assert approval.question not in article
 
@@ -165,7 +165,7 @@ async def test_each_agreement_is_shown_once_with_its_document(desk: RunningDesk,
     for name in ("Terms", "Consent"):
         assert page.count(f"I accept the {name} text.") == 1
         assert page.count(f'href="https://machines.example/{name}" target="_blank" rel="noopener noreferrer"') == 1
-    assert "2 agreements</span>" in page and page.count("<ol class") == 1 and "The text is below" not in page
+    assert "2 agreements</bdi></span>" in page and page.count("<ol class") == 1 and "The text is below" not in page
 
 
 async def test_requests_are_grouped_by_user_newest_first(desk: RunningDesk, person: FakeBrowser) -> None:
@@ -174,7 +174,9 @@ async def test_requests_are_grouped_by_user_newest_first(desk: RunningDesk, pers
         desk.clock.advance(1)
         asked.append(await desk.ask(digest=str(number), user_id=user))
     page = (await person.get()).text
-    assert re.findall('<h2 class="group"[^>]*><bdi>(.)</bdi> <small>(.) waiting', page) == [
+    assert re.findall(
+        '<h2 class="group"[^>]*><bdi>“(.)”</bdi> <small>from the agent</small> <small>(.) waiting', page
+    ) == [
         ("b", "2"),
         ("c", "1"),
         ("a", "2"),

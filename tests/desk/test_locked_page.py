@@ -67,7 +67,7 @@ async def test_the_list_shows_number_limit_and_marked_label_of_each(person: Fake
     page = (await person.get("/locked")).text
     for text in ("Card ending 4821", "$110.00 per 30 days", "Card ending 4822", "It is unreadable."):
         assert text in page
-    assert "<bdi>&lt;/bdi&gt;&lt;b&gt;Paid&lt;/b&gt;</bdi> <small>from the agent</small>" in page
+    assert "<bdi>“&lt;/bdi&gt;&lt;b&gt;Paid&lt;/b&gt;”</bdi> <small>from the agent</small>" in page
     assert page.count('type="checkbox"') == 2
 
 

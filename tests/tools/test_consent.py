@@ -85,8 +85,8 @@ async def test_the_dialog_shows_the_whole_text(tmp_path: Path, monkeypatch: pyte
     async with consenting(tmp_path, era) as user:
         assert (await user.accept())["accepted"] is True
     (asked,) = user.person.asked
-    assert f"Agreement: {LONG}\n" in asked
-    assert re.search(r"Document: Cardholder terms http://127\.0\.0\.1:\d+/legal/terms\n", asked)
+    assert f"Agreement: “{LONG}” (from Machines)\n" in asked
+    assert re.search(r"Document: “Cardholder terms” http://127\.0\.0\.1:\d+/legal/terms \(from Machines\)\n", asked)
 
 
 async def test_a_text_too_long_for_a_dialog_is_read_at_the_desk_or_a_terminal(
@@ -105,7 +105,9 @@ async def test_a_text_too_long_for_a_dialog_is_read_at_the_desk_or_a_terminal(
         )
         assert text in format_approval(waiting)
         assert re.search(
-            r"Document +Cardholder terms http://127\.0\.0\.1:\d+/legal/terms$", format_approval(waiting), re.M
+            r"Document +“Cardholder terms” http://127\.0\.0\.1:\d+/legal/terms  \(from Machines\)$",
+            format_approval(waiting),
+            re.M,
         )
         assert text not in json.dumps((await user.client.call_tool("status", {})).structured_content)
 

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,32 +156,39 @@ def _flat(text: str) -> str:
 
 @pytest.fixture
 async def walk(tmp_path: Path) -> AsyncIterator[Walk]:
+    async with walking(tmp_path, USER) as found:
+        yield found
+
+
+@asynccontextmanager
+async def walking(tmp_path: Path, user: str) -> AsyncIterator[Walk]:
+    """Yield a walk of this user."""
     policy = tmp_path / "policy.toml"
     classes = "\n".join(f'{name} = "ask"' for name in ActionClass)
     more = "[cards]\nunbounded = true\n[reveal]\nmodel = true\n"
-    policy.write_text(f'version = 1\nenvironment = "embedded"\nusers = ["{USER}"]\n[classes]\n{classes}\n{more}')
+    policy.write_text(f'version = 1\nenvironment = "embedded"\nusers = ["{user}"]\n[classes]\n{classes}\n{more}')
     policy.chmod(0o600)
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state"), "MACHINES_POLICY": str(policy)}
     person = FakeApprover("cancel")
     async with in_process_sandbox() as sandbox, opened(read_settings(env), embedded=sandbox) as app:
-        known = await _prepared(app, sandbox)
+        known = await _prepared(app, sandbox, user)
         async with Client(app.server(), elicitation_callback=person) as client:
             yield Walk(app, client, person, known)
 
 
-async def _prepared(app: App, sandbox: InProcessSandbox) -> dict[str, Any]:
+async def _prepared(app: App, sandbox: InProcessSandbox, user: str) -> dict[str, Any]:
     async with sandbox.client() as partner:
-        await partner.users.resolve(USER)
-        await sandbox.control("/kyc", userId=USER, decision="approved")
-        await partner.agreements.accept(USER)
-        card = await partner.cards.create(USER, limit=CardLimit(amount_cents=5_000, frequency="per30DayPeriod"))
-        await partner.cards.update(USER, card.card_id, status="locked")
-        deposit = await partner.deposits.create(USER, "rusd", "base", amount=100)
+        await partner.users.resolve(user)
+        await sandbox.control("/kyc", userId=user, decision="approved")
+        await partner.agreements.accept(user)
+        card = await partner.cards.create(user, limit=CardLimit(amount_cents=5_000, frequency="per30DayPeriod"))
+        await partner.cards.update(user, card.card_id, status="locked")
+        deposit = await partner.deposits.create(user, "rusd", "base", amount=100)
         await sandbox.control("/deposits", depositId=deposit.id)
     terms = {name: VALUES[name] for name in _quote_arguments()} | {"estimated_to_amount": 12.3}
-    quote = await Withdrawals(app.store).quote(USER, terms)
-    signed = await signed_withdrawal(app.store, USER)
-    return {"card_id": card.card_id, "quote_id": str(quote.id), "withdrawal_id": signed}
+    quote = await Withdrawals(app.store).quote(user, terms)
+    signed = await signed_withdrawal(app.store, user)
+    return {"user_id": user, "card_id": card.card_id, "quote_id": str(quote.id), "withdrawal_id": signed}
 
 
 def _quote_arguments() -> Iterator[str]:

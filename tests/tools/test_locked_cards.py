@@ -116,7 +116,7 @@ async def test_one_approval_unlocks_the_ticked_cards_and_leaves_the_others(tmp_p
         page = await one.page()
         assert page.count("$50.00 per 30 days") == 3
         assert re.search(r"Card ending [0-9]{4}", page)
-        assert "<bdi>Rent (from Machines)</bdi> <small>from the agent</small>" in page
+        assert "<bdi>“Rent (from Machines)”</bdi> <small>from the agent</small>" in page
         after = await one.post(page, only=2)
         assert said(after) == "2 cards unlocked."
         # The newest lock comes first.
