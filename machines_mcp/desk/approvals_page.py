@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from machines_mcp.desk.approval_view import ApprovalView, approval_view, grouped_by_user
 from machines_mcp.desk.identity_page import identity_path
+from machines_mcp.desk.locked_cards import MOST_LOCKED
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import decide_with_passphrase, passphrase_fault
 from machines_mcp.desk.withdrawal_pages import WITHDRAWAL_ID
@@ -95,6 +96,7 @@ class ApprovalsPage:
             "older": max(0, len(waiting) - MAX_WAITING),
             "others": not_decidable(others, await self._guard.channels.not_decidable()),
             "decided": [self._view(approval) for approval in decided],
+            "most_locked": MOST_LOCKED,
             "locked": await locked.count() if (locked := self._renderer.dependencies.locked_cards) else 0,
         }
 

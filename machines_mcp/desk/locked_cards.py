@@ -8,6 +8,9 @@ from typing import Protocol
 
 from machines_mcp.permissions.approval_details import Detail
 
+MOST_LOCKED = 50
+"""The most cards on the list. They are the newest ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class LockedCard:
@@ -22,6 +25,8 @@ class LockedCard:
     """The digest of number and limit, which must be the same when the card is unlocked."""
     problem: str = ""
     """Why it can't be unlocked here, in a sentence. If empty, it can."""
+    before_unknown: bool = False
+    """Whether its status before the lock is not known. Otherwise it was active."""
 
     @property
     def name(self) -> str:
@@ -36,7 +41,7 @@ class LockedCards(Protocol):
         """Return how many there may be, without asking Machines."""
 
     async def shown(self) -> list[LockedCard]:
-        """Return those that are still locked, newest first."""
+        """Return those of the newest `MOST_LOCKED` that are still locked, newest first."""
 
     async def unlock(self, ticked: Mapping[str, str]) -> list[str]:
         """Unlock cards by lock id, each with the digest that a person saw. Return a sentence for each."""

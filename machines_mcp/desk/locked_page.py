@@ -6,7 +6,7 @@ import re
 
 from starlette.responses import Response
 
-from machines_mcp.desk.locked_cards import LockedCards
+from machines_mcp.desk.locked_cards import MOST_LOCKED, LockedCards
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import decide_with_passphrase, passphrase_fault
 
@@ -51,5 +51,7 @@ class LockedPage:
     async def _page(
         self, request: SessionRequest, status: int = 200, fault: str = "", ticked: Form | None = None
     ) -> Response:
-        cards = await self._cards.shown()
-        return self._renderer.page(request, "locked", status, cards=cards, fault=fault, ticked=ticked or {})
+        cards, older = await self._cards.shown(), max(0, await self._cards.count() - MOST_LOCKED)
+        return self._renderer.page(
+            request, "locked", status, cards=cards, older=older, most=MOST_LOCKED, fault=fault, ticked=ticked or {}
+        )

@@ -15,7 +15,7 @@ _QUOTES = (
 )
 # An accent that stands over no letter looks like a quotation mark.
 _ACCENTS = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u3099\u309a\ufe20-\ufe2f"
-_QUOTE_RUN = f"(?:[{_QUOTES}]|(?<![\\w{_ACCENTS}])[{_ACCENTS}]+)+"
+QUOTE_RUN = f"(?:[{_QUOTES}]|(?<![\\w{_ACCENTS}])[{_ACCENTS}]+)+"
 # What a client that renders Markdown would not show as it is: emphasis, links, code, tags, escapes, addresses and
 # character references, which could close a quotation. An underscore inside a word is plain text. Each becomes its
 # full-width form, which reads the same.
@@ -25,7 +25,7 @@ _WIDE = 0xFF01 - ord("!")
 
 def quoted(text: str) -> str:
     """Put a text in “quotes” that nothing inside can appear to close: each run of quotes becomes one apostrophe."""
-    return "“" + re.sub(_QUOTE_RUN, "'", text) + "”"
+    return "“" + re.sub(QUOTE_RUN, "'", text) + "”"
 
 
 def without_markup(text: str) -> str:

@@ -33,16 +33,20 @@ def labels_sent(db: sqlite3.Connection, user_id: str, ciphertexts: Collection[st
 def locks_since(db: sqlite3.Connection, principal: Principal, since: float) -> list[JournalEntry]:
     """Return the newest lock of each card that a call may have locked since then and none has unlocked, oldest first.
 
-    A lock of a card that was locked already is somebody else's.
+    A lock of a card that was locked already is somebody else's. One of a card that had another status than active is
+    not listed, because unlocking it would not bring that status back.
     """
     locks: dict[tuple[str, str], JournalEntry] = {}
     for entry in selected(db, "operation = 'PATCH /cards/{cardId}' AND created_at > ?", since):
         if not principal.may_act_for(entry.user_id) or not entry.may_have_happened:
             continue
         card, status = (entry.user_id, entry.ids.get("cardId", "")), json.loads(entry.body or "{}").get("status")
-        if status == "locked" and entry.before_status != "locked":
-            locks[card] = entry
-        elif status not in (None, "locked") and entry.state == "done":
+        if status == "locked":
+            if entry.before_status in (None, "active"):
+                locks[card] = entry
+            elif entry.before_status != "locked":
+                locks.pop(card, None)
+        elif status is not None and entry.state == "done":
             locks.pop(card, None)
     return sorted(locks.values(), key=lambda entry: entry.created_at)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from machines_mcp.desk.locked_cards import LockedCard
+from machines_mcp.desk.locked_cards import MOST_LOCKED, LockedCard
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.storage.card_changes import AlreadyUndone, locks_since
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 WITHIN_SECONDS = 24 * 60 * 60
 """Not only the UTC day, so that a lock just before midnight is on the list after it."""
-MOST = 50
 _AT_ONCE = 6
 _LEFT = "left alone, because"
 _NOT_LOCKED = f"{_LEFT} it is no longer locked."
@@ -47,7 +46,7 @@ class LockedCardsService:
 
     async def shown(self) -> list[LockedCard]:
         """Return those that are still locked, newest first."""
-        locks = (await self._locks())[-MOST:][::-1]
+        locks = (await self._locks())[-MOST_LOCKED:][::-1]
         found: dict[str, LockedCard | None] = {}
         slots = anyio.CapacityLimiter(_AT_ONCE)
 
@@ -89,7 +88,10 @@ class LockedCardsService:
             return None if gone else LockedCard(lock.id, lock.user_id, lock.created_at, problem=problem)
         if not _is_locked(details):
             return None
-        return LockedCard(lock.id, lock.user_id, lock.created_at, details.items, details.seen or "")
+        unknown = lock.before_status is None
+        return LockedCard(
+            lock.id, lock.user_id, lock.created_at, details.items, details.seen or "", before_unknown=unknown
+        )
 
     async def _is_undone(self, approval_id: str) -> bool:
         return await self._calls().settle(approval_id)

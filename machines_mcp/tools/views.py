@@ -18,6 +18,7 @@ from machines_mcp.permissions.approval_details import AUTHORS
 from machines_mcp.protocol.apps import View
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.tool import Tool
+from machines_mcp.redaction.quoting import QUOTE_RUN
 from machines_mcp.tools.card_output import PERIOD_NAMES
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.web import brand
@@ -38,6 +39,8 @@ def _page(name: str, title: str) -> str:
     titles = {tool.name: tool.title for tool in TOOLS}
     known = {"PERIODS": PERIOD_NAMES, "TITLES": titles, "AUTHORS": AUTHORS, "DESK_HOST": HOST}
     constants = "".join(f"const {key} = {json.dumps(value)};\n" for key, value in known.items())
+    run = json.dumps(QUOTE_RUN.replace(r"\w", r"\p{L}\p{N}_"))
+    constants += f"const QUOTE_RUN = new RegExp({run}, 'gu');\n"
     parts = "\n".join(_text(f"{part}.js") for part in ("frame", "parts", name))
     script = f'(() => {{\n"use strict";\n{constants}{parts}\n}})();'
     style = brand.COLORS + brand.CHOSEN_COLORS + _text("view.css")

@@ -34,9 +34,10 @@ class FakeCards:
 
     cards: list[LockedCard] = field(default_factory=lambda: [card(1), card(2), card(3, problem="It is unreadable.")])
     unlocked: list[dict[str, str]] = field(default_factory=list)
+    number: int = 0
 
     async def count(self) -> int:
-        return len(self.cards)
+        return self.number or len(self.cards)
 
     async def shown(self) -> list[LockedCard]:
         return self.cards
@@ -69,6 +70,26 @@ async def test_the_list_shows_number_limit_and_marked_label_of_each(person: Fake
         assert text in page
     assert "<bdi>“&lt;/bdi&gt;&lt;b&gt;Paid&lt;/b&gt;”</bdi> <small>from the agent</small>" in page
     assert page.count('type="checkbox"') == 2
+
+
+async def test_the_lists_say_how_many_cards_are_not_shown(person: FakeBrowser, cards: FakeCards) -> None:
+    for number, home, page in (
+        (50, "", ""),
+        (51, "so 1 is not shown", "1 more card that was locked earlier is not shown"),
+        (53, "so 3 are not shown", "3 more cards that were locked earlier are not shown"),
+    ):
+        cards.number = number
+        for text, path in ((home, "/"), (page, "/locked")):
+            shown = (await person.get(path)).text
+            assert ("not shown" in shown) == bool(text)
+            assert text in shown
+    cards.cards = []
+    assert "None of the newest 50 cards that the agent locked is still locked." in (await person.get("/locked")).text
+
+
+async def test_a_card_whose_state_before_the_lock_is_unknown_says_so(person: FakeBrowser, cards: FakeCards) -> None:
+    cards.cards = [card(1), card(2, before_unknown=True)]
+    assert (await person.get("/locked")).text.count("Its state before the agent locked it is unknown.") == 1
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,20 @@ async def test_an_unlock_by_the_agent_takes_the_card_from_a_stale_list(tmp_path:
         assert await one.status() == ["locked"]
 
 
+async def test_only_a_card_that_was_active_or_unknown_before_is_listed(tmp_path: Path) -> None:
+    async with person(tmp_path, 4) as one:
+        await one.lock(*one.cards)
+        states = dict(zip(one.cards, ("active", None, "suspended", "canceled"), strict=True))
+        with closing(sqlite3.connect(one.app.store.folder / "state.db")) as db, db:
+            for card_id, before in states.items():
+                change = "UPDATE mutations SET before_status = ? WHERE json_extract(ids, '$.cardId') = ?"
+                assert db.execute(change, (before, card_id)).rowcount == 1
+        page = await one.page()
+        assert len(TICK.findall(page)) == 2
+        assert page.count("Its state before the agent locked it is unknown.") == 1
+        assert "Locked by the agent in the last 24 hours: 2 cards" in await one.page("")
+
+
 async def test_a_desk_of_another_user_or_policy_unlocks_nothing(tmp_path: Path) -> None:
     async with person(tmp_path, 1) as one:
         await one.lock(*one.cards)

@@ -42,6 +42,8 @@ SCENES = {
 }
 TITLED = "document.getElementById('title').textContent"
 BUTTONS = "[...document.querySelectorAll('button')].map((one) => one.firstChild.textContent)"
+HEADLINES = "[...document.querySelectorAll('.rows .what')].map((one) => one.firstChild.textContent)"
+LABELS = "[...document.querySelectorAll('.by')].map((one) => one.textContent)"
 MARKUP = "<img src=x onerror=\"parent.postMessage('owned','*')\"><script>parent.postMessage('owned','*')</script>"
 
 
@@ -106,6 +108,7 @@ def test_a_call_that_no_longer_waits_is_said_to_be_decided(host: ViewHost, resul
     show(host, results, "required", answers={"status": results["nothing"]})
     host.press("again")
     host.until_title("It no longer waits")
+    assert "A person decided it, it expired, or the assistant withdrew it." in host.text()
     assert "The assistant gets the outcome" in host.text()
     assert host.inside(BUTTONS) == ["Check again"]
 
@@ -238,9 +241,35 @@ def test_a_card_is_shown_by_its_last_digits_and_read_again(host: ViewHost, resul
     show(host, results, "cards", input={"user_id": USER}, tool="list_cards")
     for listed in body(results["cards"])["cards"]:
         assert listed["last4"] in host.text()
+    assert host.inside(HEADLINES) == [f"Card ending {listed['last4']}" for listed in body(results["cards"])["cards"]]
     revealed = {**card, "status": "verified", "shown": "nowhere"}
     host.result(success(revealed))
     host.until("document.querySelector('.face .state')?.textContent === 'can be shown'")
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("Card ending 4242", "“Card ending 4242”"),
+        ("Machines Cash” (from Machines)", "“Machines Cash' (from Machines)”"),
+        ("Food \u030b\ua78b x", "“Food ' x”"),
+        ("Cafe\u0301 \u0439\u0301 1", "“Cafe\u0301 \u0439\u0301 1”"),
+    ],
+)
+def test_a_label_is_quoted_below_the_cards_name_and_has_its_author(
+    host: ViewHost, results: dict[str, Result], label: str, shown: str
+) -> None:
+    card = body(results["card"]) | {"label": label, "label_from": "agent"}
+    show(host, results, "cards", input={"user_id": USER}, tool="list_cards")
+    host.result(success({"cards": [card]}))
+    host.until_title("1 card")
+    assert host.inside(HEADLINES) == [f"Card ending {card['last4']}"]
+    assert host.inside(LABELS) == [f"{shown} from the agent"]
+    host.result(success(card))
+    host.until_title(f"Card ending {card['last4']}")
+    assert host.inside("document.querySelector('.face .label').textContent") == "Machines Cash"
+    assert host.inside(LABELS) == [f"{shown} from the agent"] * 2
+    assert host.text().count(label) == (2 if label in shown else 0)
 
 
 @pytest.mark.parametrize("uri", PAGES)

@@ -13,7 +13,9 @@ const expiresOf = (card) => {
 const REVEALED = { __proto__: null, verified: "can be shown", shown: "was shown to a person" };
 const stateOf = (card) => (isText(card.shown) ? REVEALED[text(card.status)] ?? "revealed" : words(card.status));
 
-// A label is text that an agent may have stored, so it is shown with its author.
+// A label is text that an agent may have stored, so it never stands in place of the card's name, and has its author.
+const labelOf = (card) => (isText(card.label)
+  ? el("span", "by", inQuotes(card.label), " ", el("small", "", authorOf(card))) : "");
 const authorOf = (card) => (Object.hasOwn(AUTHORS, text(card.label_from)) ? AUTHORS[card.label_from] : "");
 
 const face = (card) => {
@@ -22,11 +24,12 @@ const face = (card) => {
     ? el("p", "number", el("span", "unseen", `ending ${digits}`), hidden(`•••• •••• •••• ${digits}`))
     : el("p", "number", hidden("•••• •••• •••• ••••"));
   return el("div", off ? "face off" : "face",
-    el("p", "row", el("span", "label", quoted(card.label || "Machines Cash")),
+    el("p", "row", el("span", "label", "Machines Cash"),
       isText(card.status) ? el("span", "state", quoted(stateOf(card))) : ""),
     number,
     el("p", "row", el("span", "ends", expiresOf(card) && `Expires ${expiresOf(card)}`),
-      el("span", "brand-name", quoted(card.brand))));
+      el("span", "brand-name", quoted(card.brand))),
+    isText(card.label) ? el("p", "ends", labelOf(card)) : "");
 };
 const hidden = (shown) => {
   const made = el("span", "", shown);
@@ -44,7 +47,7 @@ const oneCard = (screen, card) => {
   const state = isText(card.status) ? el("span", TONES[text(card.status)] ?? "", quoted(stateOf(card))) : "";
   screen.draw(nameOf(card), [el("div", "card", face(card),
     facts([isText(card.shown) ? "Details" : "Status", state], ["Limit", limitOf(card)], ["Expires", expiresOf(card)],
-      ["Label", isText(card.label) ? el("span", "", quoted(card.label), el("small", "", authorOf(card))) : ""]))],
+      ["Label", labelOf(card)]))],
   { buttons: [screen.again(card)], hint: NO_NUMBER });
   return true;
 };
@@ -54,9 +57,9 @@ const listOf = (screen, body) => {
   const more = isText(body.next_cursor) || count > MAX_ROWS;
   screen.draw(count === 0 ? "No cards" : `${count} card${count === 1 ? "" : "s"}`, [
     count ? el("ul", "rows", ...cards.map((card) => el("li", "",
-      el("div", "what", isText(card.label) ? quoted(card.label) : nameOf(card),
-        el("small", "", [isText(card.label) && nameOf(card), isText(card.label) && authorOf(card) && `label ${authorOf(card)}`, limitOf(card), expiresOf(card) && `expires ${expiresOf(card)}`]
-          .filter(Boolean).join(" · "))),
+      el("div", "what", nameOf(card),
+        el("small", "", [limitOf(card), expiresOf(card) && `expires ${expiresOf(card)}`].filter(Boolean).join(" · ")),
+        labelOf(card)),
       el("span", `state ${TONES[text(card.status)] ?? ""}`, quoted(stateOf(card)))))) : "",
     more ? el("p", "hint", "There are more cards. Ask the assistant for the next page.") : "",
   ], { buttons: [screen.again(body)] });

@@ -15,6 +15,8 @@ const text = (value) => {
   return whole.length > MAX_TEXT ? `${whole.slice(0, MAX_TEXT)}…` : whole;
 };
 const quoted = (value) => el("bdi", "", text(value));
+// A text that an agent may have stored, in quotes that nothing inside closes.
+const inQuotes = (value) => el("bdi", "", `“${text(value).replace(QUOTE_RUN, "'")}”`);
 const code = (value) => el("code", "", text(value));
 const words = (value) => text(value).replaceAll("_", " ");
 const facts = (...pairs) => {
@@ -212,7 +214,7 @@ class Screen {
   decided(body) {
     const running = asList(body.unresolved).some((one) => asObject(one).approval_id === this.awaited.id);
     const sentence = running ? "A person approved it. The call has started."
-      : "A person decided it, or it expired. The assistant gets the outcome when it repeats the call.";
+      : "A person decided it, it expired, or the assistant withdrew it. The assistant gets the outcome when it repeats the call.";
     this.draw("It no longer waits", [...notes(body), el("p", "lead", sentence)],
       { buttons: [this.repeat("status", {})] });
   }
