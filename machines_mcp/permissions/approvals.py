@@ -84,6 +84,7 @@ class ApprovalStore:
             if twin is not None:
                 return twin
             self._check_limits(db, "wait", call_request, noted, now, None)
+            self._check_limits(db, "ask", call_request, noted, now, None)
             approval = self._insert(db, call_request, noted, now)
             self._record(db, audit_entry("approval_request", approval))
             return approval
@@ -107,6 +108,7 @@ class ApprovalStore:
             # Nobody is asked, so nobody needs the identity data.
             now = self._clock()
             noted = noting_earlier(db, call_request, replace(details, identity=()), now)
+            self._check_limits(db, "allow", call_request, noted, now, None)
             approval = self._insert(db, call_request, noted, now)
             if not (self._grant(db, approval.id, by) and self._consume(db, approval)):  # inserted just above
                 raise AssertionError
@@ -117,7 +119,6 @@ class ApprovalStore:
     def _insert(
         self, db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float
     ) -> Approval:
-        self._check_limits(db, "ask", call_request, details, now, None)
         expires_at, seal = details.expiry(now + OPEN_SECONDS), self.identity.seal
         approval = approval_rows.insert(db, call_request, details, self._policy_digest, now, expires_at, seal)
         if details.undoes is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.protective import LOCKS, used_locks
-from machines_mcp.permissions.usage import ASKS, MUTATIONS, SPENT, WAITING, Usage, used
+from machines_mcp.permissions.usage import ASKS, MUTATIONS, SPENT, TOTAL_ASKS, WAITING, Usage, used
 from machines_mcp.storage.principal import Principal
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _budgets(
         limits.waiting_per_user,
         lambda only: used(db, WAITING, limits.waiting_per_user, now, user_id=only),
     )
-    yield from _total(db, "rates.total.asks_per_minute", limits.total_asks_per_minute, ASKS, principal, now)
+    yield from _total(db, "rates.total.asks_per_minute", limits.total_asks_per_minute, TOTAL_ASKS, principal, now)
     yield from _total(
         db, "rates.total.mutations_per_hour", limits.total_mutations_per_hour, MUTATIONS, audit_principal, now
     )

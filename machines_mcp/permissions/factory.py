@@ -17,7 +17,7 @@ from machines_mcp.permissions.clock import ClockCheck
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.permissions.freezes import Freezes
-from machines_mcp.permissions.limits import Stage, exceeded_limit
+from machines_mcp.permissions.limits import Stage, exceeded_asks, exceeded_limit
 from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.passphrase_tries import PassphraseTries
 from machines_mcp.permissions.pending import PendingWorkReader
@@ -134,6 +134,8 @@ def _limit_check(policy: Policy, audit: AuditLog) -> CheckLimits:
             broken = exceeded_limit(db, stage, policy, call_request, details, now, own, audit.recorded_id)
         elif stage == "wait" and asked_locks(db, user_id, now) >= limits.waiting_per_user:
             broken = WAITING_LOCKS
+        elif stage == "ask":
+            broken = exceeded_asks(db, policy, call_request, now)
         if broken is None and stage == "admit" and call_request.locks:
             # Nothing else holds the call, so a person can be asked.
             used = used_locks(db, user_id, audit.recorded_id(user_id), now)

@@ -14,16 +14,27 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.clock import CLOCK_SET_BACK, is_set_back
 from machines_mcp.permissions.destinations import normal_destination
-from machines_mcp.permissions.usage import ASKS, MUTATIONS, REVEALS, SPENT, VERIFICATIONS, WAITING, Usage, used
+from machines_mcp.permissions.usage import (
+    ASKS,
+    LOCK_ASKS,
+    MUTATIONS,
+    REVEALS,
+    SPENT,
+    TOTAL_ASKS,
+    VERIFICATIONS,
+    WAITING,
+    Usage,
+    used,
+)
 
 if TYPE_CHECKING:
     import sqlite3
 
     from machines_mcp.permissions.policy import Limits, Policy
 
-Stage = Literal["admit", "wait", "ask", "grant", "use"]
-"""When limits are checked: `admit` before a call that asks nobody, `wait` before `ask` if a person decides. A grant
-reserves money, so only totals can block it."""
+Stage = Literal["admit", "wait", "ask", "allow", "grant", "use"]
+"""When limits are checked: `admit` before a call that asks nobody, `wait` before `ask` if a person decides, `allow` if
+the approval exists before anybody is asked. A grant reserves money, so only totals can block it."""
 
 UNCOUNTED = frozenset({"cards.unbounded", "withdrawals.destinations", "reveal.sinks"})
 """Limits that have no remainder. `budgets` shows every other one."""
@@ -44,13 +55,14 @@ def exceeded_limit(
 
     `now` is in seconds since the epoch. `own` is the id of the call's existing approval, which does not count against
     itself. `audit_id` returns an id as the audit log has it. A call allowed without approval is checked once, just
-    before it runs, as at `ask`.
+    before it runs, as at `allow`.
     """
     if stage == "wait":
         waiting = used(db, WAITING, most := policy.limits.waiting_per_user, now, user_id=call_request.user_id)
         return "approval.waiting_per_user" if waiting >= most else None
     if call_request.action_class is ActionClass.READ:
-        return _verification(db, policy, details, now, audit_id) if details.sink == "none" else None
+        broken = _verification(db, policy, details, now, audit_id) if details.sink == "none" else None
+        return broken or (exceeded_asks(db, policy, call_request, now) if stage == "ask" else None)
     if stage == "grant":
         return _sums(db, policy.limits, call_request, details, now, own)
     # Closing a card can't be undone, but it protects: a clock must not prevent it.
@@ -62,7 +74,8 @@ def exceeded_limit(
         or _destination(limits, details)
         or _sums(db, limits, call_request, details, now, own)
         or _reveal(db, policy, call_request, details, now, own)
-        or _rates(db, policy, call_request, details, now, own, audit_id(call_request.user_id))
+        or (exceeded_asks(db, policy, call_request, now) if stage == "ask" else None)
+        or _changes(db, limits, now, audit_id(call_request.user_id))
     )
 
 
@@ -144,22 +157,22 @@ def _reveal(
     return "rates.reveals_per_card_per_day" if shown >= most else None
 
 
-def _rates(
-    db: sqlite3.Connection,
-    policy: Policy,
-    call_request: CallRequest,
-    details: ApprovalDetails,
-    now: float,
-    own: str | None,
-    audit_user_id: str,
-) -> str | None:
-    limits = policy.limits
-    # Nobody is asked if the approval exists already, the policy allows the call, or a person makes it at the desk.
-    if own is None and details.only != "desk" and policy.rule(call_request.action_class, call_request.tool) == "ask":
-        if _at_least(limits.asks_per_minute, db, ASKS, now, call_request.user_id):
-            return "rates.asks_per_minute"
-        if _at_least(limits.total_asks_per_minute, db, ASKS, now, None):
-            return "rates.total.asks_per_minute"
+def exceeded_asks(db: sqlite3.Connection, policy: Policy, call_request: CallRequest, now: float) -> str | None:
+    """Return the policy path of the rate that forbids to ask a person about one more call now; None if none does."""
+    limits, user_id = policy.limits, call_request.user_id
+    usage = ASKS
+    if call_request.protective and policy.rule(call_request.action_class, call_request.tool) == "ask":
+        # Every lock asks, so other requests must not use up those of locks.
+        usage = LOCK_ASKS
+    if _at_least(limits.asks_per_minute, db, usage, now, user_id):
+        return "rates.asks_per_minute"
+    # Other users' requests hold no lock.
+    if not call_request.protective and _at_least(limits.total_asks_per_minute, db, TOTAL_ASKS, now, None):
+        return "rates.total.asks_per_minute"
+    return None
+
+
+def _changes(db: sqlite3.Connection, limits: Limits, now: float, audit_user_id: str) -> str | None:
     if _at_least(limits.mutations_per_hour, db, MUTATIONS, now, audit_user_id):
         return "rates.mutations_per_hour"
     if _at_least(limits.total_mutations_per_hour, db, MUTATIONS, now, None):

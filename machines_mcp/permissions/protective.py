@@ -1,14 +1,13 @@
 """Calls that only protect, such as locking a card, and the rate of those that run without asking anybody.
 
 No other limit, cooldown or freeze holds them. To lock every card of a user is a denial of service, so above the rate a
-person is asked.
+person is asked, at most as often in a minute as the user's other calls may ask.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.approval_details import WITHDRAWN
 from machines_mcp.permissions.clock import CLOCK_SLACK_SECONDS
 
 if TYPE_CHECKING:
@@ -21,10 +20,6 @@ PROTECTIVE = "protective"
 """The code of the audit row of such a call, which keeps it out of the shared rates."""
 CANCEL_APPROVAL = "cancel_approval"
 """The tool that withdraws a request. It asks nobody, and no rate holds it."""
-
-WITHDRAWN_ROWS = f"decided_by = '{WITHDRAWN}'"
-"""The condition of withdrawn requests. They count in the rates as ones that were asked, so that asking and withdrawing
-in turn is not free."""
 
 LOCKS_TOO = "locks"
 """The code of the audit row of a call that locks a card and does more."""
@@ -50,10 +45,8 @@ _USED = (
     f" - (SELECT count(*) FROM mutations WHERE {_LOCK} AND created_at > :now - :flight))"
 )
 _ASKED = (
-    "SELECT (SELECT count(*) FROM approvals WHERE state IN ('waiting', 'granted') AND expires_at > :now"  # noqa: S608
-    " AND user_id = :user AND json_extract(details, '$.protective'))"
-    f" + (SELECT count(*) FROM approvals WHERE {WITHDRAWN_ROWS} AND created_at > :now - 3600"
-    " AND created_at <= :now + :slack AND user_id = :user AND json_extract(details, '$.protective'))"
+    "SELECT count(*) FROM approvals WHERE state IN ('waiting', 'granted') AND expires_at > :now"
+    " AND user_id = :user AND json_extract(details, '$.protective')"
 )
 
 
@@ -64,6 +57,5 @@ def used_locks(db: sqlite3.Connection, user_id: str, audit_user_id: str, now: fl
 
 
 def asked_locks(db: sqlite3.Connection, user_id: str, now: float) -> int:
-    """Count the user's approvals of locks that wait, and those that were withdrawn in the last hour."""
-    given = {"now": now, "slack": CLOCK_SLACK_SECONDS, "user": user_id}
-    return int(db.execute(_ASKED, given).fetchone()[0])
+    """Count the user's approvals of locks that wait or are granted."""
+    return int(db.execute(_ASKED, {"now": now, "user": user_id}).fetchone()[0])

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from machines_mcp.permissions.approval_details import WITHDRAWN
 from machines_mcp.permissions.clock import CLOCK_SLACK_SECONDS
-from machines_mcp.permissions.protective import PROTECTIVE, WITHDRAWN_ROWS
+from machines_mcp.permissions.protective import PROTECTIVE
 from machines_mcp.storage.principal import ANY_USER, Principal
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ SPENT = Usage(
     Usage.where(_SPENT.replace("{totals}", "user_daily_totals")).of_users,
     Usage.where(_SPENT.replace("{totals}", "daily_totals")).of_all,
 )
+# Withdrawn requests count as asked, so that asking and withdrawing in turn is not free.
 # The plus: not the card's earlier reveals, but the user's requests of today.
 REVEALS = Usage.where(
     "SELECT (SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card"  # noqa: S608
@@ -71,18 +73,22 @@ REVEALS = Usage.where(
     " + (SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card"
     f" AND {_MAY_RUN} AND {{whose}})"
     " + (SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND +card_id = :card"
-    f" AND {WITHDRAWN_ROWS} AND created_at >= :day AND {{whose}})"
+    f" AND decided_by = '{WITHDRAWN}' AND created_at >= :day AND {{whose}})"
 )
 WAITING = Usage.number(f"approvals WHERE state = 'waiting' AND expires_at > :now AND {_UNPROTECTIVE}")
 VERIFICATIONS = Usage.number(
     "audit WHERE at >= :day AND tool = 'reveal_card' AND verdict = 'executing' AND sink = 'none' AND card_id = :card"
 )
-# Rows later than now are from a clock that was ahead. Calls that only protect have a rate of their own.
-ASKS = Usage.number(
+# Rows later than now are from a clock that was ahead.
+_ASKS = (
     "approvals WHERE created_at > :now - 60 AND created_at <= :now + :slack AND decided_by IS NOT 'policy'"
     # A person who unlocks cards from a list was not asked by a call.
-    f" AND {_UNPROTECTIVE} AND json_extract(details, '$.only') IS NOT 'desk'"
+    " AND json_extract(details, '$.only') IS NOT 'desk'"
 )
+ASKS = Usage.number(_ASKS)
+LOCK_ASKS = Usage.number(f"{_ASKS} AND json_extract(details, '$.protective')")
+# The requests for locks of one user take nothing from other users.
+TOTAL_ASKS = Usage.number(f"{_ASKS} AND {_UNPROTECTIVE}")
 MUTATIONS = Usage.number(
     "audit WHERE at > :now - 3600 AND at <= :now + :slack AND verdict = 'executing' AND action_class <> 'read'"
     f" AND code IS NOT '{PROTECTIVE}'",

@@ -107,6 +107,12 @@ def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
             " (machines-mcp doctor)."
         )
         return ToolError(Code.POLICY_DENIED, message=message, details={"limit": exceeded.code})
+    if exceeded.code.endswith("asks_per_minute"):
+        message = (
+            f"A person was asked as often as the operator's policy allows: {exceeded.code}. This can be asked again"
+            " within 60 seconds; tell the user, and use status to see what is left of each limit."
+        )
+        return ToolError(Code.POLICY_DENIED, message=message, details={"limit": exceeded.code})
     if exceeded.until is None:
         message = (
             f"A limit of the operator's policy forbids this: {exceeded.code}. Approval can't override it; tell the user"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -151,24 +152,25 @@ async def test_only_the_newest_requests_are_remembered(guard: Guard) -> None:
     assert await guard.approvals.refusals.withdraw(second.id) is not None
 
 
-RATES: dict[str, tuple[Limits, CallRequest, ApprovalDetails]] = {
-    "rates.asks_per_minute": (Limits(asks_per_minute=2), request(), ApprovalDetails("?")),
-    "rates.total.asks_per_minute": (Limits(total_asks_per_minute=2), request(), ApprovalDetails("?")),
-    "rates.reveals_per_card_per_day": (
-        Limits(reveals_per_card_per_day=2), request(action_class=ActionClass.REVEAL), CARD
+LOCK = request(action_class=ActionClass.WRITE, protective=True), ApprovalDetails("Lock it?", protective=True)
+RATES: list[tuple[str, Limits, CallRequest, ApprovalDetails]] = [
+    ("rates.asks_per_minute", Limits(asks_per_minute=2), request(), ApprovalDetails("?")),
+    ("rates.asks_per_minute", Limits(asks_per_minute=2), *LOCK),
+    ("rates.total.asks_per_minute", Limits(total_asks_per_minute=2), request(), ApprovalDetails("?")),
+    (
+        "rates.reveals_per_card_per_day",
+        Limits(reveals_per_card_per_day=2),
+        request(action_class=ActionClass.REVEAL),
+        CARD,
     ),
-    "approval.waiting_per_user": (
-        Limits(waiting_per_user=2),
-        request(action_class=ActionClass.WRITE, protective=True),
-        ApprovalDetails("Lock it?", protective=True),
-    ),
-}  # fmt: skip
+]
 """Each rate that waiting requests use up, with a call that it counts."""
 
 
-@pytest.mark.parametrize("rate", RATES)
-async def test_withdrawn_request_counts_as_asked_in_every_rate(store: Store, clock: Clock, rate: str) -> None:
-    limits, call, details = RATES[rate]
+@pytest.mark.parametrize(("rate", "limits", "call", "details"), RATES)
+async def test_withdrawn_request_counts_as_asked_in_every_rate(
+    store: Store, clock: Clock, rate: str, limits: Limits, call: CallRequest, details: ApprovalDetails
+) -> None:
     policy = Policy(ASK, limits=limits, sinks=frozenset({"page"}))
     guard = build_guard(store, policy, ANY_USER, clock=clock)
     ids = set()
@@ -185,6 +187,18 @@ async def test_withdrawn_request_counts_as_asked_in_every_rate(store: Store, clo
     clock.advance(24 * 3600)
     kept = await guard.approvals.open(call, details)
     assert await guard.approvals.grant(kept.id, "desk") is True
+
+
+async def test_withdrawn_locks_do_not_count_among_those_that_wait(store: Store, clock: Clock) -> None:
+    guard = build_guard(store, Policy(ASK, limits=Limits(waiting_per_user=2)), ANY_USER, clock=clock)
+    for _ in range(3):
+        approval = await guard.approvals.open(*LOCK)
+        await guard.approvals.refusals.withdraw(approval.id)
+    for digest in ("one", "two"):
+        await guard.approvals.open(replace(LOCK[0], digest=digest), LOCK[1])
+    with pytest.raises(LimitExceeded) as exceeded:
+        await guard.approvals.open(replace(LOCK[0], digest="three"), LOCK[1])
+    assert exceeded.value.code == "approval.waiting_per_user"
 
 
 async def test_withdrawn_payout_reserves_nothing(store: Store, clock: Clock) -> None:

@@ -194,6 +194,7 @@ async def operator(folder: Path, policy: Path) -> None:
         await guard.clock_check.held_until()
         await guard.approvals.identity.erase_leftovers()
         await guard.store.read(lambda db: asked_locks(db, USER, time.time()))
+        await guard.store.read(lambda db: usage.used(db, usage.LOCK_ASKS, 1, time.time(), user_id=USER))
         await guard.store.read(lambda db: locks_since(db, guard.principal, time.time() - 86_400))
         with suppress(AlreadyUndone):
             await guard.store.run(lambda db: claim_undo(db, "no-lock", "no-approval"))

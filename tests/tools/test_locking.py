@@ -19,6 +19,7 @@ from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.testing import Era, decide
 from tests.support.stdio_client import ERAS
 from tests.support.tool_caller import ToolCaller, caller
+from tests.tools.test_second_ones import age
 
 pytestmark = pytest.mark.anyio
 
@@ -207,3 +208,62 @@ async def test_five_locks_an_hour_are_the_default(tmp_path: Path) -> None:
         cards = await new_cards(c, 6)
         async with caller(tmp_path / "state", answer=None, policy=policy(tmp_path), sandbox=c.sandbox) as later:
             assert [await lock(later, card) for card in cards] == ["locked"] * 5 + ["approval.required"]
+
+
+async def asked_and_withdrawn(c: ToolCaller, card: dict[str, Any], **more: str) -> bool:
+    """Request to lock the card and withdraw that. Return False if the rate of asks forbids to ask."""
+    answer = await c.call("update_card", **card, status="locked", **more)
+    if answer["code"] == "policy.denied":
+        assert answer["limit"] == "rates.asks_per_minute"
+        assert "within 60 seconds" in answer["message"]
+        return False
+    assert answer["code"] == "approval.required"
+    assert (await c.call("cancel_approval", approval_id=answer["approval_id"]))["status"] == "withdrawn"
+    return True
+
+
+@pytest.mark.parametrize("classes", ["", ASKING], ids=["above the rate", "if writes ask"])
+@pytest.mark.parametrize("labels", [(None,), ("Lost",), (None, "Lost")], ids=["lock", "lock and label", "both"])
+async def test_requests_for_locks_ask_a_person_no_more_often_than_others(
+    tmp_path: Path, classes: str, labels: tuple[str | None, ...]
+) -> None:
+    rules = policy(tmp_path, "locks_per_hour = 0\nasks_per_minute = 3", classes)
+    async with caller(tmp_path / "state") as c:
+        (card,) = await new_cards(c, 1)
+        async with caller(tmp_path / "state", answer=None, policy=rules, sandbox=c.sandbox) as later:
+            age(tmp_path / "state", 61)
+            texts = [{} if labels[n % len(labels)] is None else {"label": f"{n}"} for n in range(8)]
+            found = [await asked_and_withdrawn(later, card, **text) for text in texts]
+            # Where each lock asks, those that only lock are counted apart: other requests must not use up theirs.
+            assert found[:3] == [True] * 3
+            assert found.count(True) == 3 or (classes and len(labels) == 2)
+            assert found.count(True) <= 6
+            age(tmp_path / "state", 61)
+            assert await asked_and_withdrawn(later, card, **texts[-1])
+
+
+async def test_requests_for_locks_use_up_no_more_of_the_total_than_others(tmp_path: Path) -> None:
+    rules = policy(tmp_path, "locks_per_hour = 0\nasks_per_minute = 3\ntotal.asks_per_minute = 4")
+    async with caller(tmp_path / "state") as c, caller(tmp_path / "state", "user-2", sandbox=c.sandbox) as two:
+        (card,), (others,) = await new_cards(c, 1), await new_cards(two, 1)
+        async with (
+            caller(tmp_path / "state", answer=None, policy=rules, sandbox=c.sandbox) as later,
+            caller(tmp_path / "state", "user-2", answer=None, policy=rules, sandbox=c.sandbox) as other,
+        ):
+            age(tmp_path / "state", 61)
+            for n in range(6):
+                await asked_and_withdrawn(later, card, label=f"{n}")
+            assert (await other.call("create_card"))["code"] == "approval.required"
+            # All of them are used up: that holds the next request, and no lock.
+            assert (await other.call("create_card", label="Two"))["limit"] == "rates.total.asks_per_minute"
+            assert await lock(other, others) == "approval.required"
+
+
+async def test_withdrawn_requests_do_not_keep_a_lock_from_being_asked(tmp_path: Path) -> None:
+    async with caller(tmp_path / "state") as c:
+        cards = await new_cards(c, 2)
+        rules = policy(tmp_path, "locks_per_hour = 0")
+        async with caller(tmp_path / "state", answer=None, policy=rules, sandbox=c.sandbox) as later:
+            for _ in range(21):
+                assert await asked_and_withdrawn(later, cards[0])
+            assert await lock(later, cards[1]) == "approval.required"
