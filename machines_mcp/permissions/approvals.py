@@ -67,9 +67,8 @@ class ApprovalStore:
         self.refuse = refusals.refuse
 
     async def open(self, call_request: CallRequest, details: ApprovalDetails) -> Approval:
-        """Return the waiting approval for this call: an existing one, or a new one that stays open for 15 minutes.
-
-        None outlives the terms of the call.
+        """Return the approval that waits for this call, an existing or a new one. A new one waits for 15 minutes, or until
+        the call's terms end.
 
         Raises:
             LimitExceeded: A policy limit forbids it, or a cooldown after three refusals in ten minutes.
