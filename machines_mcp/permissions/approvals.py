@@ -67,8 +67,7 @@ class ApprovalStore:
         self.refuse = refusals.refuse
 
     async def open(self, call_request: CallRequest, details: ApprovalDetails) -> Approval:
-        """Return the approval that waits for this call, an existing or a new one. A new one waits for 15 minutes, or until
-        the call's terms end.
+        """Return the waiting approval for this call, an existing or a new one: for 15 minutes or until its terms end.
 
         Raises:
             LimitExceeded: A policy limit forbids it, or a cooldown after three refusals in ten minutes.

@@ -115,6 +115,9 @@ class Authorizer:
             Frozen: The changes of its user are frozen.
             StoreUnavailable: The audit log can't be written.
         """
+        if call_request.locks:
+            # Those that ended don't count against this one.
+            await self._audit.flush()
         await self._approvals.admit(call_request)
 
     def record(
@@ -124,6 +127,7 @@ class Authorizer:
         *,
         kind: Literal["call", "outcome"] = "call",
         approval_id: str | None = None,
+        verdict: str | None = None,
     ) -> None:
         """Record in the audit log a call that changed nothing, or the outcome of a write.
 
@@ -137,6 +141,7 @@ class Authorizer:
                 action_class=None if call_request is None else call_request.action_class.value,
                 user_id=(call_request.user_id if call_request else "") or self._principal.recorded_as,
                 approval_id=approval_id,
+                verdict=verdict,
                 code=code,
             )
         )

@@ -23,6 +23,8 @@ CANCEL_APPROVAL = "cancel_approval"
 
 LOCKS_TOO = "locks"
 """The code of the audit row of a call that locks a card and does more."""
+NOT_BEGUN = "not_begun"
+"""The verdict of the audit row of such a call's end, if it sent no request."""
 _IN_FLIGHT_SECONDS = 90
 
 # Rows from the future are from a clock that was ahead. They must not hold a call that protects. A lock counts if it may
@@ -32,20 +34,24 @@ _LOCK = (
     " AND CASE WHEN json_valid(body) THEN json_extract(body, '$.status') END = 'locked'"
     " AND created_at <= :now + :slack AND user_id = :user"
 )
-# Those that were admitted and have not reached the journal yet.
+# Locks that were admitted without approval, and have neither reached the journal nor ended. Approved ones count in the
+# journal only.
+_RECENT = (
+    "at > :now - :flight AND at <= :now + :slack AND approval_id IS NULL AND coalesce(user_id, '') = :audit_user_id"
+)
 _ADMITTED = (
-    "at > :now - :flight AND at <= :now + :slack AND verdict = 'executing'"
+    f"{_RECENT} AND verdict = 'executing'"
     f" AND code IN ('{PROTECTIVE}', '{LOCKS_TOO}') AND tool IS NOT '{CANCEL_APPROVAL}'"
-    " AND coalesce(user_id, '') = :audit_user_id"
 )
 _USED = (
     f"SELECT (SELECT count(*) FROM mutations WHERE {_LOCK} AND created_at > :now - 3600"  # noqa: S608 - constants only
     " AND state NOT IN ('rejected', 'unsent') AND before_status IS NOT 'locked')"
     f" + max(0, (SELECT count(*) FROM audit WHERE {_ADMITTED})"
-    f" - (SELECT count(*) FROM mutations WHERE {_LOCK} AND created_at > :now - :flight))"
+    f" - (SELECT count(*) FROM audit WHERE {_RECENT} AND verdict = '{NOT_BEGUN}')"
+    f" - (SELECT count(*) FROM mutations WHERE {_LOCK} AND created_at > :now - :flight AND approval_id IS NULL))"
 )
 _ASKED = (
-    "SELECT count(*) FROM approvals WHERE state IN ('waiting', 'granted') AND expires_at > :now"
+    "SELECT count(*) FROM approvals WHERE state = 'waiting' AND expires_at > :now"
     " AND user_id = :user AND json_extract(details, '$.protective')"
 )
 
@@ -57,5 +63,5 @@ def used_locks(db: sqlite3.Connection, user_id: str, audit_user_id: str, now: fl
 
 
 def asked_locks(db: sqlite3.Connection, user_id: str, now: float) -> int:
-    """Count the user's approvals of locks that wait or are granted."""
+    """Count the user's approvals of locks that wait."""
     return int(db.execute(_ASKED, {"now": now, "user": user_id}).fetchone()[0])

@@ -16,7 +16,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.policy import Rule
-from machines_mcp.permissions.protective import CANCEL_APPROVAL
+from machines_mcp.permissions.protective import CANCEL_APPROVAL, NOT_BEGUN
 from machines_mcp.protocol.allowance import Allowance, allowance_of
 from machines_mcp.protocol.approval_errors import as_tool_error, policy_denied, raise_denied
 from machines_mcp.protocol.approval_flow import ApprovalFlow
@@ -123,7 +123,7 @@ class Dispatcher:
             if not tool.read_only or call.rule is not Rule.ALLOW:
                 raise ToolError(Code.POLICY_DENIED)
             await self._users.require(call)
-            ran = self._responses.fitting(call, await self._runner.run(call))
+            ran = self._responses.fitting(call, await self._runner.run(call, []))
         except Exception as error:
             self._authorizer.record(call.request, as_tool_error(error).code.value)
             raise
@@ -203,9 +203,9 @@ class Dispatcher:
     async def _run_plain(self, call: ToolCall) -> ToolRun:
         """Run a call that needs no approval, and record the outcome."""
         writes = call.request.action_class is ActionClass.WRITE
-        code = Code.INTERNAL.value
+        code, sent = Code.INTERNAL.value, list[str]()
         try:
-            ran = await self._runner.run(call)
+            ran = await self._runner.run(call, sent)
             code = "ok"
             if call.tool.name == CANCEL_APPROVAL:
                 # Nobody repeats the withdrawn call, so what was kept for it would stay until it expires.
@@ -214,8 +214,9 @@ class Dispatcher:
             code = as_tool_error(error).code.value
             raise
         finally:
-            # A cancelled call is recorded too.
-            self._authorizer.record(call.request, code, kind="outcome" if writes else "call")
+            # A cancelled call is recorded too. A lock that sent nothing must not count as one.
+            verdict = NOT_BEGUN if call.request.locks and not sent else None
+            self._authorizer.record(call.request, code, kind="outcome" if writes else "call", verdict=verdict)
         return ran
 
     async def _answer(self, call: ToolCall, authorization: Authorization) -> ToolAnswer:

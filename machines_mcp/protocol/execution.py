@@ -59,13 +59,13 @@ class ToolRunner:
         self._output_filter = output_filter
         self.users = users
 
-    async def run(self, call: ToolCall) -> ToolRun:
-        """Run a call that needs no approval.
+    async def run(self, call: ToolCall, sent: list[str]) -> ToolRun:
+        """Run a call that needs no approval, and add the ids of its journal entries to `sent`.
 
         Raises:
             ToolError: An error from the catalogue.
         """
-        return await self._run(call, self._context(call))
+        return await self._run(call, self._context(call, None, sent))
 
     async def execute(self, call: ToolCall, approval: Approval) -> ToolRun:
         """Run an approved call, shielded: a cancellation must not leave its outcome half recorded.
@@ -74,7 +74,7 @@ class ToolRunner:
             ToolError: An error from the catalogue. It is the call's outcome, unless that is unresolved.
             StoreUnavailable: The state folder can't be used, so no request was sent to Machines.
         """
-        context = self._context(call, approval)
+        context = self._context(call, approval, [])
         with anyio.CancelScope(shield=True):
             try:
                 with anyio.fail_after(EXECUTION_SECONDS):
@@ -105,7 +105,7 @@ class ToolRunner:
         """
         tool, details = call.tool, ApprovalDetails(question=f"Allow this call: {call.tool.title}?")
         if tool.approval_details is not None:
-            details = await self._mapped(tool, tool.approval_details(self._context(call), call.arguments))
+            details = await self._mapped(tool, tool.approval_details(self._context(call, None, []), call.arguments))
         details = replace(details, items=(*details.items, *argument_details(call.arguments, tool.described))).masked()
         if any(self._output_filter.contains_secret(str(text)) for text in (details.as_json(), *details.identity)):
             raise ToolError(Code.OUTPUT_BLOCKED)
@@ -120,7 +120,7 @@ class ToolRunner:
         page = call.tool.approval_page
         if page is None:
             return None
-        return await self._mapped(call.tool, page(self._context(call, approval), call.arguments, approval))
+        return await self._mapped(call.tool, page(self._context(call, approval, []), call.arguments, approval))
 
     async def reconcile(
         self, tool: Tool, approval: Approval, entries: Sequence[JournalEntry], *, read_only: bool
@@ -155,7 +155,7 @@ class ToolRunner:
         """Split the output of a user's call, with texts from outside masked."""
         return tool_run(output, self._output_filter, user_id)
 
-    def _context(self, call: ToolCall, approval: Approval | None = None) -> ToolContext[Any]:
+    def _context(self, call: ToolCall, approval: Approval | None, sent: list[str]) -> ToolContext[Any]:
         """Return what the tool's functions get. With an approval, its idempotency key and id."""
         user_id, approval_id = call.request.user_id, None if approval is None else approval.id
         return ToolContext(
@@ -163,7 +163,7 @@ class ToolRunner:
             idempotency_key=call.idempotency_key if approval is None else approval.idempotency_key,
             services=self._services,
             progress=call.report,
-            logged_as=CallContext(approval_id, call.tool.name, user_id, protective=call.request.protective),
+            logged_as=CallContext(approval_id, call.tool.name, user_id, protective=call.request.protective, begun=sent),
         )
 
     async def _mapped(self, tool: Tool, work: Awaitable[T]) -> T:

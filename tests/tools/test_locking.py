@@ -267,3 +267,43 @@ async def test_withdrawn_requests_do_not_keep_a_lock_from_being_asked(tmp_path: 
             for _ in range(21):
                 assert await asked_and_withdrawn(later, cards[0])
             assert await lock(later, cards[1]) == "approval.required"
+
+
+async def test_many_locks_at_once_do_not_pass_their_rate_after_approved_ones(tmp_path: Path) -> None:
+    rules = policy(tmp_path, "locks_per_hour = 5")
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state"), "MACHINES_POLICY": str(rules)}
+    async with caller(tmp_path / "state", policy=rules) as c:
+        cards = await new_cards(c, 8)
+        async with caller(tmp_path / "state", answer=None, policy=rules, sandbox=c.sandbox) as later:
+            for card in cards[:3]:
+                # A person approves these, because of their limit.
+                limited = {"status": "locked", "limit_amount_cents": 100, "limit_frequency": "allTime"}
+                asked = await later.call("update_card", **card, **limited)
+                assert await decide(env, asked["approval_id"]) == "granted"
+                done = await later.call("update_card", **card, **limited, approval_id=asked["approval_id"])
+                assert done["status"] == "locked"
+            # All are admitted before the first one reaches the journal.
+            await c.control("/faults", kind="delay", path="/cards/{cardId}", method="GET", calls=5, delaySeconds=1)
+            found: list[str] = []
+
+            async def one(card: dict[str, Any]) -> None:
+                found.append(await lock(later, card))
+
+            async with anyio.create_task_group() as tasks:
+                for card in cards[3:]:
+                    tasks.start_soon(one, card)
+            assert sorted(found) == ["approval.required"] * 3 + ["locked"] * 2
+
+
+@pytest.mark.parametrize("more", [{}, {"label": "Lost"}], ids=["lock", "lock and label"])
+async def test_locks_that_sent_nothing_do_not_count(tmp_path: Path, more: dict[str, str]) -> None:
+    rules = policy(tmp_path, "locks_per_hour = 2")
+    async with caller(tmp_path / "state") as c:
+        cards = await new_cards(c, 3)
+        async with caller(tmp_path / "state", answer=None, policy=rules, sandbox=c.sandbox) as later:
+            await c.control("/faults", kind="status", status=400, path="/sessions", method="POST", calls=100)
+            assert await lock(later, cards[0], **more) == "partner.rejected"
+            used = {await lock(later, cards[0], **more) for _ in range(4)}
+            assert used == {"partner.rejected"}
+            await c.control("/faults/clear")
+            assert [await lock(later, card, **more) for card in cards] == ["locked"] * 2 + ["approval.required"]
