@@ -75,7 +75,8 @@ def exceeded_limit(
         or _sums(db, limits, call_request, details, now, own)
         or _reveal(db, policy, call_request, details, now, own)
         or (exceeded_asks(db, policy, call_request, now) if stage == "ask" else None)
-        or _changes(db, limits, now, audit_id(call_request.user_id))
+        # Changes that the agent made must not keep a person from undoing its locks at the desk.
+        or (None if details.only == "desk" else _changes(db, limits, now, audit_id(call_request.user_id)))
     )
 
 

@@ -135,6 +135,17 @@ async def test_one_approval_unlocks_the_ticked_cards_and_leaves_the_others(tmp_p
         assert {row[3] for row in audit} == {"desk"}
 
 
+async def test_changes_of_the_agent_do_not_keep_a_person_from_unlocking(tmp_path: Path) -> None:
+    rates = "[rates]\nmutations_per_hour = 2\ntotal.mutations_per_hour = 2\n"
+    async with person(tmp_path, 2, rates) as one:
+        await one.lock(*one.cards)
+        for number in range(3):
+            answer = await one.client.call_tool("update_card", {"card_id": one.cards[0], "label": f"{number}"})
+        assert json.loads(object_text(answer))["limit"] == "rates.mutations_per_hour"
+        assert said(await one.post(await one.page())) == "2 cards unlocked."
+        assert await one.status() == ["active"] * 2
+
+
 async def test_a_form_that_is_sent_twice_at_once_unlocks_each_card_once(tmp_path: Path) -> None:
     async with person(tmp_path, 3) as one:
         await one.lock(*one.cards)
