@@ -229,7 +229,7 @@ async def test_the_vaults_page_shows_every_argument_of_a_reveal(walk: Walk) -> N
         spelling = "You see it once, on a page on this computer" if name == "sink" else value
         assert spelling in page, f"{name} is not shown on the vault's page:\n{page}"
     for item in waiting.details.items:
-        assert (item.label in page, item.value in page) == (True, True)
+        assert (item.label in page, (f"“{item.value}”" if item.by else item.value) in page) == (True, True)
 
 
 @pytest.mark.parametrize("tool", [each for each in TOOLS if each is not cancel_approval], ids=lambda tool: tool.name)
