@@ -266,7 +266,7 @@ async def test_an_open_desk_shows_a_new_request_and_notifies_without_saying_more
     assert (title[:9], icon, count) == ("9 waiting", True, "9")
     assert shown[0] == "A request waits"
     assert json.loads(shown[1]) == {"tag": "machines-desk", "renotify": True}
-    assert first.startswith("a-new-user")
+    assert first.startswith("“a-new-user” from the agent")
     # What a person has typed stays, and so does their place.
     assert (typed, focused) == ("half of it", f"p-{money.id}")
     for one in await desk.guard.approvals.waiting():
