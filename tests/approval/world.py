@@ -88,6 +88,7 @@ class Installation:
         user_id = f"{self.name}-{os.getpid()}-{next(_numbers)}"
         await self.client.users.resolve(user_id)
         if approved:
+            await introduce(self.env, user_id)
             await self._control("/kyc", userId=user_id, decision="approved")
         return user_id
 

@@ -141,6 +141,8 @@ async def test_failed_calls_have_rows_with_the_error_and_no_arguments(tmp_path: 
         assert row.code == "user.unknown"
         assert str(row.user_id).startswith("~")
 
+        await server.call("create_session", purpose="kyc")
+        await book.fresh(2)
         limit = {"limit_amount_cents": 1, "limit_frequency": "per30DayPeriod"}
         assert await refused(server, "create_card", **limit) == "kyc.not_approved"
         (row,) = await book.fresh(1)
@@ -177,7 +179,7 @@ async def test_calls_just_before_the_exit_are_audited(tmp_path: Path) -> None:
 async def test_nothing_changes_if_it_can_not_be_audited(tmp_path: Path) -> None:
     book = AuditReader(tmp_path)
     async with agent(tmp_path, "2026-07-28", who=WHO) as server:
-        await server.call("status")
+        await server.call("create_session", purpose="kyc")
         with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:
             db.execute("ALTER TABLE audit RENAME TO elsewhere")
         db.close()

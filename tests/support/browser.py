@@ -81,6 +81,9 @@ class Tab:
             answer = json.loads(self._message(deadline))
             self._note(answer)
             if answer.get("id") == number:
+                # A page that is replaced meanwhile has no value.
+                if answer.get("error", {}).get("message") == "Inspected target navigated or closed":
+                    return {"result": {}}
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
 
