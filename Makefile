@@ -46,7 +46,7 @@ chain: $(VENV)/.chain $(VENV)/.project ## Install the extras for withdrawals on 
 	@echo 'Try it: $(BIN)/machines-mcp demo --withdraw'
 
 # The four run side by side: the types need one core for most of a minute, or for seconds with mypy's cache.
-test: $(VENV)/.dev $(VENV)/.project ## Run the linter, strict types, import rules and quick tests (4 minutes)
+test: $(VENV)/.dev $(VENV)/.project ## Run the linter, strict types, import rules and quick tests (5 minutes)
 	@$(MAKE) --no-print-directory --jobs=4 lint types imports unit
 
 lint: $(VENV)/.dev
