@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from pathlib import Path
 
 import anyio
 import pytest
@@ -20,10 +21,10 @@ def scanners(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Scanne
     shared.mkdir(exist_ok=True)
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "done").exists():
-            programs(shared / "venv")
-            (shared / "done").touch()
-    return Scanners(shared / "venv" / "bin", tmp_path_factory.mktemp("homes"))
+        done = shared / "done"
+        if not done.exists():
+            done.write_text(str(programs(shared / "venv")), encoding="utf-8")
+    return Scanners(Path(done.read_text(encoding="utf-8")), tmp_path_factory.mktemp("homes"))
 
 
 @pytest.fixture(scope="session")
